@@ -1,0 +1,123 @@
+//! The base of a record: what both sides agreed on last, and what a run is about to write.
+
+use crate::fingerprint::Fingerprint;
+use crate::id::{BaseKey, FieldName, PostgresKey, SalesforceId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The form of a [`Base`] that this code writes. One with a higher number is left alone.
+pub const BASE_FORM: u8 = 1;
+
+/// The agreed value of one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldBase {
+    /// Its fingerprint.
+    #[serde(rename = "f")]
+    pub fingerprint: Fingerprint,
+    /// The version of the rule that made it.
+    #[serde(rename = "r")]
+    pub rule: u16,
+}
+
+/// What is known of the moment of Salesforce's current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stamp {
+    /// The `SystemModstamp` that was read.
+    Read(Timestamp),
+    /// A write of ours answered no stamp; it lies between these moments of Salesforce's clock. A read that is
+    /// stamped before `after` is older than that write.
+    Written {
+        /// The `Date` of the last answer before the write.
+        after: Timestamp,
+        /// The `Date` of the write's own answer and two seconds.
+        until: Timestamp,
+    },
+}
+
+/// What a run is about to do on one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Op {
+    /// A new record or row.
+    Create,
+    /// Other values in one that stands.
+    Update,
+}
+
+/// The part of an intent that concerns one side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntentSide {
+    /// What is done.
+    pub op: Op,
+    /// The fields that are written, with their new values' fingerprints.
+    pub fields: BTreeMap<FieldName, FieldBase>,
+}
+
+/// What one run is about to write, saved before it writes. It keeps every other run away until its lease has
+/// ended, and lets the next one find out what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// 32 hex digits; stands in the marker field and in history.
+    pub id: String,
+    /// Until when the run may write; past it, it commits nothing and sends nothing.
+    pub lease_until: Timestamp,
+    /// What is written to Salesforce.
+    pub salesforce: Option<IntentSide>,
+    /// What is written to Postgres.
+    pub postgres: Option<IntentSide>,
+}
+
+/// The base of one record of one sync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The form of this document, [`BASE_FORM`].
+    pub form: u8,
+    /// Its own key, which never changes.
+    pub key: BaseKey,
+    /// The Salesforce Id, once known.
+    pub salesforce_id: Option<SalesforceId>,
+    /// The row's key, once known.
+    pub postgres_key: Option<PostgresKey>,
+    /// The external Id of our create, chosen before its first try.
+    pub external_id: Option<String>,
+    /// Both sides hold the record. False while a create is under way and after both sides lost it.
+    pub live: bool,
+    /// The agreed values.
+    pub fields: BTreeMap<FieldName, FieldBase>,
+    /// The definition's version at the last save.
+    pub definition: u32,
+    /// What is known of Salesforce's stamp.
+    pub stamp: Option<Stamp>,
+    /// Salesforce's `Date` when the record was read last.
+    pub read_at: Option<Timestamp>,
+    /// The marker that our last write left.
+    pub marker: Option<String>,
+    /// What a run is about to write.
+    pub intent: Option<Intent>,
+    /// Counts up with every save; the compare-and-set compares it. 0 was never saved.
+    pub version: u64,
+}
+
+impl Base {
+    /// An empty base that was never saved.
+    #[must_use]
+    pub fn new(key: BaseKey) -> Self {
+        Self {
+            form: BASE_FORM,
+            key,
+            salesforce_id: None,
+            postgres_key: None,
+            external_id: None,
+            live: false,
+            fields: BTreeMap::new(),
+            definition: 0,
+            stamp: None,
+            read_at: None,
+            marker: None,
+            intent: None,
+            version: 0,
+        }
+    }
+}

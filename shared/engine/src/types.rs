@@ -1,0 +1,298 @@
+//! Which Salesforce type goes with which column type, and by which rule.
+
+use crate::value::{Rule, RuleKind};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A field's type as describe names it, with what bears on its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SalesforceType {
+    /// `id`.
+    Id,
+    /// `reference`: a lookup or master-detail; holds an Id.
+    Reference,
+    /// `string`, `textarea`, `email`, `phone`, `url`, `picklist`: one text.
+    Text {
+        /// Longest value in characters.
+        length: u32,
+    },
+    /// `multipicklist`: values joined by semicolons, in no order that means anything.
+    MultiPicklist,
+    /// `boolean`: never null.
+    Boolean,
+    /// `int`.
+    Int,
+    /// `double`, `currency`, `percent`.
+    Number {
+        /// All digits that the field shows.
+        precision: u32,
+        /// Digits after the point. The API stores more and a save in the browser rounds them away.
+        scale: u32,
+    },
+    /// `date`.
+    Date,
+    /// `datetime`: whole seconds, UTC.
+    DateTime,
+    /// Any other, by the name that describe gives it.
+    Other(String),
+}
+
+impl SalesforceType {
+    /// The type of a field from the words of describe.
+    #[must_use]
+    pub fn from_describe(name: &str, length: u32, precision: u32, scale: u32) -> Self {
+        match name {
+            "id" => Self::Id,
+            "reference" => Self::Reference,
+            "string" | "textarea" | "email" | "phone" | "url" | "picklist" => Self::Text { length },
+            "multipicklist" => Self::MultiPicklist,
+            "boolean" => Self::Boolean,
+            "int" => Self::Int,
+            "double" | "currency" | "percent" => Self::Number { precision, scale },
+            "date" => Self::Date,
+            "datetime" => Self::DateTime,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The column type that a generated table gives a field of this type.
+    #[must_use]
+    pub fn generated_column(&self) -> Option<String> {
+        Some(match self {
+            Self::Id | Self::Reference => "varchar(18)".to_owned(),
+            Self::Text { length: 0 } | Self::MultiPicklist => "text".to_owned(),
+            Self::Text { length } if *length > 255 => "text".to_owned(),
+            Self::Text { length } => format!("varchar({length})"),
+            Self::Boolean => "boolean".to_owned(),
+            Self::Int => "integer".to_owned(),
+            Self::Number { precision, scale } => format!("numeric({},{scale})", (*precision).max(1)),
+            Self::Date => "date".to_owned(),
+            Self::DateTime => "timestamptz".to_owned(),
+            Self::Other(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for SalesforceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("id"),
+            Self::Reference => f.write_str("reference"),
+            Self::Text { length } => write!(f, "text({length})"),
+            Self::MultiPicklist => f.write_str("multipicklist"),
+            Self::Boolean => f.write_str("boolean"),
+            Self::Int => f.write_str("int"),
+            Self::Number { precision, scale } => write!(f, "number({precision},{scale})"),
+            Self::Date => f.write_str("date"),
+            Self::DateTime => f.write_str("datetime"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A column's type with its modifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PostgresType {
+    /// `text`.
+    Text,
+    /// `character varying`, with its length in characters if it has one.
+    Varchar(Option<u32>),
+    /// `uuid`.
+    Uuid,
+    /// `smallint`.
+    SmallInt,
+    /// `integer`.
+    Integer,
+    /// `bigint`.
+    BigInt,
+    /// `numeric`, with precision and scale if it has them.
+    Numeric(Option<(u32, u32)>),
+    /// `real`.
+    Real,
+    /// `double precision`.
+    Double,
+    /// `boolean`.
+    Boolean,
+    /// `date`.
+    Date,
+    /// `timestamp without time zone`, taken as UTC.
+    Timestamp,
+    /// `timestamp with time zone`.
+    TimestampTz,
+    /// Any other, by its name in the catalog.
+    Other(String),
+}
+
+impl PostgresType {
+    /// The type from what `format_type(atttypid, atttypmod)` answers.
+    #[must_use]
+    pub fn from_format_type(name: &str) -> Self {
+        let (bare, modifier) = match name.split_once('(') {
+            Some((bare, rest)) => (bare.trim(), rest.split(')').next().unwrap_or("")),
+            None => (name, ""),
+        };
+        let numbers: Vec<u32> = modifier.split(',').filter_map(|part| part.trim().parse().ok()).collect();
+        match (bare, numbers.as_slice()) {
+            ("text", []) => Self::Text,
+            ("character varying", []) => Self::Varchar(None),
+            ("character varying", [length]) => Self::Varchar(Some(*length)),
+            ("uuid", []) => Self::Uuid,
+            ("smallint", []) => Self::SmallInt,
+            ("integer", []) => Self::Integer,
+            ("bigint", []) => Self::BigInt,
+            ("numeric", _) if modifier.contains('-') => Self::Other(name.to_owned()),
+            ("numeric", []) => Self::Numeric(None),
+            ("numeric", [precision]) => Self::Numeric(Some((*precision, 0))),
+            ("numeric", [precision, scale]) => Self::Numeric(Some((*precision, *scale))),
+            ("real", []) => Self::Real,
+            ("double precision", []) => Self::Double,
+            ("boolean", []) => Self::Boolean,
+            ("date", []) => Self::Date,
+            ("timestamp without time zone", []) => Self::Timestamp,
+            ("timestamp with time zone", []) => Self::TimestampTz,
+            _ => Self::Other(name.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for PostgresType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::Varchar(None) => f.write_str("varchar"),
+            Self::Varchar(Some(length)) => write!(f, "varchar({length})"),
+            Self::Uuid => f.write_str("uuid"),
+            Self::SmallInt => f.write_str("smallint"),
+            Self::Integer => f.write_str("integer"),
+            Self::BigInt => f.write_str("bigint"),
+            Self::Numeric(None) => f.write_str("numeric"),
+            Self::Numeric(Some((precision, scale))) => write!(f, "numeric({precision},{scale})"),
+            Self::Real => f.write_str("real"),
+            Self::Double => f.write_str("double precision"),
+            Self::Boolean => f.write_str("boolean"),
+            Self::Date => f.write_str("date"),
+            Self::Timestamp => f.write_str("timestamp"),
+            Self::TimestampTz => f.write_str("timestamptz"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Two types that cannot hold the same values, or that are not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a Salesforce {salesforce} cannot be kept in a {postgres} column: {hint}")]
+pub struct UnsupportedPair {
+    /// The field's type.
+    pub salesforce: String,
+    /// The column's type.
+    pub postgres: String,
+    /// What to do instead.
+    pub hint: String,
+}
+
+/// The rule for a pair of types.
+///
+/// # Errors
+/// When the pair makes no sense or is not served; the error says which column types would do.
+pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule, UnsupportedPair> {
+    use PostgresType as P;
+    use SalesforceType as S;
+    let refuse = |hint: &str| {
+        Err(UnsupportedPair {
+            salesforce: salesforce.to_string(),
+            postgres: postgres.to_string(),
+            hint: hint.to_owned(),
+        })
+    };
+    let kind = match (salesforce, postgres) {
+        (S::Other(_), _) => return refuse("this Salesforce type is not served; leave the field out"),
+        (_, P::Other(_)) => {
+            return refuse("this column type is not served; leave the field out or change the column");
+        }
+        (S::Id | S::Reference, P::Text | P::Varchar(None)) => RuleKind::Id,
+        (S::Id | S::Reference, P::Varchar(Some(length))) if *length >= 18 => RuleKind::Id,
+        (S::Id | S::Reference, _) => {
+            return refuse("use text or varchar(18), or give the field a lookup to another sync");
+        }
+        (S::Text { .. }, P::Text | P::Varchar(_)) => RuleKind::Text,
+        (S::Text { length }, P::Uuid) if *length == 0 || *length >= 36 => RuleKind::Uuid,
+        (S::Text { .. }, _) => return refuse("use text or varchar"),
+        (S::MultiPicklist, P::Text | P::Varchar(_)) => RuleKind::Choices,
+        (S::MultiPicklist, _) => return refuse("use text"),
+        (S::Boolean, P::Boolean) => RuleKind::Boolean,
+        (S::Boolean, _) => return refuse("use boolean"),
+        (S::Int | S::Number { .. }, P::SmallInt | P::Integer | P::BigInt) => RuleKind::Number { scale: 0 },
+        (S::Int, P::Numeric(_)) => RuleKind::Number { scale: 0 },
+        (S::Number { scale, .. }, P::Numeric(None)) => RuleKind::Number { scale: *scale },
+        (S::Number { scale, .. }, P::Numeric(Some((_, column)))) => {
+            RuleKind::Number { scale: (*scale).min(*column) }
+        }
+        (S::Int, P::Real) => RuleKind::Single { scale: 0 },
+        (S::Int, P::Double) => RuleKind::Double { scale: 0 },
+        (S::Number { scale, .. }, P::Real) => RuleKind::Single { scale: *scale },
+        (S::Number { scale, .. }, P::Double) => RuleKind::Double { scale: *scale },
+        (S::Int | S::Number { .. }, _) => return refuse("use numeric, integer, bigint or double precision"),
+        (S::Date, P::Date) => RuleKind::Date,
+        (S::Date, _) => return refuse("use date"),
+        (S::DateTime, P::TimestampTz | P::Timestamp) => RuleKind::DateTime,
+        (S::DateTime, _) => return refuse("use timestamptz"),
+    };
+    Ok(Rule { version: 1, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn catalog_names_become_types() {
+        let cases = [
+            ("character varying(80)", PostgresType::Varchar(Some(80))),
+            ("numeric(18,2)", PostgresType::Numeric(Some((18, 2)))),
+            ("numeric(18,-2)", PostgresType::Other("numeric(18,-2)".into())),
+            ("numeric", PostgresType::Numeric(None)),
+            ("timestamp with time zone", PostgresType::TimestampTz),
+            ("timestamp(3) with time zone", PostgresType::Other("timestamp(3) with time zone".into())),
+            ("integer[]", PostgresType::Other("integer[]".into())),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(PostgresType::from_format_type(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pair_that_is_not_served_says_what_would_do() {
+        let error = pair(&SalesforceType::DateTime, &PostgresType::Date).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a Salesforce datetime cannot be kept in a date column: use timestamptz"
+        );
+        let error = pair(&SalesforceType::Other("base64".into()), &PostgresType::Text).unwrap_err();
+        assert!(error.to_string().contains("base64"), "{error}");
+    }
+
+    #[test]
+    fn every_generated_column_takes_its_field() {
+        let types = [
+            SalesforceType::Id,
+            SalesforceType::Reference,
+            SalesforceType::Text { length: 80 },
+            SalesforceType::Text { length: 32_000 },
+            SalesforceType::MultiPicklist,
+            SalesforceType::Boolean,
+            SalesforceType::Int,
+            SalesforceType::Number { precision: 18, scale: 2 },
+            SalesforceType::Date,
+            SalesforceType::DateTime,
+        ];
+        for salesforce in types {
+            let ddl = salesforce.generated_column().unwrap();
+            let catalog = ddl
+                .replace("varchar", "character varying")
+                .replace("timestamptz", "timestamp with time zone");
+            pair(&salesforce, &PostgresType::from_format_type(&catalog)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Canonical values: what both sides of a pair of types can represent.
+//!
+//! Both sides hand in text: Postgres a column's `::text`, Salesforce the JSON string, or the JSON literal of a
+//! number or boolean. Numbers never pass through a float on the way, except where the column is one.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// A canonical value. Comparisons, fingerprints and writes see nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// Nothing; also what an empty text means, and an empty multipicklist.
+    Null,
+    /// Text without leading or trailing whitespace, lines ended by `\n`.
+    Text(String),
+    /// A number without trailing zeros.
+    Number(Decimal),
+    /// A checkbox.
+    Boolean(bool),
+    /// A day without a zone.
+    Date(Date),
+    /// A moment in whole seconds, UTC.
+    DateTime(Timestamp),
+    /// The choices of a multipicklist.
+    Choices(BTreeSet<String>),
+}
+
+impl Value {
+    /// True for [`Value::Null`].
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The text that both Postgres (cast to the column's type) and Salesforce (as the content of a JSON string,
+    /// or as a JSON literal for numbers and booleans) take as this value; `None` is null.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Boolean(yes) => yes.to_string(),
+            Self::Date(date) => date.to_string(),
+            Self::DateTime(moment) => moment.to_string(),
+            Self::Choices(choices) => choices.iter().cloned().collect::<Vec<_>>().join(";"),
+        })
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.text() {
+            Some(text) => f.write_str(&text),
+            None => f.write_str("null"),
+        }
+    }
+}
+
+/// Why a value of one side has no canonical form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ValueError {
+    /// A number with more digits than are kept exactly, or none at all such as `NaN`.
+    #[error("a number that cannot be kept exactly (28 digits at most, and finite)")]
+    Number,
+    /// A text that is no UUID.
+    #[error("not a UUID, which is what the column holds")]
+    Uuid,
+    /// A date outside the years 1700 to 4000 that Salesforce keeps, or no date at all.
+    #[error("not a date between 1700-01-01 and 4000-12-31, which is what Salesforce keeps")]
+    Date,
+    /// A text that is no Id.
+    #[error("not a Salesforce Id of 15 or 18 characters")]
+    Id,
+    /// A text that is neither true nor false.
+    #[error("neither true nor false")]
+    Boolean,
+    /// The character U+0000, which Postgres cannot store.
+    #[error("a text with the character U+0000, which Postgres cannot store")]
+    Nul,
+}
+
+/// How a pair of types makes canonical values. A rule whose meaning changes gets another version, and fields
+/// whose base has an older one are compared anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The version, counted per kind.
+    pub version: u16,
+    /// The rule.
+    pub kind: RuleKind,
+}
+
+/// What a [`Rule`] does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleKind {
+    /// A Salesforce Id in 18 characters.
+    Id,
+    /// Trimmed text, lines ended by `\n`, empty is null.
+    Text,
+    /// A UUID in its hyphenated lower-case form.
+    Uuid,
+    /// A set of choices.
+    Choices,
+    /// A boolean; null is false, for a checkbox is never null.
+    Boolean,
+    /// A number rounded half away from zero to this many digits after the point.
+    Number {
+        /// Digits after the point.
+        scale: u32,
+    },
+    /// The nearest single-precision number, then rounded.
+    Single {
+        /// Digits after the point.
+        scale: u32,
+    },
+    /// The nearest double-precision number, then rounded.
+    Double {
+        /// Digits after the point.
+        scale: u32,
+    },
+    /// A day.
+    Date,
+    /// A moment, the part of a second cut off.
+    DateTime,
+}
+
+impl Rule {
+    /// The canonical value of what a side holds.
+    ///
+    /// # Errors
+    /// When the text has no canonical form; nothing is rounded to make it fit beyond what the rule says.
+    pub fn canonical(&self, raw: Option<&str>) -> Result<Value, ValueError> {
+        let text = raw.map(|text| text.trim_matches(|c: char| c <= ' '));
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return Ok(match self.kind {
+                RuleKind::Boolean => Value::Boolean(false),
+                _ => Value::Null,
+            });
+        };
+        match &self.kind {
+            RuleKind::Id => match crate::SalesforceId::parse(text) {
+                Ok(id) => Ok(Value::Text(id.as_str().to_owned())),
+                Err(_) => Err(ValueError::Id),
+            },
+            RuleKind::Text => text_value(text),
+            RuleKind::Uuid => uuid(text),
+            RuleKind::Choices => choices(text),
+            RuleKind::Boolean => match text {
+                "true" | "t" => Ok(Value::Boolean(true)),
+                "false" | "f" => Ok(Value::Boolean(false)),
+                _ => Err(ValueError::Boolean),
+            },
+            RuleKind::Number { scale } => Ok(rounded(decimal(text)?, *scale)),
+            RuleKind::Single { scale } => {
+                let exact = decimal(text)?;
+                let float = f32::from_str(&exact.to_string()).map_err(|_| ValueError::Number)?;
+                Ok(rounded(decimal(&float.to_string())?, *scale))
+            }
+            RuleKind::Double { scale } => {
+                let exact = decimal(text)?;
+                let float = f64::from_str(&exact.to_string()).map_err(|_| ValueError::Number)?;
+                Ok(rounded(decimal(&float.to_string())?, *scale))
+            }
+            RuleKind::Date => date(text),
+            RuleKind::DateTime => date_time(text),
+        }
+    }
+}
+
+fn text_value(text: &str) -> Result<Value, ValueError> {
+    if text.contains('\0') {
+        return Err(ValueError::Nul);
+    }
+    Ok(Value::Text(text.replace("\r\n", "\n").replace('\r', "\n")))
+}
+
+fn uuid(text: &str) -> Result<Value, ValueError> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
+    if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(ValueError::Uuid);
+    }
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    Ok(Value::Text(parts.join("-")))
+}
+
+fn choices(text: &str) -> Result<Value, ValueError> {
+    if text.contains('\0') {
+        return Err(ValueError::Nul);
+    }
+    let set: BTreeSet<String> =
+        text.split(';').map(str::trim).filter(|choice| !choice.is_empty()).map(str::to_owned).collect();
+    Ok(if set.is_empty() { Value::Null } else { Value::Choices(set) })
+}
+
+/// Reads a decimal exactly: more digits than fit is an error, never a rounding.
+fn decimal(text: &str) -> Result<Decimal, ValueError> {
+    let parsed = if text.contains(['e', 'E']) {
+        Decimal::from_scientific(text)
+    } else {
+        Decimal::from_str_exact(text)
+    };
+    parsed.map_err(|_| ValueError::Number)
+}
+
+/// Half away from zero, as Postgres rounds a numeric.
+fn rounded(number: Decimal, scale: u32) -> Value {
+    let number = number.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero).normalize();
+    Value::Number(if number.is_zero() { Decimal::ZERO } else { number })
+}
+
+fn date(text: &str) -> Result<Value, ValueError> {
+    let date = Date::from_str(text).map_err(|_| ValueError::Date)?;
+    if (1700..=4000).contains(&date.year()) { Ok(Value::Date(date)) } else { Err(ValueError::Date) }
+}
+
+/// Takes what either side writes: `2026-09-08T23:40:33.000Z`, `…000+0000`, `2026-09-08 23:40:33.123456+00`, and
+/// the zone-less text of a `timestamp`, which counts as UTC.
+fn date_time(text: &str) -> Result<Value, ValueError> {
+    let moment = Timestamp::from_str(text).or_else(|_| {
+        let zoned = text.strip_suffix("+0000").map_or_else(|| format!("{text}Z"), |bare| format!("{bare}Z"));
+        Timestamp::from_str(&zoned)
+    });
+    let moment = moment.map_err(|_| ValueError::Date)?;
+    let year = moment.to_zoned(jiff::tz::TimeZone::UTC).year();
+    if !(1700..=4000).contains(&year) {
+        return Err(ValueError::Date);
+    }
+    let whole = if moment.subsec_nanosecond() < 0 { moment.as_second() - 1 } else { moment.as_second() };
+    Timestamp::from_second(whole).map(Value::DateTime).map_err(|_| ValueError::Date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(kind: RuleKind, raw: &str) -> Result<Value, ValueError> {
+        Rule { version: 1, kind }.canonical(Some(raw))
+    }
+
+    #[test]
+    fn formatting_is_no_change() {
+        let same = [
+            (RuleKind::Text, " a\r\nb ", "a\nb"),
+            (RuleKind::Id, "001D000000IqhSL", "001D000000IqhSLIAZ"),
+            (RuleKind::Uuid, "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+            (RuleKind::Choices, "b;a", "a; b;a"),
+            (RuleKind::Number { scale: 2 }, "419.0", "419.0000"),
+            (RuleKind::Number { scale: 2 }, "-0.001", "0"),
+            (RuleKind::Number { scale: 2 }, "1.0E3", "1000"),
+            (RuleKind::Boolean, "t", "true"),
+            (RuleKind::DateTime, "2026-09-08T23:40:33.000+0000", "2026-09-08 23:40:33.9+00"),
+            (RuleKind::DateTime, "2026-09-08T23:40:33.000Z", "2026-09-08 23:40:33"),
+            (RuleKind::Single { scale: 2 }, "0.1", "0.10000000149011612"),
+        ];
+        for (kind, one, other) in same {
+            assert_eq!(
+                canonical(kind.clone(), one).unwrap(),
+                canonical(kind, other).unwrap(),
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn empty_text_is_null_and_a_checkbox_is_never_null() {
+        assert_eq!(canonical(RuleKind::Text, "  ").unwrap(), Value::Null);
+        assert_eq!(
+            Rule { version: 1, kind: RuleKind::Boolean }.canonical(None).unwrap(),
+            Value::Boolean(false)
+        );
+        assert_eq!(canonical(RuleKind::Text, "\u{a0}").unwrap(), Value::Text("\u{a0}".into()));
+    }
+
+    #[test]
+    fn a_number_is_refused_rather_than_rounded_silently() {
+        assert_eq!(
+            canonical(RuleKind::Number { scale: 2 }, "9999999999999999.99").unwrap().to_string(),
+            "9999999999999999.99"
+        );
+        let long = "1.12345678901234567890123456789";
+        assert_eq!(canonical(RuleKind::Number { scale: 2 }, long), Err(ValueError::Number));
+        assert_eq!(canonical(RuleKind::Number { scale: 2 }, "NaN"), Err(ValueError::Number));
+        assert_eq!(canonical(RuleKind::Double { scale: 2 }, "Infinity"), Err(ValueError::Number));
+    }
+
+    #[test]
+    fn halves_round_away_from_zero_as_in_postgres() {
+        assert_eq!(canonical(RuleKind::Number { scale: 0 }, "2.5").unwrap().to_string(), "3");
+        assert_eq!(canonical(RuleKind::Number { scale: 0 }, "-2.5").unwrap().to_string(), "-3");
+    }
+
+    #[test]
+    fn what_the_other_side_cannot_keep_is_named() {
+        assert_eq!(canonical(RuleKind::Text, "a\0b"), Err(ValueError::Nul));
+        assert_eq!(canonical(RuleKind::Date, "0044-03-15"), Err(ValueError::Date));
+        assert_eq!(canonical(RuleKind::DateTime, "infinity"), Err(ValueError::Date));
+        assert_eq!(canonical(RuleKind::Uuid, "nobody"), Err(ValueError::Uuid));
+    }
+
+    #[test]
+    fn moments_before_1970_are_cut_downwards() {
+        assert_eq!(
+            canonical(RuleKind::DateTime, "1969-12-31T23:59:58.5Z").unwrap().to_string(),
+            "1969-12-31T23:59:58Z"
+        );
+    }
+}
