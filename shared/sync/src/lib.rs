@@ -1,1 +1,24 @@
+//! The use cases of Syncline and the ports they need.
+//!
+//! Whatever happens on either side becomes a [`Touch`]; touches are queued; [`reconcile`](reconcile::reconcile)
+//! reads both sides, lets the engine plan, and carries the plan out. Nothing here decides what a plan decided,
+//! and nothing here knows HTTP, SQL or a runtime: no spawn, no timer, no channel, so that a simulation can
+//! drive it step by step.
 
+pub mod apply;
+pub mod ingest;
+pub mod poll;
+mod ports;
+pub mod reconcile;
+mod retry;
+mod touch;
+
+pub use ports::{
+    Alert, Alerts, Breaker, Clock, Conflict, Cursor, Database, Deferred, Delivery, Due, FoundRecord,
+    HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody, NewRecord, Outcomes, PortError,
+    Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate, Rejected, RemoteRecord, Row,
+    RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps,
+    Transaction, WriteAnswer, WriteOutcome,
+};
+pub use retry::{Backoff, Disposition, disposition};
+pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

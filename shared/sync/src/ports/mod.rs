@@ -1,0 +1,169 @@
+//! What the use cases need of the world.
+
+mod database;
+mod queue;
+mod salesforce;
+mod state;
+
+pub use database::{
+    Database, HistoryOutcome, HistoryRow, LogBatch, Row, RowOutcome, RowRef, RowWrite, Transaction,
+};
+pub use queue::{Delivery, MessageBody, Queue};
+pub use salesforce::{
+    FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce, ScanFrom,
+    ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+};
+pub use state::{
+    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, Put, RecordRef, Rejected, State,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use std::future::Future;
+use syncline_engine::{FingerprintKey, Side, SyncName};
+
+/// An error of a port, by what has to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// The side does not answer, or answers that it cannot now. Nothing of this call was written.
+    #[error("{side} is not available: {message}")]
+    Outage {
+        /// The side.
+        side: Side,
+        /// Its own words, or the connection's.
+        message: String,
+    },
+    /// Salesforce's daily allowance is spent.
+    #[error("Salesforce's request limit is reached: {message}")]
+    Limit {
+        /// Salesforce's words.
+        message: String,
+    },
+    /// The definition does not fit the side any more: a field or column is gone or hidden, a permission is
+    /// missing. The sync pauses until somebody looks.
+    #[error("{side} does not take the definition: {message}")]
+    Definition {
+        /// The side.
+        side: Side,
+        /// Its own words.
+        message: String,
+    },
+    /// The state store or the queue failed.
+    #[error("the state store failed: {message}")]
+    Store {
+        /// Its own words.
+        message: String,
+    },
+}
+
+/// The moment; Syncline's own, never compared with Salesforce's.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Random bytes.
+pub trait Random: Send + Sync {
+    /// 128 random bits.
+    fn bits(&self) -> u128;
+}
+
+/// Something that a person should know soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// The sync.
+    pub sync: SyncName,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// Where alerts go.
+pub trait Alerts: Send + Sync {
+    /// Raises an alert. It must not fail the caller.
+    fn raise(&self, alert: Alert) -> impl Future<Output = ()> + Send;
+}
+
+/// The places in a run at which a crash makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Bases are loaded.
+    Loaded,
+    /// Salesforce is read.
+    ReadSalesforce,
+    /// Rows are locked and read.
+    ReadPostgres,
+    /// Intents are saved.
+    SavedIntents,
+    /// Rows are written, not committed.
+    WrotePostgres,
+    /// The Postgres transaction is committed.
+    CommittedPostgres,
+    /// Salesforce has answered.
+    WroteSalesforce,
+    /// Links and outcomes are committed.
+    Finished,
+    /// Bases are saved.
+    SavedBases,
+    /// The queue has accepted touches, their source is not told yet.
+    Queued,
+    /// A message is reconciled, not acknowledged.
+    Reconciled,
+}
+
+/// Does nothing in production; tests crash and interleave here.
+pub trait Steps: Send + Sync {
+    /// A run passes a step.
+    fn at(&self, step: Step) -> impl Future<Output = ()> + Send;
+}
+
+/// What an instance is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The instance's name; stands in external Ids.
+    pub instance: String,
+    /// How long an intent keeps others away: longer than any call's time-out and the longest Salesforce
+    /// transaction.
+    pub lease: SignedDuration,
+    /// How far catch-up looks back behind its cursor, for rows become visible minutes after their stamp.
+    pub look_back: SignedDuration,
+    /// The instance's fingerprint key.
+    pub key: FingerprintKey,
+}
+
+/// All ports of an instance.
+pub trait Ports: Send + Sync {
+    /// The Salesforce side.
+    type Salesforce: Salesforce;
+    /// The Postgres side.
+    type Database: Database;
+    /// The state store.
+    type State: State;
+    /// The queue.
+    type Queue: Queue;
+    /// The clock.
+    type Clock: Clock;
+    /// Randomness.
+    type Random: Random;
+    /// Alerts.
+    type Alerts: Alerts;
+    /// Crash points.
+    type Steps: Steps;
+
+    /// The Salesforce side.
+    fn salesforce(&self) -> &Self::Salesforce;
+    /// The Postgres side.
+    fn database(&self) -> &Self::Database;
+    /// The state store.
+    fn state(&self) -> &Self::State;
+    /// The queue.
+    fn queue(&self) -> &Self::Queue;
+    /// The clock.
+    fn clock(&self) -> &Self::Clock;
+    /// Randomness.
+    fn random(&self) -> &Self::Random;
+    /// Alerts.
+    fn alerts(&self) -> &Self::Alerts;
+    /// Crash points.
+    fn steps(&self) -> &Self::Steps;
+    /// The instance's settings.
+    fn settings(&self) -> &Settings;
+}

@@ -1,0 +1,261 @@
+//! The state store.
+
+use super::PortError;
+use crate::touch::Touch;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::future::Future;
+use syncline_engine::{
+    Base, BaseKey, FieldName, Fingerprint, Held, Parent, PostgresKey, Reason, SalesforceId, Side, SyncName,
+    Value,
+};
+
+/// What leads to a base.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordRef {
+    /// The Salesforce Id.
+    Id(SalesforceId),
+    /// The row's key.
+    Key(PostgresKey),
+    /// The external Id of our create.
+    ExternalId(String),
+}
+
+/// What is known of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its base.
+    pub base: Option<Base>,
+    /// Why it was rejected, if it is.
+    pub rejected: Option<Rejected>,
+}
+
+/// A field on which both sides changed to different values, as the conflict log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Hash of sync, record, field and base version: saved twice, it is one.
+    pub id: String,
+    /// The sync.
+    pub sync: SyncName,
+    /// The record: its base's key.
+    pub record: String,
+    /// Its Salesforce Id.
+    pub salesforce_id: Option<SalesforceId>,
+    /// Its row's key.
+    pub postgres_key: Option<PostgresKey>,
+    /// The field.
+    pub field: FieldName,
+    /// What Salesforce held.
+    pub salesforce: Value,
+    /// What Postgres held.
+    pub postgres: Value,
+    /// Whose value stands.
+    pub winner: Side,
+    /// Why.
+    pub reason: Reason,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A record that needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// The form of this document.
+    pub v: u8,
+    /// The sync.
+    pub sync: SyncName,
+    /// The record: its base's key.
+    pub record: String,
+    /// Its Salesforce Id.
+    pub salesforce_id: Option<SalesforceId>,
+    /// Its row's key.
+    pub postgres_key: Option<PostgresKey>,
+    /// The side that refuses.
+    pub side: Side,
+    /// Its code.
+    pub code: String,
+    /// Its own words.
+    pub message: String,
+    /// The fields it names.
+    pub fields: Vec<String>,
+    /// The fingerprints of both images at the time: found unchanged, the record is not tried again.
+    pub images: BTreeMap<String, Fingerprint>,
+    /// The definition's version at the time.
+    pub definition: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A record on which nothing is written although the sides differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRecord {
+    /// The sync.
+    pub sync: SyncName,
+    /// The record: its base's key.
+    pub record: String,
+    /// Its Salesforce Id.
+    pub salesforce_id: Option<SalesforceId>,
+    /// Its row's key.
+    pub postgres_key: Option<PostgresKey>,
+    /// Why.
+    pub held: Held,
+    /// When it was seen first.
+    pub at: Timestamp,
+}
+
+/// A base to save, with the conflicts that count only if it is saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The base; it is saved with `expected + 1` as its version.
+    pub base: Base,
+    /// The version that must stand; 0 for none.
+    pub expected: u64,
+    /// Conflicts, saved in the same transaction.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A touch put off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// The touch.
+    pub touch: Touch,
+    /// When it is due.
+    pub due: Timestamp,
+    /// Linking one of these makes it due at once.
+    pub waits_for: Vec<Parent>,
+}
+
+/// A touch that is due. It stays stored until it is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The touch, or a message of a newer form as it was received.
+    pub touch: Result<Touch, (String, String)>,
+    /// Names this very version of the stored touch: one that took in another since is not dropped.
+    pub token: String,
+}
+
+/// Where the scans of a sync stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The form of this document.
+    pub v: u8,
+    /// The first scan of Salesforce is done.
+    pub salesforce_scanned: bool,
+    /// The first scan of the table is done.
+    pub postgres_scanned: bool,
+    /// The last Id of the first scan.
+    pub scan_id: Option<SalesforceId>,
+    /// The last key of the first scan.
+    pub scan_key: Option<PostgresKey>,
+    /// The `Date` of the running scan's first answer.
+    pub scan_started: Option<Timestamp>,
+    /// Catch-up goes on from this stamp.
+    pub stamp: Option<Timestamp>,
+    /// And after this Id of the same stamp.
+    pub id: Option<SalesforceId>,
+    /// When the next catch-up is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What is known of a side's availability.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// Outage errors in a row.
+    pub failures: u32,
+    /// The side is left alone until then.
+    pub open_until: Option<Timestamp>,
+    /// Its last words.
+    pub message: String,
+}
+
+/// What a run found, to be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Records that need a person from now on.
+    pub rejected: Vec<Rejected>,
+    /// Records that are held.
+    pub held: Vec<HeldRecord>,
+    /// Records that are neither rejected nor held any more.
+    pub cleared: Vec<String>,
+    /// Touches put off.
+    pub deferred: Vec<Deferred>,
+    /// Records that were linked: what waits for them is due.
+    pub linked: Vec<Parent>,
+}
+
+impl Outcomes {
+    /// True if there is nothing to store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rejected.is_empty()
+            && self.held.is_empty()
+            && self.cleared.is_empty()
+            && self.deferred.is_empty()
+            && self.linked.is_empty()
+    }
+}
+
+/// The state store. Reads of bases are consistent.
+pub trait State: Send + Sync {
+    /// Loads what is known of records. References that lead to one base answer it each time.
+    fn load(
+        &self,
+        sync: &str,
+        refs: &[RecordRef],
+    ) -> impl Future<Output = Result<Vec<Loaded>, PortError>> + Send;
+
+    /// Saves bases by compare-and-set, each for itself. `false`: another version stands, or its Id, key or
+    /// external Id leads to another base.
+    fn put(&self, sync: &str, puts: Vec<Put>) -> impl Future<Output = Result<Vec<bool>, PortError>> + Send;
+
+    /// The rejected entry of a record that has no base yet.
+    fn rejected(
+        &self,
+        sync: &str,
+        keys: &[BaseKey],
+    ) -> impl Future<Output = Result<Vec<Option<Rejected>>, PortError>> + Send;
+
+    /// Stores what a run found. A touch is folded into the one that is put off already.
+    fn store(&self, sync: &str, outcomes: Outcomes) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Puts off a message whose form is not understood, as it is.
+    fn defer_message(
+        &self,
+        group: &str,
+        body: &str,
+        due: Timestamp,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Touches that are due.
+    fn due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<Due>, PortError>> + Send;
+
+    /// The queue has these.
+    fn drop_due(&self, tokens: &[String]) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Where the scans stand.
+    fn cursor(&self, sync: &str) -> impl Future<Output = Result<Cursor, PortError>> + Send;
+
+    /// Saves where the scans stand.
+    fn put_cursor(&self, sync: &str, cursor: &Cursor) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// What is known of a side's availability.
+    fn breaker(&self, side: Side) -> impl Future<Output = Result<Breaker, PortError>> + Send;
+
+    /// Saves it.
+    fn put_breaker(
+        &self,
+        side: Side,
+        breaker: &Breaker,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Why the sync is paused, if it is.
+    fn paused(&self, sync: &str) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+
+    /// Pauses or resumes a sync.
+    fn put_paused(
+        &self,
+        sync: &str,
+        reason: Option<&str>,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+}

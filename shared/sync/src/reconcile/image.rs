@@ -1,0 +1,263 @@
+//! Steps 4 and 5: what each side holds in canonical form, what an interrupted run left, and the plan.
+
+use super::work::{Remote, Work};
+use super::{Backoff, PortError, Ports, Run};
+use crate::ports::{HeldRecord, RecordRef, State};
+use std::collections::{BTreeMap, BTreeSet};
+use syncline_engine::{
+    Cell, Evidence, FieldMapping, Fingerprint, Held, Image, Parent, PostgresKey, Presence, RecordPlan, Rule,
+    RuleKind, SalesforceId, Side, Value, plan, resolve,
+};
+
+/// Parents of other syncs, by either name.
+#[derive(Default)]
+pub(super) struct Parents {
+    keys: BTreeMap<(String, SalesforceId), PostgresKey>,
+    ids: BTreeMap<(String, PostgresKey), SalesforceId>,
+}
+
+impl Parents {
+    /// The text of the column that points to a parent.
+    pub(super) fn column_text(&self, sync: &str, id: &Value) -> Option<String> {
+        let id = SalesforceId::parse(&id.text()?).ok()?;
+        let key = self.keys.get(&(sync.to_owned(), id))?;
+        serde_json::from_str::<Vec<String>>(&key.0).ok()?.into_iter().next()
+    }
+}
+
+/// The key of the row that a lookup's column points to.
+fn parent_key(text: &str) -> PostgresKey {
+    PostgresKey(serde_json::Value::from(vec![text]).to_string())
+}
+
+impl<P: Ports> Run<'_, P> {
+    /// Resolves what an interrupted run left and plans. What is left over has something to write.
+    pub(super) async fn plan(
+        &mut self,
+        works: Vec<Work>,
+    ) -> Result<Vec<(Work, BTreeMap<String, String>)>, PortError> {
+        let parents = self.load_parents(&works).await?;
+        let mut writing = Vec::new();
+        for mut work in works {
+            let resolved = work.base.as_ref().map(|base| resolve(base, &work.evidence));
+            let salesforce = self.salesforce_presence(&work, &parents);
+            let postgres = self.postgres_presence(&work, &parents);
+            work.images = self.image_fingerprints(&salesforce, &postgres);
+            let interrupted = work.base.as_ref().is_some_and(|base| base.intent.is_some());
+            let known = resolved.as_ref().filter(|base| base.live);
+            work.plan = plan(self.definition, &self.ports.settings().key, known, &salesforce, &postgres);
+            if known.is_none()
+                && work.record().is_none()
+                && work.row.as_ref().is_some_and(|row| row.link.is_some())
+            {
+                // A row that names a record which is not there was linked once: it is no new row.
+                let held = match salesforce {
+                    Presence::Deleted => Held::Deleted { side: Side::Salesforce },
+                    _ => Held::Missing { side: Side::Salesforce },
+                };
+                work.plan = RecordPlan { held: Some(held), ..RecordPlan::default() };
+            }
+            work.resolved = resolved;
+            work.evidence = Evidence::default();
+            if let Some(rejected) = &work.rejected
+                && !interrupted
+                && rejected.definition == self.definition.version
+                && rejected.images == work.images
+            {
+                self.summary.skipped += 1;
+                continue;
+            }
+            self.note_waiting(&work);
+            if let Some(held) = work.plan.held.clone() {
+                self.hold(&work, held);
+                if interrupted {
+                    self.save_resolved(work, false);
+                }
+                continue;
+            }
+            if work.plan.writes_nothing() && work.link.is_none() {
+                self.at_rest(work, interrupted);
+                continue;
+            }
+            let texts = self.column_texts(&work, &parents);
+            writing.push((work, texts));
+        }
+        Ok(writing)
+    }
+
+    /// The bases of the parents that any lookup of these records points to.
+    async fn load_parents(&self, works: &[Work]) -> Result<Parents, PortError> {
+        let mut refs: BTreeMap<String, BTreeSet<RecordRef>> = BTreeMap::new();
+        for mapping in &self.definition.fields {
+            let Some(lookup) = &mapping.lookup else { continue };
+            let refs = refs.entry(lookup.sync.clone()).or_default();
+            for work in works {
+                let remote = work.record().and_then(|record| record.values.get(&mapping.field)?.as_deref());
+                if let Some(Ok(id)) = remote.map(SalesforceId::parse) {
+                    refs.insert(RecordRef::Id(id));
+                }
+                let row = work.row.as_ref().and_then(|row| row.values.get(&mapping.field)?.as_deref());
+                if let Some(text) = row {
+                    refs.insert(RecordRef::Key(parent_key(text)));
+                }
+            }
+        }
+        let mut parents = Parents::default();
+        for (sync, refs) in refs {
+            let refs: Vec<RecordRef> = refs.into_iter().collect();
+            if refs.is_empty() {
+                continue;
+            }
+            for loaded in self.ports.state().load(&sync, &refs).await? {
+                let Some(base) = loaded.base.filter(|base| base.live) else { continue };
+                if let (Some(id), Some(key)) = (base.salesforce_id, base.postgres_key) {
+                    parents.keys.insert((sync.clone(), id.clone()), key.clone());
+                    parents.ids.insert((sync.clone(), key), id);
+                }
+            }
+        }
+        Ok(parents)
+    }
+
+    fn salesforce_presence(&self, work: &Work, parents: &Parents) -> Presence {
+        match &work.remote {
+            Remote::Present(record) => Presence::Present(self.image(|mapping| {
+                let raw = record.values.get(&mapping.field).and_then(Option::as_deref);
+                let cell = canonical(mapping, raw);
+                let (Some(lookup), Cell::Value(Value::Text(text))) = (&mapping.lookup, &cell) else {
+                    return cell;
+                };
+                match SalesforceId::parse(text) {
+                    Ok(id) if !parents.keys.contains_key(&(lookup.sync.clone(), id.clone())) => {
+                        Cell::Waiting(Parent::Salesforce(lookup.sync.clone(), id))
+                    }
+                    _ => cell,
+                }
+            })),
+            Remote::Deleted { .. } => Presence::Deleted,
+            // A record that has no Id yet is not missing from Salesforce: it never was there.
+            Remote::Absent | Remote::Unknown => Presence::Missing,
+        }
+    }
+
+    fn postgres_presence(&self, work: &Work, parents: &Parents) -> Presence {
+        match &work.row {
+            Some(row) => Presence::Present(self.image(|mapping| {
+                let raw = row.values.get(&mapping.field).and_then(Option::as_deref);
+                let (Some(lookup), Some(text)) = (&mapping.lookup, raw) else {
+                    return canonical(mapping, raw);
+                };
+                let key = parent_key(text);
+                match parents.ids.get(&(lookup.sync.clone(), key.clone())) {
+                    Some(id) => Cell::Value(Value::Text(id.as_str().to_owned())),
+                    None => Cell::Waiting(Parent::Postgres(lookup.sync.clone(), key)),
+                }
+            })),
+            None if work.touch.evidence.pg_deleted => Presence::Deleted,
+            None => Presence::Missing,
+        }
+    }
+
+    fn image(&self, cell: impl Fn(&FieldMapping) -> Cell) -> Image {
+        self.definition.fields.iter().map(|mapping| (mapping.field.clone(), cell(mapping))).collect()
+    }
+
+    /// One fingerprint per side over everything it holds.
+    fn image_fingerprints(
+        &self,
+        salesforce: &Presence,
+        postgres: &Presence,
+    ) -> BTreeMap<String, Fingerprint> {
+        let rule = Rule { version: 1, kind: RuleKind::Text };
+        [(Side::Salesforce, salesforce), (Side::Postgres, postgres)]
+            .into_iter()
+            .map(|(side, presence)| {
+                let text = Value::Text(format!("{presence:?}"));
+                let key = &self.ports.settings().key;
+                (side.word().to_owned(), key.fingerprint(&self.definition.name, side.word(), &rule, &text))
+            })
+            .collect()
+    }
+
+    /// What the column of each field that Postgres gets is to hold.
+    fn column_texts(&self, work: &Work, parents: &Parents) -> BTreeMap<String, String> {
+        let fields = work.plan.postgres.fields().into_iter().flatten();
+        fields
+            .filter_map(|(name, write)| {
+                let mapping = self.definition.field(name)?;
+                let text = match &mapping.lookup {
+                    Some(lookup) => parents.column_text(&lookup.sync, &write.after),
+                    None => write.after.text(),
+                };
+                Some((name.clone(), text?))
+            })
+            .collect()
+    }
+
+    fn note_waiting(&mut self, work: &Work) {
+        if work.plan.waits_for.is_empty() {
+            return;
+        }
+        let touch = work.retouch();
+        let before = self.outcomes.deferred.len();
+        self.again(touch, Backoff::Outage);
+        for deferred in &mut self.outcomes.deferred[before..] {
+            deferred.waits_for = work.plan.waits_for.iter().cloned().collect();
+        }
+    }
+
+    fn hold(&mut self, work: &Work, held: Held) {
+        self.summary.held += 1;
+        if let Held::Unreadable { side, field, error } = &held {
+            self.reject(work, *side, "VALUE", format!("{field} holds {error}"), vec![field.clone()]);
+            return;
+        }
+        self.outcomes.held.push(HeldRecord {
+            sync: self.definition.name.clone(),
+            record: work.base_key().0,
+            salesforce_id: work.id(),
+            postgres_key: work.key(),
+            held,
+            at: self.now(),
+        });
+    }
+
+    /// Nothing to write: done if Salesforce's stamp is the base's, else the base moves with the stamp.
+    fn at_rest(&mut self, work: Work, interrupted: bool) {
+        self.summary.equal += 1;
+        self.outcomes.cleared.push(work.base_key().0);
+        let Some(base) = &work.resolved else {
+            if work.plan.live {
+                self.save_resolved(work, true);
+            }
+            return;
+        };
+        let stamp = work.record().map(|record| syncline_engine::Stamp::Read(record.stamp));
+        let moved = stamp.is_some() && stamp != base.stamp
+            || base.live != work.plan.live
+            || base.postgres_key.as_ref() != work.row.as_ref().map(|row| &row.key) && work.row.is_some()
+            || work.touch.stamp.is_some()
+            || work.plan.agreed.iter().any(|(name, agreed)| base.fields.get(name) != Some(agreed));
+        if interrupted || moved {
+            self.save_resolved(work, true);
+        }
+    }
+
+    /// The cell's canonical value of a column that was written, to compare with what was meant.
+    pub(super) fn same_value(&self, field: &str, one: Option<&str>, other: Option<&str>) -> bool {
+        self.definition.field(field).is_some_and(|mapping| match &mapping.lookup {
+            Some(_) => one == other,
+            None => {
+                let (one, other) = (mapping.rule.canonical(one), mapping.rule.canonical(other));
+                one.is_ok() && one == other
+            }
+        })
+    }
+}
+
+fn canonical(mapping: &FieldMapping, raw: Option<&str>) -> Cell {
+    match mapping.rule.canonical(raw) {
+        Ok(value) => Cell::Value(value),
+        Err(error) => Cell::Unreadable(error),
+    }
+}

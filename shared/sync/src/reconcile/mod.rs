@@ -1,0 +1,176 @@
+//! Reconciling touches: nine steps, for hundreds of records at a time, each with its own outcome.
+//!
+//! Bases are loaded, Salesforce is read, a Postgres transaction begins, locks and reads; the engine resolves what
+//! an interrupted run left and plans; intents are saved by compare-and-set; Postgres is written and committed;
+//! Salesforce is written; links and history are finished; bases are saved. No row is locked while anything but
+//! Postgres is waited for. A run that ends anywhere leaves a state from which the next one ends where this one
+//! would have.
+
+mod image;
+mod read;
+mod work;
+mod write;
+
+use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, State, Step, Steps};
+use crate::retry::Backoff;
+use crate::touch::Touch;
+use jiff::Timestamp;
+use syncline_engine::{Definition, Side};
+use work::Work;
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Touches that ended without a read of Salesforce.
+    pub skipped: usize,
+    /// Records on which both sides were equal already.
+    pub equal: usize,
+    /// Touches put off.
+    pub put_off: usize,
+    /// Rows inserted.
+    pub rows_inserted: usize,
+    /// Rows updated.
+    pub rows_updated: usize,
+    /// Salesforce records created.
+    pub records_created: usize,
+    /// Salesforce records updated.
+    pub records_updated: usize,
+    /// Conflicts recorded.
+    pub conflicts: usize,
+    /// Records rejected.
+    pub rejected: usize,
+    /// Records held.
+    pub held: usize,
+    /// Salesforce answered.
+    pub reached_salesforce: bool,
+    /// Postgres answered.
+    pub reached_postgres: bool,
+    /// An outage that came after the first write; its records are put off already.
+    pub outage: Option<PortError>,
+}
+
+impl Summary {
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.skipped += other.skipped;
+        self.equal += other.equal;
+        self.put_off += other.put_off;
+        self.rows_inserted += other.rows_inserted;
+        self.rows_updated += other.rows_updated;
+        self.records_created += other.records_created;
+        self.records_updated += other.records_updated;
+        self.conflicts += other.conflicts;
+        self.rejected += other.rejected;
+        self.held += other.held;
+        self.reached_salesforce |= other.reached_salesforce;
+        self.reached_postgres |= other.reached_postgres;
+        if self.outage.is_none() {
+            self.outage.clone_from(&other.outage);
+        }
+    }
+
+    /// True if the side answered in this run.
+    #[must_use]
+    pub fn reached(&self, side: Side) -> bool {
+        match side {
+            Side::Salesforce => self.reached_salesforce,
+            Side::Postgres => self.reached_postgres,
+        }
+    }
+}
+
+/// One run over touches of one sync.
+struct Run<'a, P: Ports> {
+    ports: &'a P,
+    definition: &'a Definition,
+    outcomes: Outcomes,
+    puts: Vec<(Put, Touch, bool)>,
+    summary: Summary,
+}
+
+/// Reconciles touches of one sync.
+///
+/// # Errors
+/// When a side or the store is not available. Nothing is lost: the caller puts the touches off, and whatever was
+/// written stands under its intent.
+pub async fn reconcile<P: Ports>(
+    ports: &P,
+    definition: &Definition,
+    touches: Vec<Touch>,
+) -> Result<Summary, PortError> {
+    let mut run = Run {
+        ports,
+        definition,
+        outcomes: Outcomes::default(),
+        puts: Vec::new(),
+        summary: Summary::default(),
+    };
+    let works = run.load(touches).await?;
+    run.at(Step::Loaded).await;
+    let works = run.read_salesforce(works).await?;
+    run.at(Step::ReadSalesforce).await;
+    if !works.is_empty() {
+        run.write_sides(works).await?;
+    }
+    run.save_bases().await?;
+    run.at(Step::SavedBases).await;
+    let outcomes = std::mem::take(&mut run.outcomes);
+    run.summary.put_off = outcomes.deferred.len();
+    if !outcomes.is_empty() {
+        ports.state().store(&definition.name, outcomes).await?;
+    }
+    Ok(run.summary)
+}
+
+impl<P: Ports> Run<'_, P> {
+    async fn write_sides(&mut self, works: Vec<Work>) -> Result<(), PortError> {
+        let (transaction, works) = self.read_postgres(works).await?;
+        self.at(Step::ReadPostgres).await;
+        let works = self.plan(works).await?;
+        let works = self.save_intents(works).await?;
+        self.at(Step::SavedIntents).await;
+        let works = self.write_postgres(transaction, works).await?;
+        self.at(Step::CommittedPostgres).await;
+        let works = self.write_salesforce(works).await;
+        self.at(Step::WroteSalesforce).await;
+        self.finish(works).await?;
+        self.at(Step::Finished).await;
+        Ok(())
+    }
+
+    async fn at(&self, step: Step) {
+        self.ports.steps().at(step).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ports.clock().now()
+    }
+
+    /// Touches a record again, a little later.
+    fn again(&mut self, mut touch: Touch, backoff: Backoff) {
+        let due = backoff.due(self.now(), touch.attempt, self.ports.random().bits());
+        touch.attempt += 1;
+        self.defer(touch, due);
+    }
+
+    fn defer(&mut self, touch: Touch, due: Timestamp) {
+        self.outcomes.deferred.push(Deferred { touch, due, waits_for: vec![] });
+    }
+
+    /// Step 9: bases by compare-and-set; whoever lost touches again.
+    async fn save_bases(&mut self) -> Result<(), PortError> {
+        let puts = std::mem::take(&mut self.puts);
+        if puts.is_empty() {
+            return Ok(());
+        }
+        let (puts, rest): (Vec<Put>, Vec<(Touch, bool)>) =
+            puts.into_iter().map(|(put, touch, again)| (put, (touch, again))).unzip();
+        let saved = self.ports.state().put(&self.definition.name, puts).await?;
+        for (saved, (touch, again)) in saved.into_iter().zip(rest) {
+            if !saved || again {
+                self.again(touch, Backoff::Contention);
+            }
+        }
+        Ok(())
+    }
+}

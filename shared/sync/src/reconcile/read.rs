@@ -1,0 +1,385 @@
+//! Steps 1 to 3: load bases, read Salesforce, lock and read rows.
+
+use super::work::{Remote, Work};
+use super::{Backoff, PortError, Ports, Run, Touch};
+use crate::ports::{Database, Loaded, RecordRef, Rejected, Row, RowRef, Salesforce, State, Transaction};
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+use syncline_engine::{Op, SalesforceId, Side, Stamp};
+
+/// A read whose marker is not that of our last write is believed once Salesforce's clock is this far past it.
+const MARKER_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The transaction of an instance's database.
+pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
+
+/// The outcome of matching a record with the rows that were found.
+enum Match {
+    Row,
+    Again(Vec<Touch>),
+    Reject { code: &'static str, message: String },
+}
+
+impl<'a, P: Ports> Run<'a, P> {
+    /// Step 1. A record under another run's intent waits until that lease has ended.
+    pub(super) async fn load(&mut self, touches: Vec<Touch>) -> Result<Vec<Work>, PortError> {
+        let mut refs = Vec::new();
+        let mut counts = Vec::new();
+        for touch in &touches {
+            let of_touch = [
+                touch.id.clone().map(RecordRef::Id),
+                touch.key.clone().map(RecordRef::Key),
+                touch.old_key.clone().map(RecordRef::Key),
+            ];
+            let before = refs.len();
+            refs.extend(of_touch.into_iter().flatten());
+            counts.push(refs.len() - before);
+        }
+        let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
+        let mut works: BTreeMap<String, Work> = BTreeMap::new();
+        for (touch, count) in touches.into_iter().zip(counts) {
+            let found: Vec<Loaded> = loaded.by_ref().take(count).filter(|one| one.base.is_some()).collect();
+            let mut distinct: Vec<Loaded> = Vec::new();
+            for one in found {
+                let key = one.base.as_ref().map(|base| &base.key);
+                if !distinct.iter().any(|known| known.base.as_ref().map(|base| &base.key) == key) {
+                    distinct.push(one);
+                }
+            }
+            if distinct.is_empty() {
+                distinct.push(Loaded::default());
+            }
+            let alone = distinct.len() == 1;
+            for Loaded { base, rejected } in distinct {
+                let mut touch = touch.clone();
+                if let (false, Some(base)) = (alone, &base) {
+                    // The Id and the key lead to two records: each is looked at for itself.
+                    touch.id.clone_from(&base.salesforce_id);
+                    touch.key.clone_from(&base.postgres_key);
+                }
+                let work = Work::new(touch, base, rejected);
+                let name = work.base_key().0;
+                match works.get_mut(&name) {
+                    Some(known) => known.touch.absorb(work.touch),
+                    None => {
+                        works.insert(name, work);
+                    }
+                }
+            }
+        }
+        let now = self.now();
+        let mut ready = Vec::new();
+        for work in works.into_values() {
+            match &work.base {
+                Some(base) if base.form > syncline_engine::BASE_FORM => {
+                    self.defer(work.touch, now + SignedDuration::from_mins(1));
+                }
+                Some(base) => match &base.intent {
+                    Some(intent) if intent.lease_until > now => {
+                        let due = intent.lease_until;
+                        self.defer(work.touch, due);
+                    }
+                    None if seen_already(&work) => self.summary.skipped += 1,
+                    _ => ready.push(work),
+                },
+                None => ready.push(work),
+            }
+        }
+        self.load_rejected(&mut ready).await?;
+        Ok(ready)
+    }
+
+    async fn load_rejected(&self, works: &mut [Work]) -> Result<(), PortError> {
+        let bare: Vec<&mut Work> = works.iter_mut().filter(|work| work.base.is_none()).collect();
+        if bare.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = bare.iter().map(|work| work.base_key()).collect();
+        let rejected = self.ports.state().rejected(&self.definition.name, &keys).await?;
+        for (work, rejected) in bare.into_iter().zip(rejected) {
+            work.rejected = rejected;
+        }
+        Ok(())
+    }
+
+    /// Step 2. An answer that is older than what the base knows is read again later, never merged.
+    pub(super) async fn read_salesforce(&mut self, mut works: Vec<Work>) -> Result<Vec<Work>, PortError> {
+        self.find_created(&mut works).await?;
+        let ids: Vec<SalesforceId> = works.iter().filter_map(Work::id).collect();
+        if ids.is_empty() {
+            return Ok(works);
+        }
+        let answer = self.ports.salesforce().read(self.definition, &ids).await?;
+        self.summary.reached_salesforce = true;
+        let mut outcomes = answer.outcomes.into_iter();
+        let mut ready = Vec::new();
+        for mut work in works {
+            if work.id().is_some() {
+                work.remote = outcomes.next().map_or(Remote::Absent, Remote::from);
+                work.read_at = Some(answer.date);
+                self.note_evidence(&mut work);
+                if self.is_stale(&work) {
+                    let touch = work.retouch();
+                    self.again(touch, Backoff::Contention);
+                    continue;
+                }
+            }
+            ready.push(work);
+        }
+        self.match_open_creates(ready).await
+    }
+
+    /// A create of ours whose answer was lost is looked for by its external Id, among deleted records too.
+    async fn find_created(&mut self, works: &mut [Work]) -> Result<(), PortError> {
+        let lost: Vec<(&mut Work, String)> = works
+            .iter_mut()
+            .filter_map(|work| {
+                let base = work.base.as_ref()?;
+                let side = base.intent.as_ref()?.salesforce.as_ref()?;
+                let external_id = base.external_id.clone()?;
+                (side.op == Op::Create).then_some((work, external_id))
+            })
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let external_ids: Vec<String> = lost.iter().map(|(_, external_id)| external_id.clone()).collect();
+        let found = self.ports.salesforce().find(self.definition, &external_ids).await?;
+        self.summary.reached_salesforce = true;
+        for ((work, _), found) in lost.into_iter().zip(found) {
+            work.evidence.salesforce = found.map(|found| found.id);
+        }
+        Ok(())
+    }
+
+    /// An update of ours landed if the record bears its marker; where no marker is installed, if a value that
+    /// only we were about to write stands there.
+    fn note_evidence(&self, work: &mut Work) {
+        let Some(intent) = work.base.as_ref().and_then(|base| base.intent.as_ref()) else { return };
+        let Some(side) = intent.salesforce.as_ref().filter(|side| side.op == Op::Update) else { return };
+        let landed = match (&self.definition.marker, &work.remote) {
+            (Some(_), Remote::Present(record)) => record.marker.as_deref() == Some(&intent.id),
+            (Some(_), Remote::Deleted { marker }) => marker.as_deref() == Some(&intent.id),
+            (None, Remote::Present(record)) => side.fields.iter().any(|(name, intended)| {
+                let known = work.base.as_ref().and_then(|base| base.fields.get(name));
+                known != Some(intended)
+                    && self.definition.field(name).is_some_and(|mapping| {
+                        let raw = record.values.get(name).and_then(Option::as_deref);
+                        mapping.rule.canonical(raw).is_ok_and(|value| {
+                            self.ports.settings().key.fingerprint(
+                                &self.definition.name,
+                                name,
+                                &mapping.rule,
+                                &value,
+                            ) == intended.fingerprint
+                        })
+                    })
+            }),
+            _ => false,
+        };
+        if landed {
+            work.evidence.salesforce = work.base.as_ref().and_then(|base| base.salesforce_id.clone());
+        }
+    }
+
+    fn is_stale(&self, work: &Work) -> bool {
+        let (Some(base), Some(record)) = (&work.base, work.record()) else { return false };
+        if work.evidence.salesforce.is_some() {
+            return false;
+        }
+        match base.stamp {
+            None => false,
+            Some(Stamp::Read(stamp)) => record.stamp < stamp,
+            Some(Stamp::Written { after, until }) => {
+                let patience_over = work.read_at.is_some_and(|date| date > until + MARKER_PATIENCE);
+                let other_marker = self.definition.marker.is_some()
+                    && base.marker.is_some()
+                    && record.marker != base.marker
+                    && record.stamp <= until
+                    && !patience_over;
+                record.stamp < after || other_marker
+            }
+        }
+    }
+
+    /// A Salesforce record without base that bears an external Id of ours is the child of an open create: it
+    /// belongs to that create's row, not into a new one.
+    async fn match_open_creates(&mut self, works: Vec<Work>) -> Result<Vec<Work>, PortError> {
+        let prefix = format!("{}:{}:", self.ports.settings().instance, self.definition.name);
+        let ours = |work: &Work| {
+            let external_id = work.record().filter(|_| work.base.is_none())?.external_id.clone()?;
+            external_id.starts_with(&prefix).then_some(RecordRef::ExternalId(external_id))
+        };
+        let refs: Vec<RecordRef> = works.iter().filter_map(ours).collect();
+        if refs.is_empty() {
+            return Ok(works);
+        }
+        let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
+        let mut ready = Vec::new();
+        for work in works {
+            let base = ours(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
+            match base {
+                Some(base) => {
+                    let mut touch = work.touch;
+                    touch.id = base.salesforce_id;
+                    touch.key = base.postgres_key;
+                    match base.intent {
+                        Some(intent) => self.defer(touch, intent.lease_until),
+                        None => self.again(touch, Backoff::Contention),
+                    }
+                }
+                None => ready.push(work),
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Step 3. Records are locked, also such as have no row; a refused lock touches again.
+    pub(super) async fn read_postgres(
+        &mut self,
+        works: Vec<Work>,
+    ) -> Result<(TransactionOf<'a, P>, Vec<Work>), PortError> {
+        let mut transaction = self.ports.database().begin(self.definition).await?;
+        self.summary.reached_postgres = true;
+        let names: Vec<String> = works.iter().map(|work| work.base_key().0).collect();
+        let locked = transaction.lock(&names).await?;
+        let mut works = self.retain_or_again(works, &locked);
+
+        let intents: Vec<String> =
+            works.iter().filter_map(|work| Some(work.base.as_ref()?.intent.as_ref()?.id.clone())).collect();
+        if !intents.is_empty() {
+            let landed = transaction.landed(&intents).await?;
+            for work in &mut works {
+                let intent = work.base.as_ref().and_then(|base| base.intent.as_ref());
+                work.evidence.postgres = intent.and_then(|intent| landed.get(&intent.id).cloned());
+            }
+        }
+        let refs: Vec<RowRef> = works
+            .iter()
+            .map(|work| RowRef { key: work.evidence.postgres.clone().or_else(|| work.key()), id: work.id() })
+            .collect();
+        let rows = transaction.read(&refs).await?;
+        let mut ready = Vec::new();
+        for (mut work, rows) in works.into_iter().zip(rows) {
+            match match_row(&mut work, rows) {
+                Match::Row => ready.push(work),
+                Match::Again(touches) => {
+                    for touch in touches {
+                        self.again(touch, Backoff::Contention);
+                    }
+                }
+                Match::Reject { code, message } => self.reject(&work, Side::Postgres, code, message, vec![]),
+            }
+        }
+        Ok((transaction, ready))
+    }
+
+    fn retain_or_again(&mut self, works: Vec<Work>, keep: &[bool]) -> Vec<Work> {
+        let mut kept = Vec::new();
+        for (work, keep) in works.into_iter().zip(keep) {
+            if *keep { kept.push(work) } else { self.again(work.retouch(), Backoff::Contention) }
+        }
+        kept
+    }
+
+    /// Records that a person has to look at; it is tried again once either side or the definition changes.
+    pub(super) fn reject(
+        &mut self,
+        work: &Work,
+        side: Side,
+        code: &str,
+        message: String,
+        fields: Vec<String>,
+    ) {
+        tracing::warn!(sync = %self.definition.name, record = %work.base_key(), %side, code, "rejected");
+        self.summary.rejected += 1;
+        let rejected = Rejected {
+            v: 1,
+            sync: self.definition.name.clone(),
+            record: work.base_key().0,
+            salesforce_id: work.id(),
+            postgres_key: work.key(),
+            side,
+            code: code.to_owned(),
+            message,
+            fields,
+            images: work.images.clone(),
+            definition: self.definition.version,
+            at: self.now(),
+        };
+        self.outcomes.rejected.push(rejected);
+    }
+}
+
+/// A touch that a stamp alone gave rise to ends here if the record was read well after that stamp.
+fn seen_already(work: &Work) -> bool {
+    let read_at = work.base.as_ref().and_then(|base| base.read_at);
+    match (work.touch.stamp, read_at) {
+        (Some(stamp), Some(read_at)) => {
+            !work.touch.evidence.sf_deleted && read_at >= stamp + SignedDuration::from_secs(2)
+        }
+        _ => false,
+    }
+}
+
+/// Finds the row of a record among those that match its key or its Id, and what its link column lacks.
+fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
+    let id = work.id();
+    if rows.len() > 1 {
+        if work.base.is_none() {
+            // The touch's Id and key lead to two rows: each is looked at for itself.
+            let (mut by_id, mut by_key) = (work.touch.clone(), work.touch.clone());
+            by_id.key = None;
+            by_key.id = None;
+            return Match::Again(vec![by_id, by_key]);
+        }
+        let keys = rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(" and ");
+        return Match::Reject {
+            code: "AMBIGUOUS",
+            message: format!(
+                "rows {keys} both stand for this record: one by its key, one by its Salesforce Id"
+            ),
+        };
+    }
+    let Some(row) = rows.pop() else { return Match::Row };
+    let linked = match row.link.as_deref().map(SalesforceId::parse) {
+        None => None,
+        Some(Ok(linked)) => Some(linked),
+        Some(Err(error)) => {
+            return Match::Reject {
+                code: "LINK",
+                message: format!("row {}: the link column holds {error}", row.key),
+            };
+        }
+    };
+    match (linked, id) {
+        (Some(linked), Some(id)) if linked == id => {}
+        (Some(linked), Some(id)) if work.base.as_ref().is_some_and(|base| base.salesforce_id.is_some()) => {
+            return Match::Reject {
+                code: "LINK",
+                message: format!("row {} belongs to {id}, but its link column holds {linked}", row.key),
+            };
+        }
+        (Some(linked), _) => {
+            let mut touch = work.touch.clone();
+            touch.id = Some(linked);
+            touch.key = Some(row.key);
+            touch.stamp = None;
+            return Match::Again(vec![touch]);
+        }
+        (None, Some(id)) if work.base.is_some() => {
+            if work.record().is_some() {
+                work.link = Some(id);
+            }
+        }
+        (None, Some(_)) => {
+            let (mut by_id, mut by_key) = (work.touch.clone(), work.touch.clone());
+            by_id.key = None;
+            by_key.id = None;
+            return Match::Again(vec![by_id, by_key]);
+        }
+        (None, None) => {}
+    }
+    work.row = Some(row);
+    Match::Row
+}

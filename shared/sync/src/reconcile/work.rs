@@ -1,0 +1,113 @@
+//! One record on its way through a run.
+
+use crate::ports::{ReadOutcome, Rejected, RemoteRecord, Row};
+use crate::touch::Touch;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use syncline_engine::{Base, BaseKey, Evidence, Fingerprint, PostgresKey, RecordPlan, SalesforceId};
+
+/// What was read of Salesforce.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Remote {
+    /// There is no Id to ask for.
+    #[default]
+    Unknown,
+    /// The record.
+    Present(RemoteRecord),
+    /// In the recycle bin.
+    Deleted {
+        /// The marker it bears.
+        marker: Option<String>,
+    },
+    /// Not found, without evidence.
+    Absent,
+}
+
+impl From<ReadOutcome> for Remote {
+    fn from(outcome: ReadOutcome) -> Self {
+        match outcome {
+            ReadOutcome::Record(record) => Self::Present(record),
+            ReadOutcome::Deleted { marker } => Self::Deleted { marker },
+            ReadOutcome::Absent => Self::Absent,
+        }
+    }
+}
+
+/// One record on its way through a run.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub(super) touch: Touch,
+    /// As it was loaded.
+    pub(super) base: Option<Base>,
+    pub(super) rejected: Option<Rejected>,
+    pub(super) remote: Remote,
+    pub(super) read_at: Option<Timestamp>,
+    /// Of the intent that was loaded; once resolved, of this run's own.
+    pub(super) evidence: Evidence,
+    pub(super) row: Option<Row>,
+    /// The base with its intent resolved; as saved with the intent of this run later on.
+    pub(super) resolved: Option<Base>,
+    pub(super) plan: RecordPlan,
+    /// The link column is to be filled with this.
+    pub(super) link: Option<SalesforceId>,
+    pub(super) images: BTreeMap<String, Fingerprint>,
+}
+
+impl Work {
+    pub(super) fn new(touch: Touch, base: Option<Base>, rejected: Option<Rejected>) -> Self {
+        Self {
+            touch,
+            base,
+            rejected,
+            remote: Remote::Unknown,
+            read_at: None,
+            evidence: Evidence::default(),
+            row: None,
+            resolved: None,
+            plan: RecordPlan::default(),
+            link: None,
+            images: BTreeMap::new(),
+        }
+    }
+
+    /// The record's Id, as far as it is known.
+    pub(super) fn id(&self) -> Option<SalesforceId> {
+        let base = self.resolved.as_ref().or(self.base.as_ref());
+        let of_base = base.and_then(|base| base.salesforce_id.clone());
+        self.evidence.salesforce.clone().or(of_base).or_else(|| self.touch.id.clone())
+    }
+
+    /// The row's key, as far as it is known.
+    pub(super) fn key(&self) -> Option<PostgresKey> {
+        let base = self.resolved.as_ref().or(self.base.as_ref());
+        let of_base = base.and_then(|base| base.postgres_key.clone());
+        let of_row = self.row.as_ref().map(|row| row.key.clone());
+        of_row.or(of_base).or_else(|| self.touch.key.clone())
+    }
+
+    /// The key of its base, given or to be given.
+    pub(super) fn base_key(&self) -> BaseKey {
+        match &self.base {
+            Some(base) => base.key.clone(),
+            None => BaseKey::first(self.id().as_ref(), self.key().as_ref())
+                .unwrap_or_else(|| BaseKey(String::new())),
+        }
+    }
+
+    /// The touch with everything learnt, for another try.
+    pub(super) fn retouch(&self) -> Touch {
+        let mut touch = self.touch.clone();
+        touch.id = self.id();
+        touch.key = self.key();
+        touch.stamp = None;
+        touch
+    }
+
+    /// The record as Salesforce answered it.
+    pub(super) fn record(&self) -> Option<&RemoteRecord> {
+        match &self.remote {
+            Remote::Present(record) => Some(record),
+            _ => None,
+        }
+    }
+}

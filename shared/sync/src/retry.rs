@@ -1,0 +1,113 @@
+//! What an error leads to, and how long anything waits.
+
+use crate::ports::{Breaker, PortError};
+use jiff::{SignedDuration, Timestamp};
+use syncline_engine::Side;
+
+/// What becomes of the touches of a run that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Put off; the side's breaker counts the failure.
+    Retry(Side),
+    /// Put off until the side takes calls again.
+    Limit,
+    /// Put off, and the sync is paused for a person to look.
+    Pause,
+    /// Not acknowledged: there is nowhere to put them off.
+    Release,
+}
+
+/// What an error leads to.
+#[must_use]
+pub fn disposition(error: &PortError) -> Disposition {
+    match error {
+        PortError::Outage { side, .. } => Disposition::Retry(*side),
+        PortError::Limit { .. } => Disposition::Limit,
+        PortError::Definition { .. } => Disposition::Pause,
+        PortError::Store { .. } => Disposition::Release,
+    }
+}
+
+/// How long a touch waits before its next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backoff {
+    /// Somebody else was at the record: 0.2 s, doubling to 5 s.
+    Contention,
+    /// A side is away, or a parent is not linked: 1 s, doubling to 15 min.
+    Outage,
+}
+
+impl Backoff {
+    /// When the next try is due, 20 % to either side by `random`.
+    #[must_use]
+    pub fn due(self, now: Timestamp, attempt: u32, random: u128) -> Timestamp {
+        let (first_ms, longest_ms): (i64, i64) = match self {
+            Self::Contention => (200, 5_000),
+            Self::Outage => (1_000, 900_000),
+        };
+        let plain = first_ms.saturating_mul(1_i64 << attempt.min(30)).min(longest_ms);
+        let percent = 80 + i64::try_from(random % 41).unwrap_or(20);
+        now + SignedDuration::from_millis(plain * percent / 100)
+    }
+}
+
+impl Breaker {
+    /// The breaker after an outage: the third in a row opens it for 5 s, doubling to 60 s.
+    #[must_use]
+    pub fn failed(&self, now: Timestamp, message: &str) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let open_until = (failures >= 3).then(|| {
+            let seconds = 5_i64.saturating_mul(1 << (failures - 3).min(10)).min(60);
+            now + SignedDuration::from_secs(seconds)
+        });
+        Self { failures, open_until, message: message.to_owned() }
+    }
+
+    /// True while the side is left alone.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.open_until.is_some_and(|until| until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_one_disposition() {
+        let message = String::new();
+        let side = Side::Salesforce;
+        let table = [
+            (PortError::Outage { side, message: message.clone() }, Disposition::Retry(side)),
+            (PortError::Limit { message: message.clone() }, Disposition::Limit),
+            (PortError::Definition { side, message: message.clone() }, Disposition::Pause),
+            (PortError::Store { message }, Disposition::Release),
+        ];
+        for (error, expected) in table {
+            assert_eq!(disposition(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_their_longest_and_vary_by_a_fifth() {
+        let now = Timestamp::UNIX_EPOCH;
+        let ms = |backoff: Backoff, attempt, random| backoff.due(now, attempt, random).as_millisecond();
+        assert_eq!(ms(Backoff::Outage, 0, 20), 1_000);
+        assert_eq!(ms(Backoff::Outage, 3, 0), 6_400);
+        assert_eq!(ms(Backoff::Outage, 40, 40), 1_080_000);
+        assert_eq!(ms(Backoff::Contention, 9, 20), 5_000);
+    }
+
+    #[test]
+    fn the_third_outage_in_a_row_opens_the_breaker() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::default();
+        let mut opened = vec![];
+        for _ in 0..8 {
+            breaker = breaker.failed(now, "no answer");
+            opened.push(breaker.open_until.map_or(0, Timestamp::as_second));
+        }
+        assert_eq!(opened, [0, 0, 5, 10, 20, 40, 60, 60]);
+    }
+}

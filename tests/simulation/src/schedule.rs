@@ -1,0 +1,224 @@
+//! The scheduler: who goes next, and what goes wrong.
+
+use crate::users::Users;
+use jiff::SignedDuration;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use support::{Landing, MemoryPorts, contact_definition, field};
+use syncline_engine::{Definition, Side};
+use syncline_sync::{Queue, Step, apply, ingest, poll};
+
+/// What goes wrong in a run, each with its weight against 100 ordinary steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// Edits of the users.
+    pub edits: usize,
+    /// A run is dropped where it stands.
+    pub crashes: usize,
+    /// A write to Salesforce is lost, or its answer is.
+    pub lost: usize,
+    /// A waiting message is sent twice.
+    pub doubles: usize,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { edits: 20, crashes: 3, lost: 5, doubles: 2 }
+    }
+}
+
+/// What a run came to.
+pub struct Report {
+    /// The ports, at rest.
+    pub ports: MemoryPorts,
+    /// The definition.
+    pub definition: Definition,
+    /// The users and their ledger.
+    pub users: Users,
+    /// Steps at which a run crashed.
+    pub crashed_at: BTreeSet<Step>,
+    /// Answers that were lost after the write had happened.
+    pub answers_lost: usize,
+    /// Everything that was chosen, for the determinism test.
+    pub trace: Vec<u16>,
+    /// It did not come to rest.
+    pub restless: bool,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Schedule {
+    ports: MemoryPorts,
+    definition: Definition,
+    users: Users,
+    tasks: [Option<Task>; 3],
+    report: (BTreeSet<Step>, usize, Vec<u16>),
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, faults: Faults) -> Report {
+    let ports = MemoryPorts::new(seed, false);
+    let primary = if seed.is_multiple_of(2) { Side::Salesforce } else { Side::Postgres };
+    let mut definition = contact_definition(primary);
+    definition.fields.push(field("Title", "title"));
+    let mut schedule = Schedule {
+        ports,
+        definition,
+        users: Users::default(),
+        tasks: [None, None, None],
+        report: Default::default(),
+    };
+    schedule.busy(faults);
+    let restless = !schedule.to_rest();
+    let (crashed_at, answers_lost, trace) = schedule.report;
+    Report {
+        ports: schedule.ports,
+        definition: schedule.definition,
+        users: schedule.users,
+        crashed_at,
+        answers_lost,
+        trace,
+        restless,
+    }
+}
+
+async fn applier(ports: MemoryPorts, definition: Definition) {
+    let Ok(deliveries) = ports.queue.receive(10).await else { return };
+    if deliveries.is_empty() {
+        return;
+    }
+    let applied = apply::apply(&ports, &[definition], &deliveries).await;
+    ports.queue.done(&applied.done).await.unwrap();
+    ports.queue.release(&applied.release).await.unwrap();
+}
+
+async fn poller(ports: MemoryPorts, definition: Definition) {
+    poll::capture_log(&ports).await.unwrap();
+    poll::due(&ports).await.unwrap();
+    poll::scan(&ports, &definition).await.unwrap();
+}
+
+impl Schedule {
+    fn busy(&mut self, faults: Faults) {
+        let mut edits = faults.edits;
+        let total = 100 + faults.crashes + faults.lost + faults.doubles;
+        for _ in 0..600 {
+            let choice = self.ports.random.below(total + 12);
+            self.report.2.push(u16::try_from(choice).unwrap());
+            match choice {
+                0..60 => {
+                    let task = self.ports.random.below(3);
+                    self.step(task);
+                }
+                60..75 => self.land(Landing::Answered),
+                75..85 => self.deliver(),
+                85..100 => {
+                    let ms = [1, 40, 700, 3_000][self.ports.random.below(4)];
+                    self.advance(SignedDuration::from_millis(ms));
+                }
+                choice if choice < 100 + faults.crashes => {
+                    let task = self.ports.random.below(3);
+                    if self.tasks[task].take().is_some() {
+                        self.report.0.extend(self.ports.steps.last());
+                    }
+                }
+                choice if choice < 100 + faults.crashes + faults.lost => {
+                    let lost = self.ports.random.below(2) == 0;
+                    if lost && !self.ports.org.under_way().is_empty() {
+                        self.report.1 += 1;
+                    }
+                    self.land(if lost { Landing::AnswerLost } else { Landing::Dropped });
+                }
+                choice if choice < total => {
+                    let place = self.ports.random.below(4);
+                    self.ports.queue.duplicate(place);
+                }
+                _ if edits > 0 => {
+                    edits -= 1;
+                    self.users.act(&self.ports);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Steps a task by one await; one that has ended begins anew.
+    fn step(&mut self, task: usize) {
+        let ports = self.ports.clone();
+        let definition = self.definition.clone();
+        self.ports.org.called_by(task);
+        let future = self.tasks[task].get_or_insert_with(|| match task {
+            2 => Box::pin(poller(ports, definition)),
+            _ => Box::pin(applier(ports, definition)),
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        if future.as_mut().poll(&mut context) == Poll::Ready(()) {
+            self.tasks[task] = None;
+        }
+    }
+
+    fn land(&mut self, landing: Landing) {
+        let under_way = self.ports.org.under_way().len();
+        if under_way > 0 {
+            let place = self.ports.random.below(under_way);
+            self.ports.org.land(place, landing);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = syncline_sync::Clock::now(&self.ports.clock);
+        if let Some(touch) = self.users.deliver(&self.ports, now) {
+            self.to_end(async |ports| {
+                ingest::enqueue(&ports, vec![touch]).await.unwrap();
+            });
+        }
+    }
+
+    fn to_end<F: Future<Output = ()>>(&self, work: impl FnOnce(MemoryPorts) -> F) {
+        let mut future = Box::pin(work(self.ports.clone()));
+        let mut context = Context::from_waker(Waker::noop());
+        while future.as_mut().poll(&mut context).is_pending() {}
+    }
+
+    /// Time passes; a write past its deadline never arrives.
+    fn advance(&mut self, by: SignedDuration) {
+        self.ports.clock.advance(by);
+        let now = syncline_sync::Clock::now(&self.ports.clock);
+        while let Some(place) = self.ports.org.under_way().iter().position(|request| request.deadline <= now)
+        {
+            self.ports.org.land(place, Landing::Dropped);
+        }
+    }
+
+    /// No more edits and faults: everything has to come to rest.
+    fn to_rest(&mut self) -> bool {
+        for _ in 0..400 {
+            while !self.users.messages.is_empty() {
+                self.deliver();
+            }
+            // One run of each, side by side.
+            for task in 0..3 {
+                self.step(task);
+            }
+            while self.tasks.iter().any(Option::is_some) {
+                for task in 0..3 {
+                    if self.tasks[task].is_some() {
+                        self.step(task);
+                    }
+                }
+                self.land(Landing::Answered);
+            }
+            self.advance(SignedDuration::from_millis(200));
+            let idle = self.ports.queue.is_empty() && self.ports.database.log_len() == 0;
+            match self.ports.state.next_due() {
+                Some(due) if idle => self.ports.clock.advance_to(due),
+                None if idle => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+}

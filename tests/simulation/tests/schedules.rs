@@ -1,0 +1,44 @@
+//! Thousands of seeds, and the proof that a seed means one schedule.
+
+use simulation::{Faults, check, run};
+use std::collections::BTreeSet;
+use syncline_sync::Step;
+
+#[test]
+fn a_seed_means_one_schedule() {
+    for seed in 0..20 {
+        let (one, other) = (run(seed, Faults::default()), run(seed, Faults::default()));
+        assert_eq!(one.trace, other.trace);
+        assert_eq!(one.users.ledger, other.users.ledger);
+        assert_eq!(one.ports.org.records(), other.ports.org.records());
+        assert_eq!(one.ports.state.conflicts(), other.ports.state.conflicts());
+    }
+}
+
+/// The seeds of `make test`; `SYNCLINE_SEEDS=from..to` runs others.
+#[test]
+fn no_schedule_breaks_an_invariant() {
+    let seeds = std::env::var("SYNCLINE_SEEDS").ok().and_then(|range| {
+        let (from, to) = range.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    let mut crashed_at: BTreeSet<Step> = BTreeSet::new();
+    let (mut conflicts, mut answers_lost, mut failed) = (0, 0, 0);
+    for seed in seeds.unwrap_or(0..2_000_u64) {
+        let report = run(seed, Faults::default());
+        let broken = check(&report);
+        if !broken.is_empty() {
+            failed += 1;
+            if failed <= 5 {
+                println!("seed {seed}:\n  {}", broken.join("\n  "));
+            }
+        }
+        crashed_at.extend(&report.crashed_at);
+        conflicts += report.ports.state.conflicts().len();
+        answers_lost += report.answers_lost;
+    }
+    println!("{conflicts} conflicts, {answers_lost} answers lost, crashes at {crashed_at:?}");
+    assert_eq!(failed, 0, "seeds that broke an invariant");
+    assert!(conflicts > 100 && answers_lost > 100, "the schedules are too tame");
+    assert!(crashed_at.len() >= 10, "crashes at {crashed_at:?} only");
+}

@@ -1,0 +1,283 @@
+//! The contracts of state store and queue. Every implementation passes these; that is what makes the ones in
+//! memory worth testing with.
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use syncline_engine::{Base, BaseKey, Held, Intent, Parent, PostgresKey, Reason, SalesforceId, Side, Value};
+use syncline_sync::{
+    Breaker, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Put, Queue, RecordRef, Rejected, Source,
+    State, Touch,
+};
+
+const SYNC: &str = "contacts";
+
+fn id(number: u32) -> SalesforceId {
+    SalesforceId::parse(&format!("003{number:012}")).unwrap()
+}
+
+fn key(number: u32) -> PostgresKey {
+    PostgresKey(format!("[\"{number}\"]"))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn base(number: u32) -> Base {
+    let mut base = Base::new(BaseKey(id(number).to_string()));
+    base.salesforce_id = Some(id(number));
+    base.postgres_key = Some(key(number));
+    base.live = true;
+    base
+}
+
+fn put(base: &Base, expected: u64) -> Put {
+    Put { base: base.clone(), expected, conflicts: vec![] }
+}
+
+fn conflict(number: u32) -> Conflict {
+    Conflict {
+        id: format!("c{number}"),
+        sync: SYNC.into(),
+        record: id(number).to_string(),
+        salesforce_id: Some(id(number)),
+        postgres_key: Some(key(number)),
+        field: "LastName".into(),
+        salesforce: Value::Text("here".into()),
+        postgres: Value::Null,
+        winner: Side::Salesforce,
+        reason: Reason::Conflict,
+        at: at(1),
+    }
+}
+
+fn rejected(number: u32) -> Rejected {
+    Rejected {
+        v: 1,
+        sync: SYNC.into(),
+        record: id(number).to_string(),
+        salesforce_id: Some(id(number)),
+        postgres_key: None,
+        side: Side::Salesforce,
+        code: "STRING_TOO_LONG".into(),
+        message: "Last Name: data value too large".into(),
+        fields: vec!["LastName".into()],
+        images: BTreeMap::new(),
+        definition: 1,
+        at: at(1),
+    }
+}
+
+/// The contract of a state store. `conflicts` counts the conflict log.
+pub async fn state<S: State>(state: &S, conflicts: impl AsyncFn() -> usize) {
+    bases_are_saved_by_compare_and_set(state).await;
+    a_pointer_leads_to_one_base(state).await;
+    conflicts_count_only_with_their_base(state, conflicts).await;
+    put_off_touches_fold_and_come_due(state).await;
+    outcomes_are_kept_until_cleared(state).await;
+    small_things_read_back(state).await;
+}
+
+async fn bases_are_saved_by_compare_and_set<S: State>(state: &S) {
+    let refs = [RecordRef::Id(id(1)), RecordRef::Key(key(1)), RecordRef::Id(id(99))];
+    assert!(state.load(SYNC, &refs).await.unwrap().iter().all(|loaded| loaded.base.is_none()));
+    assert_eq!(
+        state.put(SYNC, vec![put(&base(1), 1)]).await.unwrap(),
+        [false],
+        "nothing stands to be replaced"
+    );
+    let both = vec![put(&base(1), 0), put(&base(2), 0)];
+    assert_eq!(state.put(SYNC, both).await.unwrap(), [true, true]);
+    let loaded = state.load(SYNC, &refs).await.unwrap();
+    assert_eq!(loaded[0].base, loaded[1].base);
+    assert_eq!(loaded[0].base.as_ref().unwrap().version, 1);
+    assert!(loaded[2].base.is_none());
+
+    let mut next = loaded[0].base.clone().unwrap();
+    next.external_id = Some("test:contacts:1".into());
+    next.intent = Some(Intent { id: "i1".into(), lease_until: at(5), salesforce: None, postgres: None });
+    assert_eq!(state.put(SYNC, vec![put(&next, 1)]).await.unwrap(), [true]);
+    assert_eq!(state.put(SYNC, vec![put(&next, 1)]).await.unwrap(), [false], "version 2 stands");
+    let found = state.load(SYNC, &[RecordRef::ExternalId("test:contacts:1".into())]).await.unwrap();
+    next.version = 2;
+    assert_eq!(found[0].base, Some(next), "everything in a base reads back");
+    let elsewhere = state.load("accounts", &refs[..1]).await.unwrap();
+    assert!(elsewhere[0].base.is_none(), "another sync has bases of its own");
+}
+
+async fn a_pointer_leads_to_one_base<S: State>(state: &S) {
+    let mut other = base(3);
+    other.postgres_key = Some(key(1));
+    assert_eq!(state.put(SYNC, vec![put(&other, 0)]).await.unwrap(), [false], "that row is another's");
+    other.postgres_key = Some(key(3));
+    assert_eq!(state.put(SYNC, vec![put(&other, 0)]).await.unwrap(), [true]);
+
+    let mut gone = base(4);
+    gone.live = false;
+    assert_eq!(state.put(SYNC, vec![put(&gone, 0)]).await.unwrap(), [true]);
+    let mut heir = base(5);
+    heir.postgres_key = Some(key(4));
+    assert_eq!(state.put(SYNC, vec![put(&heir, 0)]).await.unwrap(), [true], "a dead base gives its row up");
+    let loaded = state.load(SYNC, &[RecordRef::Key(key(4))]).await.unwrap();
+    assert_eq!(loaded[0].base.as_ref().unwrap().key, heir.key);
+}
+
+async fn conflicts_count_only_with_their_base<S: State>(state: &S, conflicts: impl AsyncFn() -> usize) {
+    let mut lost = put(&base(2), 7);
+    lost.conflicts.push(conflict(2));
+    assert_eq!(state.put(SYNC, vec![lost]).await.unwrap(), [false]);
+    assert_eq!(conflicts().await, 0);
+    let mut won = put(&base(2), 1);
+    won.conflicts.push(conflict(2));
+    assert_eq!(state.put(SYNC, vec![won]).await.unwrap(), [true]);
+    let mut again = put(&base(2), 2);
+    again.conflicts.push(conflict(2));
+    assert_eq!(state.put(SYNC, vec![again]).await.unwrap(), [true]);
+    assert_eq!(conflicts().await, 1, "the same conflict saved twice is one");
+}
+
+async fn put_off_touches_fold_and_come_due<S: State>(state: &S) {
+    let touch = |number, second| Touch::of_id(SYNC, id(number), Source::CatchUp, at(second));
+    let mut deleted = touch(1, 3);
+    deleted.evidence.sf_deleted = true;
+    let parent = Parent::Salesforce("accounts".into(), id(50));
+    let deferred = vec![
+        Deferred { touch: touch(1, 5), due: at(100), waits_for: vec![] },
+        Deferred { touch: deleted, due: at(200), waits_for: vec![] },
+        Deferred { touch: touch(2, 5), due: at(900), waits_for: vec![parent.clone()] },
+    ];
+    state.store(SYNC, Outcomes { deferred, ..Outcomes::default() }).await.unwrap();
+    assert!(state.due(at(99), 10).await.unwrap().is_empty());
+    let due = state.due(at(100), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "two touches of one record are one, due when the first is");
+    let folded = due[0].touch.clone().unwrap();
+    assert!(folded.evidence.sf_deleted && folded.at == at(3));
+
+    let again = vec![Deferred { touch: touch(1, 7), due: at(100), waits_for: vec![] }];
+    state.store(SYNC, Outcomes { deferred: again, ..Outcomes::default() }).await.unwrap();
+    state.drop_due(&[due[0].token.clone()]).await.unwrap();
+    let due = state.due(at(100), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "what took in another touch meanwhile is not dropped");
+    state.drop_due(&[due[0].token.clone()]).await.unwrap();
+    assert!(state.due(at(100), 10).await.unwrap().is_empty());
+
+    state.store(SYNC, Outcomes { linked: vec![parent], ..Outcomes::default() }).await.unwrap();
+    let due = state.due(at(100), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "its parent was linked");
+    state.drop_due(&[due[0].token.clone()]).await.unwrap();
+
+    state.defer_message("contacts.1", "{\"v\":9}", at(100)).await.unwrap();
+    let due = state.due(at(100), 10).await.unwrap();
+    assert_eq!(due[0].touch, Err(("contacts.1".into(), "{\"v\":9}".into())));
+    state.drop_due(&[due[0].token.clone()]).await.unwrap();
+    assert!(state.due(at(100_000), 10).await.unwrap().is_empty());
+}
+
+async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
+    let held = HeldRecord {
+        sync: SYNC.into(),
+        record: id(1).to_string(),
+        salesforce_id: Some(id(1)),
+        postgres_key: Some(key(1)),
+        held: Held::Deleted { side: Side::Postgres },
+        at: at(1),
+    };
+    let outcomes =
+        Outcomes { rejected: vec![rejected(1), rejected(70)], held: vec![held], ..Outcomes::default() };
+    state.store(SYNC, outcomes).await.unwrap();
+    let loaded = state.load(SYNC, &[RecordRef::Id(id(1)), RecordRef::Id(id(2))]).await.unwrap();
+    assert_eq!(loaded[0].rejected, Some(rejected(1)));
+    assert_eq!(loaded[1].rejected, None);
+    let bare = state.rejected(SYNC, &[BaseKey(id(70).to_string()), BaseKey("p:x".into())]).await.unwrap();
+    assert_eq!(bare, [Some(rejected(70)), None]);
+    let cleared = vec![id(1).to_string()];
+    state.store(SYNC, Outcomes { cleared, ..Outcomes::default() }).await.unwrap();
+    let loaded = state.load(SYNC, &[RecordRef::Id(id(1))]).await.unwrap();
+    assert_eq!(loaded[0].rejected, None);
+}
+
+async fn small_things_read_back<S: State>(state: &S) {
+    assert_eq!(state.cursor(SYNC).await.unwrap(), Cursor::default());
+    let cursor =
+        Cursor { stamp: Some(at(7)), id: Some(id(1)), salesforce_scanned: true, ..Cursor::default() };
+    state.put_cursor(SYNC, &cursor).await.unwrap();
+    assert_eq!(state.cursor(SYNC).await.unwrap(), cursor);
+    assert_eq!(state.breaker(Side::Salesforce).await.unwrap(), Breaker::default());
+    let breaker = Breaker::default().failed(at(1), "no answer");
+    state.put_breaker(Side::Salesforce, &breaker).await.unwrap();
+    assert_eq!(state.breaker(Side::Salesforce).await.unwrap(), breaker);
+    assert_eq!(state.breaker(Side::Postgres).await.unwrap(), Breaker::default());
+    assert_eq!(state.paused(SYNC).await.unwrap(), None);
+    state.put_paused(SYNC, Some("a field is gone")).await.unwrap();
+    assert_eq!(state.paused(SYNC).await.unwrap().as_deref(), Some("a field is gone"));
+    state.put_paused(SYNC, None).await.unwrap();
+    assert_eq!(state.paused(SYNC).await.unwrap(), None);
+}
+
+/// The contract of a queue whose messages come again `visibility` after they were received; `wait` lets that
+/// long pass.
+pub async fn queue<Q: Queue>(queue: &Q, visibility: SignedDuration, wait: impl AsyncFn(SignedDuration)) {
+    assert!(queue.receive(10).await.unwrap().is_empty());
+    let messages = vec![
+        ("a".to_owned(), "1".to_owned()),
+        ("a".to_owned(), "2".to_owned()),
+        ("b".to_owned(), "3".to_owned()),
+    ];
+    assert!(queue.send(messages).await.iter().all(Result::is_ok));
+
+    let first = queue.receive(1).await.unwrap();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].receive_count, 1);
+    let others = queue.receive(10).await.unwrap();
+    assert!(others.iter().all(|delivery| delivery.group != first[0].group), "its group is held");
+    assert!(!others.is_empty(), "other groups are not");
+    assert!(queue.receive(10).await.unwrap().is_empty(), "all groups are held");
+
+    queue.release(&[first[0].receipt.clone()]).await.unwrap();
+    let again = queue.receive(10).await.unwrap();
+    assert!(again.iter().any(|delivery| delivery.body == first[0].body && delivery.receive_count == 2));
+    let receipts: Vec<String> = again.iter().map(|delivery| delivery.receipt.clone()).collect();
+    queue.done(&receipts).await.unwrap();
+
+    wait(visibility + SignedDuration::from_millis(50)).await;
+    let late = queue.receive(10).await.unwrap();
+    assert!(
+        late.iter().any(|delivery| others.iter().any(|other| other.body == delivery.body)),
+        "nobody dealt with it"
+    );
+    let stale: Vec<String> = others.iter().map(|delivery| delivery.receipt.clone()).collect();
+    queue.done(&stale).await.unwrap();
+    let receipts: Vec<String> = late.iter().map(|delivery| delivery.receipt.clone()).collect();
+    queue.release(&receipts).await.unwrap();
+    let mut left = Vec::new();
+    loop {
+        let deliveries = queue.receive(10).await.unwrap();
+        if deliveries.is_empty() {
+            break;
+        }
+        let receipts: Vec<String> = deliveries.iter().map(|delivery| delivery.receipt.clone()).collect();
+        left.extend(deliveries);
+        queue.done(&receipts).await.unwrap();
+    }
+    assert!(!left.is_empty(), "a receipt that is out of date deals with nothing");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryQueue, MemoryState, SteppedClock};
+
+    #[tokio::test]
+    async fn the_state_in_memory_keeps_the_contract() {
+        let memory = MemoryState::default();
+        state(&memory, async || memory.conflicts().len()).await;
+    }
+
+    #[tokio::test]
+    async fn the_queue_in_memory_keeps_the_contract() {
+        let clock = SteppedClock::at(1);
+        let visibility = SignedDuration::from_secs(30);
+        let memory = MemoryQueue::new(clock.clone(), visibility);
+        queue(&memory, visibility, async |wait| clock.advance(wait)).await;
+    }
+}

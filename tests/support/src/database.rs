@@ -1,0 +1,362 @@
+//! A Postgres in memory: one table per definition, a capture log, history, row locks and transactions that see
+//! what is committed.
+
+use crate::yielding::yield_now;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
+use syncline_sync::{
+    Database, HistoryOutcome, HistoryRow, LogBatch, PortError, Row, RowOutcome, RowRef, RowWrite, Source,
+    Touch, Transaction,
+};
+
+/// One row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryRow {
+    /// Its link column.
+    pub link: Option<String>,
+    /// Its mapped columns, by field.
+    pub values: BTreeMap<String, Option<String>>,
+    version: u64,
+}
+
+/// One row of the capture log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    number: u64,
+    transaction: u64,
+    touch: Touch,
+}
+
+#[derive(Default)]
+struct Inner {
+    rows: BTreeMap<PostgresKey, MemoryRow>,
+    log: Vec<LogRow>,
+    history: Vec<HistoryRow>,
+    locks: BTreeMap<String, u64>,
+    row_locks: BTreeMap<PostgresKey, u64>,
+    timeline: Vec<(PostgresKey, String, Option<String>, bool)>,
+    next: u64,
+}
+
+impl Inner {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn capture(
+        &mut self,
+        sync: &str,
+        key: &PostgresKey,
+        link: Option<&str>,
+        transaction: u64,
+        deleted: bool,
+    ) {
+        let mut touch = Touch::of_key(sync, key.clone(), Source::CaptureLog, Timestamp::UNIX_EPOCH);
+        touch.id = link.and_then(|link| SalesforceId::parse(link).ok());
+        touch.evidence.pg_deleted = deleted;
+        let number = self.number();
+        self.log.push(LogRow { number, transaction, touch });
+    }
+}
+
+/// A Postgres in memory.
+#[derive(Clone, Default)]
+pub struct MemoryDatabase {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl MemoryDatabase {
+    /// A user's insert.
+    pub fn insert(&self, sync: &str, values: BTreeMap<String, Option<String>>) -> PostgresKey {
+        let mut inner = self.inner.lock().unwrap();
+        let number = inner.number();
+        let key = PostgresKey(format!("[\"{number}\"]"));
+        for (field, value) in &values {
+            inner.timeline.push((key.clone(), field.clone(), value.clone(), false));
+        }
+        inner.rows.insert(key.clone(), MemoryRow { link: None, values, version: number });
+        inner.capture(sync, &key, None, number, false);
+        key
+    }
+
+    /// A user's update; false if the row is gone or locked.
+    pub fn edit(&self, sync: &str, key: &PostgresKey, field: &str, value: Option<&str>) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.row_locks.contains_key(key) {
+            return false;
+        }
+        let number = inner.number();
+        let Some(row) = inner.rows.get_mut(key) else { return false };
+        row.values.insert(field.to_owned(), value.map(str::to_owned));
+        row.version = number;
+        let link = row.link.clone();
+        inner.timeline.push((key.clone(), field.to_owned(), value.map(str::to_owned), false));
+        inner.capture(sync, key, link.as_deref(), number, false);
+        true
+    }
+
+    /// A user's delete; false if the row is gone or locked.
+    pub fn delete(&self, sync: &str, key: &PostgresKey) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.row_locks.contains_key(key) {
+            return false;
+        }
+        let Some(row) = inner.rows.remove(key) else { return false };
+        let number = inner.number();
+        inner.capture(sync, key, row.link.as_deref(), number, true);
+        true
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> BTreeMap<PostgresKey, MemoryRow> {
+        self.inner.lock().unwrap().rows.clone()
+    }
+
+    /// Rows that wait in the capture log.
+    #[must_use]
+    pub fn log_len(&self) -> usize {
+        self.inner.lock().unwrap().log.len()
+    }
+
+    /// Every value that ever stood in a field: row, field, value, and whether Syncline wrote it.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<(PostgresKey, String, Option<String>, bool)> {
+        self.inner.lock().unwrap().timeline.clone()
+    }
+
+    /// History so far.
+    #[must_use]
+    pub fn history(&self) -> Vec<HistoryRow> {
+        self.inner.lock().unwrap().history.clone()
+    }
+}
+
+/// Log rows taken.
+pub struct MemoryLog<'a> {
+    database: &'a MemoryDatabase,
+    numbers: BTreeSet<u64>,
+    touches: Vec<Touch>,
+}
+
+impl LogBatch for MemoryLog<'_> {
+    fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+
+    async fn commit(self) -> Result<(), PortError> {
+        yield_now().await;
+        self.database.inner.lock().unwrap().log.retain(|row| !self.numbers.contains(&row.number));
+        Ok(())
+    }
+}
+
+/// A transaction. Its writes are visible to others once it commits; dropped, it rolls back.
+pub struct MemoryTransaction<'a> {
+    database: &'a MemoryDatabase,
+    sync: String,
+    number: u64,
+    rows: BTreeMap<PostgresKey, MemoryRow>,
+    echoes: BTreeSet<PostgresKey>,
+    written: Vec<PostgresKey>,
+    history: Vec<HistoryRow>,
+}
+
+impl Drop for MemoryTransaction<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.database.inner.lock().unwrap();
+        inner.locks.retain(|_, owner| *owner != self.number);
+        inner.row_locks.retain(|_, owner| *owner != self.number);
+    }
+}
+
+impl MemoryTransaction<'_> {
+    fn row(&self, key: &PostgresKey, row: &MemoryRow) -> Row {
+        Row {
+            key: key.clone(),
+            link: row.link.clone(),
+            row_version: row.version.to_string(),
+            values: row.values.clone(),
+        }
+    }
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    async fn lock(&mut self, records: &[String]) -> Result<Vec<bool>, PortError> {
+        yield_now().await;
+        let mut inner = self.database.inner.lock().unwrap();
+        let lock = |name: &String| *inner.locks.entry(name.clone()).or_insert(self.number) == self.number;
+        Ok(records.iter().map(lock).collect())
+    }
+
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
+        yield_now().await;
+        let inner = self.database.inner.lock().unwrap();
+        let mut visible = inner.rows.clone();
+        visible.extend(self.rows.clone());
+        let of_ref = |wanted: &RowRef| {
+            visible
+                .iter()
+                .filter(|(key, row)| {
+                    wanted.key.as_ref() == Some(key)
+                        || wanted.id.as_ref().is_some_and(|id| row.link.as_deref() == Some(id.as_str()))
+                })
+                .map(|(key, row)| self.row(key, row))
+                .collect()
+        };
+        Ok(refs.iter().map(of_ref).collect())
+    }
+
+    async fn landed(&mut self, intents: &[String]) -> Result<BTreeMap<String, PostgresKey>, PortError> {
+        yield_now().await;
+        let inner = self.database.inner.lock().unwrap();
+        let rows =
+            inner.history.iter().filter(|row| row.side == Side::Postgres && intents.contains(&row.intent));
+        Ok(rows.filter_map(|row| Some((row.intent.clone(), row.postgres_key.clone()?))).collect())
+    }
+
+    async fn write(&mut self, rows: &[RowWrite]) -> Result<Vec<RowOutcome>, PortError> {
+        yield_now().await;
+        let mut inner = self.database.inner.lock().unwrap();
+        let mut outcomes = Vec::new();
+        for write in rows {
+            let (key, mut row) = match &write.row {
+                None => {
+                    let link = write.link.as_ref().map(SalesforceId::as_str);
+                    if inner.rows.values().any(|row| row.link.as_deref() == link) {
+                        outcomes.push(RowOutcome::Moved);
+                        continue;
+                    }
+                    let number = inner.number();
+                    (PostgresKey(format!("[\"{number}\"]")), MemoryRow::default())
+                }
+                Some((key, version)) => {
+                    let stands = inner.rows.get(key);
+                    let free = inner.row_locks.get(key).is_none_or(|owner| *owner == self.number);
+                    match stands {
+                        Some(row) if free && row.version.to_string() == *version => {
+                            (key.clone(), row.clone())
+                        }
+                        _ => {
+                            outcomes.push(RowOutcome::Moved);
+                            continue;
+                        }
+                    }
+                }
+            };
+            row.values.extend(write.fields.clone());
+            if let Some(link) = &write.link {
+                row.link = Some(link.as_str().to_owned());
+            }
+            row.version = inner.number();
+            inner.row_locks.insert(key.clone(), self.number);
+            self.rows.insert(key.clone(), row);
+            self.written.push(key.clone());
+            self.history.extend(write.history.iter().cloned().map(|mut row| {
+                row.postgres_key = Some(key.clone());
+                row
+            }));
+            outcomes.push(RowOutcome::Written(key));
+        }
+        Ok(outcomes)
+    }
+
+    async fn note(&mut self, history: &[HistoryRow]) -> Result<(), PortError> {
+        yield_now().await;
+        self.history.extend_from_slice(history);
+        Ok(())
+    }
+
+    async fn drop_own_log(&mut self, keys: &[PostgresKey]) -> Result<(), PortError> {
+        yield_now().await;
+        self.echoes.extend(keys.iter().cloned());
+        Ok(())
+    }
+
+    async fn close(
+        &mut self,
+        _outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
+    ) -> Result<(), PortError> {
+        yield_now().await;
+        Ok(())
+    }
+
+    async fn commit(mut self) -> Result<(), PortError> {
+        yield_now().await;
+        let database = self.database;
+        let mut inner = database.inner.lock().unwrap();
+        let rows = std::mem::take(&mut self.rows);
+        for key in std::mem::take(&mut self.written) {
+            if !self.echoes.contains(&key) {
+                let link = rows.get(&key).and_then(|row| row.link.clone());
+                inner.capture(&self.sync, &key, link.as_deref(), self.number, false);
+            }
+        }
+        for (key, row) in &rows {
+            let before = inner.rows.get(key).cloned().unwrap_or_default();
+            for (field, value) in &row.values {
+                if before.values.get(field) != Some(value) {
+                    inner.timeline.push((key.clone(), field.clone(), value.clone(), true));
+                }
+            }
+        }
+        inner.rows.extend(rows);
+        inner.history.append(&mut self.history);
+        drop(inner);
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), PortError> {
+        yield_now().await;
+        Ok(())
+    }
+}
+
+impl Database for MemoryDatabase {
+    type Transaction<'a> = MemoryTransaction<'a>;
+    type Log<'a> = MemoryLog<'a>;
+
+    async fn take_log(&self, limit: usize) -> Result<MemoryLog<'_>, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        let rows: Vec<&LogRow> = inner.log.iter().take(limit).collect();
+        Ok(MemoryLog {
+            database: self,
+            numbers: rows.iter().map(|row| row.number).collect(),
+            touches: rows.iter().map(|row| row.touch.clone()).collect(),
+        })
+    }
+
+    async fn scan(
+        &self,
+        _definition: &Definition,
+        after: Option<&PostgresKey>,
+        limit: usize,
+    ) -> Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        let rows = inner.rows.iter().filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit);
+        Ok(rows
+            .map(|(key, row)| {
+                (key.clone(), row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok()))
+            })
+            .collect())
+    }
+
+    async fn begin(&self, definition: &Definition) -> Result<MemoryTransaction<'_>, PortError> {
+        yield_now().await;
+        let number = self.inner.lock().unwrap().number();
+        Ok(MemoryTransaction {
+            database: self,
+            sync: definition.name.clone(),
+            number,
+            rows: BTreeMap::new(),
+            echoes: BTreeSet::new(),
+            written: Vec::new(),
+            history: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! All ports in memory, put together.
+
+use crate::build::fingerprint_key;
+use crate::yielding::yield_now;
+use crate::{MemoryDatabase, MemoryOrg, MemoryQueue, MemoryState};
+use jiff::{SignedDuration, Timestamp};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::sync::{Arc, Mutex};
+use syncline_sync::{Alert, Alerts, Clock, Ports, Random, Settings, Step, Steps};
+
+/// A clock that moves when it is told to.
+#[derive(Clone)]
+pub struct SteppedClock(Arc<Mutex<Timestamp>>);
+
+impl SteppedClock {
+    /// A clock that stands at the second.
+    #[must_use]
+    pub fn at(second: i64) -> Self {
+        Self(Arc::new(Mutex::new(Timestamp::from_second(second).unwrap())))
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: SignedDuration) {
+        let mut now = self.0.lock().unwrap();
+        *now += by;
+    }
+
+    /// Moves on to a moment, never back.
+    pub fn advance_to(&self, moment: Timestamp) {
+        let mut now = self.0.lock().unwrap();
+        *now = (*now).max(moment);
+    }
+}
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Randomness from a seed.
+#[derive(Clone)]
+pub struct SeededRandom(Arc<Mutex<ChaCha8Rng>>);
+
+impl SeededRandom {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))))
+    }
+
+    /// A number below `limit`.
+    #[must_use]
+    pub fn below(&self, limit: usize) -> usize {
+        let number = self.0.lock().unwrap().next_u64();
+        usize::try_from(number % limit as u64).unwrap()
+    }
+}
+
+impl Random for SeededRandom {
+    fn bits(&self) -> u128 {
+        let mut random = self.0.lock().unwrap();
+        u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
+    }
+}
+
+/// Alerts, kept.
+#[derive(Clone, Default)]
+pub struct RecordedAlerts(Arc<Mutex<Vec<Alert>>>);
+
+impl RecordedAlerts {
+    /// What was raised.
+    #[must_use]
+    pub fn raised(&self) -> Vec<Alert> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Alerts for RecordedAlerts {
+    async fn raise(&self, alert: Alert) {
+        yield_now().await;
+        self.0.lock().unwrap().push(alert);
+    }
+}
+
+/// Steps at which nothing happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSteps;
+
+impl Steps for NoSteps {
+    async fn at(&self, _step: Step) {
+        std::future::ready(()).await;
+    }
+}
+
+/// Steps that give way, so that a scheduler can crash and interleave there; the last one passed is kept.
+#[derive(Clone, Default)]
+pub struct YieldingSteps(Arc<Mutex<Option<Step>>>);
+
+impl YieldingSteps {
+    /// The step passed last.
+    #[must_use]
+    pub fn last(&self) -> Option<Step> {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Steps for YieldingSteps {
+    async fn at(&self, step: Step) {
+        *self.0.lock().unwrap() = Some(step);
+        yield_now().await;
+    }
+}
+
+/// All ports in memory.
+#[derive(Clone)]
+pub struct MemoryPorts {
+    /// Salesforce.
+    pub org: MemoryOrg,
+    /// Postgres.
+    pub database: MemoryDatabase,
+    /// The state store.
+    pub state: MemoryState,
+    /// The queue.
+    pub queue: MemoryQueue,
+    /// The clock.
+    pub clock: SteppedClock,
+    /// Randomness.
+    pub random: SeededRandom,
+    /// Alerts.
+    pub alerts: RecordedAlerts,
+    /// Steps.
+    pub steps: YieldingSteps,
+    settings: Settings,
+}
+
+impl MemoryPorts {
+    /// Empty sides, with this seed.
+    #[must_use]
+    pub fn new(seed: u64, immediate: bool) -> Self {
+        let clock = SteppedClock::at(1_700_000_000);
+        Self {
+            org: MemoryOrg::new(clock.clone(), immediate),
+            database: MemoryDatabase::default(),
+            state: MemoryState::default(),
+            queue: MemoryQueue::new(clock.clone(), SignedDuration::from_secs(60)),
+            clock,
+            random: SeededRandom::new(seed),
+            alerts: RecordedAlerts::default(),
+            steps: YieldingSteps::default(),
+            settings: Settings {
+                instance: "test".to_owned(),
+                lease: SignedDuration::from_secs(30),
+                look_back: SignedDuration::from_mins(10),
+                key: fingerprint_key(),
+            },
+        }
+    }
+}
+
+impl Ports for MemoryPorts {
+    type Salesforce = MemoryOrg;
+    type Database = MemoryDatabase;
+    type State = MemoryState;
+    type Queue = MemoryQueue;
+    type Clock = SteppedClock;
+    type Random = SeededRandom;
+    type Alerts = RecordedAlerts;
+    type Steps = YieldingSteps;
+
+    fn salesforce(&self) -> &MemoryOrg {
+        &self.org
+    }
+    fn database(&self) -> &MemoryDatabase {
+        &self.database
+    }
+    fn state(&self) -> &MemoryState {
+        &self.state
+    }
+    fn queue(&self) -> &MemoryQueue {
+        &self.queue
+    }
+    fn clock(&self) -> &SteppedClock {
+        &self.clock
+    }
+    fn random(&self) -> &SeededRandom {
+        &self.random
+    }
+    fn alerts(&self) -> &RecordedAlerts {
+        &self.alerts
+    }
+    fn steps(&self) -> &YieldingSteps {
+        &self.steps
+    }
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

@@ -1,0 +1,134 @@
+//! A queue in memory.
+
+use crate::ports::SteppedClock;
+use crate::yielding::yield_now;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, Mutex};
+use syncline_sync::{Clock, Delivery, PortError, Queue};
+
+#[derive(Clone, Debug)]
+struct Message {
+    number: u64,
+    group: String,
+    body: String,
+    receive_count: u32,
+    hidden_until: Timestamp,
+    receipt: String,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages: Vec<Message>,
+    next: u64,
+}
+
+/// A queue in memory. A message that is not dealt with comes again after `visibility`.
+#[derive(Clone)]
+pub struct MemoryQueue {
+    inner: Arc<Mutex<Inner>>,
+    clock: SteppedClock,
+    visibility: SignedDuration,
+}
+
+impl MemoryQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(clock: SteppedClock, visibility: SignedDuration) -> Self {
+        Self { inner: Arc::default(), clock, visibility }
+    }
+
+    /// Messages that are not dealt with.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.lock().unwrap().messages.len()
+    }
+
+    /// True if nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends a waiting message a second time, as an at-least-once queue may.
+    pub fn duplicate(&self, place: usize) {
+        let mut inner = self.inner.lock().unwrap();
+        if let Some(message) = inner.messages.get(place).cloned() {
+            push(&mut inner, message.group, message.body);
+        }
+    }
+}
+
+fn push(inner: &mut Inner, group: String, body: String) {
+    inner.next += 1;
+    let number = inner.next;
+    let hidden_until = Timestamp::UNIX_EPOCH;
+    inner.messages.push(Message {
+        number,
+        group,
+        body,
+        receive_count: 0,
+        hidden_until,
+        receipt: String::new(),
+    });
+}
+
+impl Queue for MemoryQueue {
+    async fn send(&self, messages: Vec<(String, String)>) -> Vec<Result<(), PortError>> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        messages
+            .into_iter()
+            .map(|(group, body)| {
+                push(&mut inner, group, body);
+                Ok(())
+            })
+            .collect()
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, PortError> {
+        yield_now().await;
+        let now = self.clock.now();
+        let mut inner = self.inner.lock().unwrap();
+        let held: Vec<String> = inner
+            .messages
+            .iter()
+            .filter(|message| message.hidden_until > now)
+            .map(|message| message.group.clone())
+            .collect();
+        let mut deliveries = Vec::new();
+        for message in &mut inner.messages {
+            if deliveries.len() == max {
+                break;
+            }
+            if held.contains(&message.group) {
+                continue;
+            }
+            message.receive_count += 1;
+            message.hidden_until = now + self.visibility;
+            message.receipt = format!("{}.{}", message.number, message.receive_count);
+            deliveries.push(Delivery {
+                receipt: message.receipt.clone(),
+                group: message.group.clone(),
+                receive_count: message.receive_count,
+                body: message.body.clone(),
+            });
+        }
+        Ok(deliveries)
+    }
+
+    async fn done(&self, receipts: &[String]) -> Result<(), PortError> {
+        yield_now().await;
+        self.inner.lock().unwrap().messages.retain(|message| !receipts.contains(&message.receipt));
+        Ok(())
+    }
+
+    async fn release(&self, receipts: &[String]) -> Result<(), PortError> {
+        yield_now().await;
+        for message in &mut self.inner.lock().unwrap().messages {
+            if receipts.contains(&message.receipt) {
+                message.hidden_until = Timestamp::UNIX_EPOCH;
+            }
+        }
+        Ok(())
+    }
+}

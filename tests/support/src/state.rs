@@ -1,0 +1,245 @@
+//! A state store in memory.
+
+use crate::yielding::yield_now;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use syncline_engine::{Base, BaseKey, Side};
+use syncline_sync::{
+    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef,
+    Rejected, State,
+};
+
+#[derive(Default)]
+struct Inner {
+    bases: BTreeMap<(String, BaseKey), Base>,
+    conflicts: BTreeMap<String, Conflict>,
+    rejected: BTreeMap<(String, String), Rejected>,
+    held: BTreeMap<(String, String), HeldRecord>,
+    deferred: BTreeMap<(String, String), (Deferred, u64)>,
+    messages: Vec<(u64, String, String, Timestamp)>,
+    cursors: BTreeMap<String, Cursor>,
+    breakers: BTreeMap<Side, Breaker>,
+    paused: BTreeMap<String, String>,
+    next: u64,
+}
+
+/// A state store in memory.
+#[derive(Clone, Default)]
+pub struct MemoryState {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl MemoryState {
+    /// All bases of a sync.
+    #[must_use]
+    pub fn bases(&self, sync: &str) -> Vec<Base> {
+        let inner = self.inner.lock().unwrap();
+        inner.bases.iter().filter(|((of, _), _)| of == sync).map(|(_, base)| base.clone()).collect()
+    }
+
+    /// The conflict log.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.inner.lock().unwrap().conflicts.values().cloned().collect()
+    }
+
+    /// Rejected records.
+    #[must_use]
+    pub fn all_rejected(&self) -> Vec<Rejected> {
+        self.inner.lock().unwrap().rejected.values().cloned().collect()
+    }
+
+    /// Held records.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldRecord> {
+        self.inner.lock().unwrap().held.values().cloned().collect()
+    }
+
+    /// When the next touch put off is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.inner.lock().unwrap().deferred.values().map(|(deferred, _)| deferred.due).min()
+    }
+}
+
+fn leads_to(base: &Base, wanted: &RecordRef) -> bool {
+    match wanted {
+        RecordRef::Id(id) => base.salesforce_id.as_ref() == Some(id),
+        RecordRef::Key(key) => base.postgres_key.as_ref() == Some(key),
+        RecordRef::ExternalId(external_id) => base.external_id.as_ref() == Some(external_id),
+    }
+}
+
+fn pointers(base: &Base) -> Vec<RecordRef> {
+    let id = base.salesforce_id.clone().map(RecordRef::Id);
+    let key = base.postgres_key.clone().map(RecordRef::Key);
+    let external_id = base.external_id.clone().map(RecordRef::ExternalId);
+    [id, key, external_id].into_iter().flatten().collect()
+}
+
+impl State for MemoryState {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        let of_ref = |wanted: &RecordRef| {
+            let mut bases = inner.bases.iter().filter(|((of, _), _)| of == sync).map(|(_, base)| base);
+            let base = bases.find(|base| leads_to(base, wanted)).cloned();
+            let rejected = base
+                .as_ref()
+                .and_then(|base| inner.rejected.get(&(sync.to_owned(), base.key.0.clone())).cloned());
+            Loaded { base, rejected }
+        };
+        Ok(refs.iter().map(of_ref).collect())
+    }
+
+    async fn put(&self, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        let mut saved = Vec::new();
+        for put in puts {
+            let place = (sync.to_owned(), put.base.key.clone());
+            let stands = inner.bases.get(&place).map_or(0, |base| base.version);
+            let owners: Vec<(String, BaseKey)> = inner
+                .bases
+                .iter()
+                .filter(|((of, key), base)| {
+                    of == sync
+                        && *key != put.base.key
+                        && pointers(&put.base).iter().any(|pointer| leads_to(base, pointer))
+                })
+                .map(|(place, _)| place.clone())
+                .collect();
+            let free = owners
+                .iter()
+                .all(|place| inner.bases.get(place).is_none_or(|base| !base.live && base.intent.is_none()));
+            if stands != put.expected || !free {
+                saved.push(false);
+                continue;
+            }
+            for place in owners {
+                inner.bases.remove(&place);
+            }
+            let base = Base { version: put.expected + 1, ..put.base };
+            inner.bases.insert(place, base);
+            for conflict in put.conflicts {
+                inner.conflicts.entry(conflict.id.clone()).or_insert(conflict);
+            }
+            saved.push(true);
+        }
+        Ok(saved)
+    }
+
+    async fn rejected(&self, sync: &str, keys: &[BaseKey]) -> Result<Vec<Option<Rejected>>, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        Ok(keys.iter().map(|key| inner.rejected.get(&(sync.to_owned(), key.0.clone())).cloned()).collect())
+    }
+
+    async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        for record in outcomes.cleared {
+            inner.rejected.remove(&(sync.to_owned(), record.clone()));
+            inner.held.remove(&(sync.to_owned(), record));
+        }
+        for rejected in outcomes.rejected {
+            inner.rejected.insert((sync.to_owned(), rejected.record.clone()), rejected);
+        }
+        for mut held in outcomes.held {
+            let place = (sync.to_owned(), held.record.clone());
+            if let Some(known) = inner.held.get(&place) {
+                held.at = known.at;
+            }
+            inner.held.insert(place, held);
+        }
+        for mut deferred in outcomes.deferred {
+            inner.next += 1;
+            let number = inner.next;
+            let place = (sync.to_owned(), deferred.touch.record());
+            if let Some((known, _)) = inner.deferred.remove(&place) {
+                deferred.due = deferred.due.min(known.due);
+                deferred.waits_for.extend(known.waits_for);
+                deferred.touch.absorb(known.touch);
+            }
+            inner.deferred.insert(place, (deferred, number));
+        }
+        for parent in outcomes.linked {
+            for (deferred, _) in inner.deferred.values_mut() {
+                if deferred.waits_for.contains(&parent) {
+                    deferred.due = Timestamp::UNIX_EPOCH;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn defer_message(&self, group: &str, body: &str, due: Timestamp) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        inner.next += 1;
+        let number = inner.next;
+        inner.messages.push((number, group.to_owned(), body.to_owned(), due));
+        Ok(())
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        let touches =
+            inner.deferred.values().filter(|(deferred, _)| deferred.due <= now).map(|(deferred, number)| {
+                Due { touch: Ok(deferred.touch.clone()), token: format!("t{number}") }
+            });
+        let messages =
+            inner.messages.iter().filter(|(_, _, _, due)| *due <= now).map(|(number, group, body, _)| Due {
+                touch: Err((group.clone(), body.clone())),
+                token: format!("m{number}"),
+            });
+        Ok(touches.chain(messages).take(limit).collect())
+    }
+
+    async fn drop_due(&self, tokens: &[String]) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        inner.deferred.retain(|_, (_, number)| !tokens.contains(&format!("t{number}")));
+        inner.messages.retain(|(number, ..)| !tokens.contains(&format!("m{number}")));
+        Ok(())
+    }
+
+    async fn cursor(&self, sync: &str) -> Result<Cursor, PortError> {
+        yield_now().await;
+        Ok(self.inner.lock().unwrap().cursors.get(sync).cloned().unwrap_or_default())
+    }
+
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
+        yield_now().await;
+        self.inner.lock().unwrap().cursors.insert(sync.to_owned(), cursor.clone());
+        Ok(())
+    }
+
+    async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {
+        yield_now().await;
+        Ok(self.inner.lock().unwrap().breakers.get(&side).cloned().unwrap_or_default())
+    }
+
+    async fn put_breaker(&self, side: Side, breaker: &Breaker) -> Result<(), PortError> {
+        yield_now().await;
+        self.inner.lock().unwrap().breakers.insert(side, breaker.clone());
+        Ok(())
+    }
+
+    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
+        yield_now().await;
+        Ok(self.inner.lock().unwrap().paused.get(sync).cloned())
+    }
+
+    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        match reason {
+            Some(reason) => inner.paused.insert(sync.to_owned(), reason.to_owned()),
+            None => inner.paused.remove(sync),
+        };
+        Ok(())
+    }
+}
