@@ -64,9 +64,9 @@ pub async fn apply<P: Ports>(ports: &P, definitions: &[Definition], deliveries: 
     }
     ports.steps().at(Step::Reconciled).await;
     if failed {
-        applied.release.extend(receipts)
+        applied.release.extend(receipts);
     } else {
-        applied.done.extend(receipts)
+        applied.done.extend(receipts);
     }
     applied
 }

@@ -1,0 +1,248 @@
+//! One HTTP client per org: sessions, retries of reading calls, the org's clock and its allowance.
+
+use crate::credentials::{Credentials, Session, unreachable};
+use crate::error::SalesforceError;
+use jiff::Timestamp;
+use reqwest::{Method, RequestBuilder, StatusCode, header};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A call answers within this time or is given up. An intent's lease has to be longer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Waits between the tries of a reading call; all within two seconds.
+const RETRY_WAITS_MS: [u64; 3] = [100, 400, 1_200];
+
+/// Calls used of the org's allowance within 24 hours, as `Sforce-Limit-Info` told last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Used.
+    pub used: u64,
+    /// Allowed.
+    pub allowed: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    session: Option<Arc<Session>>,
+    date: Option<Timestamp>,
+    usage: Usage,
+    calls: u64,
+}
+
+/// A client of one org.
+pub struct Client {
+    http: reqwest::Client,
+    login_url: String,
+    api_version: String,
+    credentials: Credentials,
+    known: Mutex<Known>,
+}
+
+/// What an answer says, with the `Date` it bears.
+pub(crate) struct Answer {
+    pub(crate) body: Vec<u8>,
+    pub(crate) date: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct ErrorItem {
+    #[serde(rename = "errorCode", default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl Client {
+    /// A client that signs in at the first call.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(
+        login_url: &str,
+        api_version: &str,
+        credentials: Credentials,
+    ) -> Result<Self, SalesforceError> {
+        crate::install_crypto_provider();
+        let http = reqwest::Client::builder()
+            .timeout(CALL_TIMEOUT)
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("syncline/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| unreachable(login_url, &error))?;
+        Ok(Self {
+            http,
+            login_url: login_url.trim_end_matches('/').to_owned(),
+            api_version: api_version.trim_start_matches('v').to_owned(),
+            credentials,
+            known: Mutex::default(),
+        })
+    }
+
+    /// What `Sforce-Limit-Info` told last.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.known().usage
+    }
+
+    /// Calls made since the start.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.known().calls
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The org's 18-character Id, signing in if need be.
+    ///
+    /// # Errors
+    /// When the sign-in fails.
+    pub async fn organization_id(&self) -> Result<String, SalesforceError> {
+        Ok(self.session().await?.organization_id.clone())
+    }
+
+    async fn session(&self) -> Result<Arc<Session>, SalesforceError> {
+        if let Some(session) = self.known().session.clone() {
+            return Ok(session);
+        }
+        let session = Arc::new(self.credentials.sign_in(&self.http, &self.login_url).await?);
+        self.known().session = Some(session.clone());
+        Ok(session)
+    }
+
+    /// The `Date` of the last answer.
+    pub(crate) fn last_date(&self) -> Option<Timestamp> {
+        self.known().date
+    }
+
+    /// The path of a resource of the pinned API version.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/services/data/v{}/{rest}", self.api_version)
+    }
+
+    /// A call that only reads: repeated up to three times within two seconds.
+    pub(crate) async fn read(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, SalesforceError> {
+        let mut waits = RETRY_WAITS_MS.into_iter();
+        loop {
+            let error = match self.once(method.clone(), path, query, body).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let transient =
+                matches!(error, SalesforceError::Unreachable { .. } | SalesforceError::Unanswered { .. });
+            match waits.next().filter(|_| transient) {
+                Some(wait) => tokio::time::sleep(Duration::from_millis(wait)).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// A call that writes: never repeated, but for a session that had expired, which nothing was done under.
+    pub(crate) async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Answer, SalesforceError> {
+        self.once(method, path, &[], Some(body)).await
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, SalesforceError> {
+        let mut signed_in_again = false;
+        loop {
+            let session = self.session().await?;
+            let url = format!("{}{path}", session.instance_url);
+            let mut request: RequestBuilder = self
+                .http
+                .request(method.clone(), &url)
+                .bearer_auth(session.token.expose_secret())
+                .header("Sforce-Call-Options", "client=syncline")
+                .header("Sforce-Auto-Assign", "FALSE");
+            if !query.is_empty() {
+                request = request.query(query);
+            }
+            if let Some(body) = body {
+                request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_vec());
+            }
+            self.known().calls += 1;
+            let answer = request.send().await.map_err(|error| unreachable(&url, &error))?;
+            let status = answer.status();
+            let date = self.note_headers(answer.headers());
+            let body = answer.bytes().await.map_err(|error| unreachable(&url, &error))?;
+            if status.is_success() {
+                return Ok(Answer { body: body.to_vec(), date });
+            }
+            if status == StatusCode::UNAUTHORIZED && !signed_in_again {
+                signed_in_again = true;
+                let mut known = self.known();
+                if known.session.as_ref().is_some_and(|known| Arc::ptr_eq(known, &session)) {
+                    known.session = None;
+                }
+                continue;
+            }
+            return Err(refusal(&url, status, &body));
+        }
+    }
+
+    /// Keeps the answer's clock and allowance; answers its `Date`, or the last one known.
+    fn note_headers(&self, headers: &header::HeaderMap) -> Timestamp {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let date = text("date")
+            .and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
+        let usage = text("sforce-limit-info").and_then(|info| {
+            let (used, allowed) =
+                info.split(',').find_map(|part| part.trim().strip_prefix("api-usage="))?.split_once('/')?;
+            Some(Usage { used: used.parse().ok()?, allowed: allowed.parse().ok()? })
+        });
+        let mut known = self.known();
+        known.date = date.or(known.date);
+        known.usage = usage.unwrap_or(known.usage);
+        known.date.unwrap_or_else(Timestamp::now)
+    }
+}
+
+fn refusal(url: &str, status: StatusCode, body: &[u8]) -> SalesforceError {
+    let items: Vec<ErrorItem> = serde_json::from_slice(body).unwrap_or_default();
+    let item = items.into_iter().next();
+    let url = url.split('?').next().unwrap_or(url).to_owned();
+    match (status, item) {
+        (_, Some(item)) if item.code == "REQUEST_LIMIT_EXCEEDED" => SalesforceError::Limit(item.message),
+        (status, item) if status.is_server_error() => {
+            let words = item.map(|item| format!("{}: {}", item.code, item.message));
+            SalesforceError::Unanswered { url, message: words.unwrap_or_else(|| status.to_string()) }
+        }
+        (_, Some(item)) => SalesforceError::Refused { code: item.code, message: item.message },
+        (status, None) => {
+            SalesforceError::Refused { code: status.to_string(), message: format!("from {url}") }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_from_salesforces_list() {
+        let body = br#"[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
+        let error = refusal("http://x/y?q=secret", StatusCode::FORBIDDEN, body);
+        assert_eq!(error, SalesforceError::Limit("TotalRequests Limit exceeded.".into()));
+        let error = refusal("http://x/y?q=secret", StatusCode::BAD_GATEWAY, b"<html>");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Signing in: JWT bearer and client credentials.
+//!
+//! Source: OAuth 2.0 JWT Bearer Flow and OAuth 2.0 Client Credentials Flow in Salesforce Help. Both answer an
+//! access token and the instance's URL, neither a refresh token: an expired session signs in again.
+
+use crate::error::SalesforceError;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// How to sign in.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// An assertion signed with a private key whose certificate the external client app holds.
+    Jwt {
+        /// The app's consumer key.
+        client_id: String,
+        /// The user to act as.
+        username: String,
+        /// The RSA private key, PEM.
+        private_key: SecretString,
+    },
+    /// The app's key and secret; Salesforce asks for a My Domain address and a run-as user.
+    ClientCredentials {
+        /// The app's consumer key.
+        client_id: String,
+        /// The app's consumer secret.
+        client_secret: SecretString,
+    },
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) token: SecretString,
+    pub(crate) instance_url: String,
+    pub(crate) organization_id: String,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: SecretString,
+    instance_url: String,
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct TokenRefusal {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+/// Makes ring the crypto provider of TLS, once per process.
+pub fn install_crypto_provider() {
+    // An error says that there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+impl Credentials {
+    /// The form fields of the token request.
+    fn form(
+        &self,
+        login_url: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Vec<(&'static str, String)>, SalesforceError> {
+        Ok(match self {
+            Self::ClientCredentials { client_id, client_secret } => vec![
+                ("grant_type", "client_credentials".to_owned()),
+                ("client_id", client_id.clone()),
+                ("client_secret", client_secret.expose_secret().to_owned()),
+            ],
+            Self::Jwt { client_id, username, private_key } => vec![
+                ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
+                ("assertion", assertion(client_id, username, audience(login_url), private_key, now)?),
+            ],
+        })
+    }
+
+    /// Signs in.
+    pub(crate) async fn sign_in(
+        &self,
+        http: &reqwest::Client,
+        login_url: &str,
+    ) -> Result<Session, SalesforceError> {
+        let url = format!("{login_url}/services/oauth2/token");
+        let form = self.form(login_url, jiff::Timestamp::now())?;
+        let answer = http.post(&url).form(&form).send().await.map_err(|error| unreachable(&url, &error))?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|error| unreachable(&url, &error))?;
+        if status.is_success() {
+            let answer: TokenAnswer = serde_json::from_slice(&body)
+                .map_err(|error| SalesforceError::Malformed(format!("the token answer: {error}")))?;
+            // The identity URL ends with the org's and the user's Id.
+            let organization_id = answer.id.rsplit('/').nth(1).unwrap_or_default().to_owned();
+            let instance_url = answer.instance_url.trim_end_matches('/').to_owned();
+            return Ok(Session { token: answer.access_token, instance_url, organization_id });
+        }
+        if status.is_server_error() {
+            return Err(SalesforceError::Unanswered { url, message: status.to_string() });
+        }
+        Err(match serde_json::from_slice::<TokenRefusal>(&body) {
+            Ok(refusal) => {
+                SalesforceError::SignIn { url, error: refusal.error, description: refusal.error_description }
+            }
+            Err(_) => SalesforceError::SignIn {
+                url,
+                error: status.to_string(),
+                description: "no OAuth answer; is login_url your My Domain address?".to_owned(),
+            },
+        })
+    }
+}
+
+/// The connection's words with their causes, without the URL, which may carry a query.
+pub(crate) fn unreachable(url: &str, error: &reqwest::Error) -> SalesforceError {
+    let mut message = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        message = error.to_string();
+        cause = error.source();
+    }
+    if message.is_empty() {
+        message = error.to_string();
+    }
+    if error.is_timeout() {
+        message = "timed out".to_owned();
+    }
+    let url = url.split('?').next().unwrap_or(url).to_owned();
+    if error.is_connect() || error.is_builder() {
+        SalesforceError::Unreachable { url, message }
+    } else {
+        SalesforceError::Unanswered { url, message }
+    }
+}
+
+/// The audience of an assertion is the authorization server: login or test, or the address itself.
+fn audience(login_url: &str) -> &str {
+    if login_url.ends_with(".sandbox.my.salesforce.com") {
+        "https://test.salesforce.com"
+    } else if login_url.ends_with(".my.salesforce.com") {
+        "https://login.salesforce.com"
+    } else {
+        login_url
+    }
+}
+
+fn assertion(
+    client_id: &str,
+    username: &str,
+    audience: &str,
+    private_key: &SecretString,
+    now: jiff::Timestamp,
+) -> Result<String, SalesforceError> {
+    let key = key_pair(private_key)?;
+    let claims = serde_json::json!({
+        "iss": client_id, "sub": username, "aud": audience, "exp": now.as_second() + 180,
+    });
+    let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"RS256"}"#);
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+        .map_err(|_| SalesforceError::PrivateKey("it does not sign".to_owned()))?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+fn key_pair(pem: &SecretString) -> Result<RsaKeyPair, SalesforceError> {
+    let refused = |error: &dyn std::fmt::Display| SalesforceError::PrivateKey(error.to_string());
+    let der =
+        PrivateKeyDer::from_pem_slice(pem.expose_secret().as_bytes()).map_err(|error| refused(&error))?;
+    match &der {
+        PrivateKeyDer::Pkcs8(key) => {
+            RsaKeyPair::from_pkcs8(PrivatePkcs8KeyDer::secret_pkcs8_der(key)).map_err(|error| refused(&error))
+        }
+        PrivateKeyDer::Pkcs1(key) => {
+            RsaKeyPair::from_der(PrivatePkcs1KeyDer::secret_pkcs1_der(key)).map_err(|error| refused(&error))
+        }
+        _ => Err(SalesforceError::PrivateKey("it is no RSA key".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audience_is_the_authorization_server() {
+        assert_eq!(audience("https://acme.my.salesforce.com"), "https://login.salesforce.com");
+        assert_eq!(audience("https://acme--qa.sandbox.my.salesforce.com"), "https://test.salesforce.com");
+        assert_eq!(audience("https://test.salesforce.com"), "https://test.salesforce.com");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_in_words() {
+        let error = key_pair(&SecretString::from("not a key")).unwrap_err();
+        assert!(error.to_string().contains("RSA key of 2048 bits"), "{error}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Outbound messages: SOAP with up to 100 notifications, parsed without trust.
+//!
+//! Source: the outbound-message WSDL of the SOAP API guide. Null fields are left out of a notification, and its
+//! content may be old: a notification only touches its record.
+
+use jiff::Timestamp;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use syncline_engine::SalesforceId;
+
+/// Notifications in one POST, at most.
+const MOST_NOTIFICATIONS: usize = 100;
+/// Elements within elements, at most: Envelope, Body, notifications, Notification, sObject, field and a few.
+const DEEPEST: usize = 12;
+
+/// The content of one POST.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notifications {
+    /// The org that sent it, 18 characters.
+    pub organization_id: String,
+    /// The outbound message's definition.
+    pub action_id: String,
+    /// The notifications.
+    pub notifications: Vec<Notification>,
+}
+
+/// One notification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notification {
+    /// Its own Id, `04l…`.
+    pub id: String,
+    /// The object's API name.
+    pub object: String,
+    /// The record's Id.
+    pub record: Option<SalesforceId>,
+    /// `SystemModstamp`, if it is among the message's fields.
+    pub stamp: Option<Timestamp>,
+}
+
+/// A body that is no outbound message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutboundError {
+    /// Not XML.
+    #[error("not XML: {0}")]
+    Xml(String),
+    /// A document type or an entity of its own, which Salesforce never sends and which can blow a parser up.
+    #[error("a document type or entity definition, which no outbound message has")]
+    Entities,
+    /// Elements too deep.
+    #[error("elements nested deeper than {DEEPEST}")]
+    TooDeep,
+    /// Too many notifications.
+    #[error("more than {MOST_NOTIFICATIONS} notifications")]
+    TooMany,
+    /// An element that has to be there is not.
+    #[error("no {0} in it")]
+    Missing(&'static str),
+    /// An Id that is none.
+    #[error("{0}")]
+    Id(String),
+}
+
+/// Parses the body of an outbound message.
+///
+/// # Errors
+/// When the body is anything else. It is read once, front to back, and nothing in it is expanded.
+pub fn parse_notifications(body: &[u8]) -> Result<Notifications, OutboundError> {
+    let text = std::str::from_utf8(body).map_err(|error| OutboundError::Xml(error.to_string()))?;
+    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
+    let mut path: Vec<String> = Vec::new();
+    let mut content = String::new();
+    let mut parsed = Notifications::default();
+    loop {
+        match reader.read_event().map_err(|error| OutboundError::Xml(error.to_string()))? {
+            Event::Start(start) => {
+                let name = start.local_name().as_ref().to_owned();
+                let name = String::from_utf8_lossy(name.as_ref()).into_owned();
+                if path.len() >= DEEPEST {
+                    return Err(OutboundError::TooDeep);
+                }
+                content.clear();
+                match name.as_str() {
+                    "Notification" => {
+                        if parsed.notifications.len() >= MOST_NOTIFICATIONS {
+                            return Err(OutboundError::TooMany);
+                        }
+                        parsed.notifications.push(Notification::default());
+                    }
+                    "sObject" => {
+                        let kind = start
+                            .attributes()
+                            .flatten()
+                            .find(|attribute| attribute.key.local_name().as_ref() == "type");
+                        let kind = kind.map(|kind| kind.value.to_string()).unwrap_or_default();
+                        let object = kind.rsplit(':').next().unwrap_or_default().to_owned();
+                        if let Some(notification) = parsed.notifications.last_mut() {
+                            notification.object = object;
+                        }
+                    }
+                    _ => {}
+                }
+                path.push(name);
+            }
+            Event::End(_) => {
+                take(&mut parsed, &path, &content)?;
+                path.pop();
+                content.clear();
+            }
+            Event::Text(text) => content.push_str(&text.xml10_content()),
+            Event::CData(text) => content.push_str(&text.xml10_content()),
+            Event::GeneralRef(reference) => {
+                let character = reference.resolve_char_ref().ok().flatten();
+                match (character, reference.xml10_content().as_ref()) {
+                    (Some(character), _) => content.push(character),
+                    (None, "amp") => content.push('&'),
+                    (None, "lt") => content.push('<'),
+                    (None, "gt") => content.push('>'),
+                    (None, "quot") => content.push('"'),
+                    (None, "apos") => content.push('\''),
+                    _ => return Err(OutboundError::Entities),
+                }
+            }
+            Event::DocType(_) => return Err(OutboundError::Entities),
+            Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+            Event::Eof => break,
+        }
+    }
+    if !path.is_empty() {
+        return Err(OutboundError::Xml("it ends in the middle".to_owned()));
+    }
+    if parsed.organization_id.is_empty() {
+        return Err(OutboundError::Missing("OrganizationId"));
+    }
+    if parsed.notifications.is_empty() {
+        return Err(OutboundError::Missing("Notification"));
+    }
+    if parsed.notifications.iter().any(|notification| notification.record.is_none()) {
+        return Err(OutboundError::Missing("record Id"));
+    }
+    Ok(parsed)
+}
+
+fn take(parsed: &mut Notifications, path: &[String], content: &str) -> Result<(), OutboundError> {
+    let inner: Vec<&str> = path.iter().rev().take(3).map(String::as_str).collect();
+    match inner.as_slice() {
+        ["OrganizationId", "notifications", ..] => content.trim().clone_into(&mut parsed.organization_id),
+        ["ActionId", "notifications", ..] => content.trim().clone_into(&mut parsed.action_id),
+        ["Id", "Notification", ..] => {
+            if let Some(notification) = parsed.notifications.last_mut() {
+                content.trim().clone_into(&mut notification.id);
+            }
+        }
+        ["Id", "sObject", "Notification"] => {
+            let id =
+                SalesforceId::parse(content.trim()).map_err(|error| OutboundError::Id(error.to_string()))?;
+            if let Some(notification) = parsed.notifications.last_mut() {
+                notification.record = Some(id);
+            }
+        }
+        ["SystemModstamp", "sObject", "Notification"] => {
+            if let Some(notification) = parsed.notifications.last_mut() {
+                notification.stamp = content.trim().parse().ok();
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The answer that acknowledges a whole POST, or asks for all of it again.
+#[must_use]
+pub fn acknowledgement(ack: bool) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<soapenv:Envelope \
+         xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\"><soapenv:Body><notificationsResponse \
+         xmlns=\"http://soap.sforce.com/2005/09/outbound\"><Ack>{ack}</Ack></notificationsResponse></soapenv:Body>\
+         </soapenv:Envelope>"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(inner: &str) -> String {
+        format!(
+            "\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\"?><e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\"><e:Body>\
+             <notifications xmlns=\"http://soap.sforce.com/2005/09/outbound\"><OrganizationId>00D5e000000SIMuEAO</OrganizationId>\
+             <ActionId>04k5e0000000001AAA</ActionId><SessionId xsi:nil=\"true\"/>{inner}</notifications></e:Body></e:Envelope>"
+        )
+    }
+
+    fn notification(number: usize) -> String {
+        format!(
+            "<Notification><Id>04l{number:012}AAA</Id><sObject xmlns:sf=\"urn:x\" xsi:type=\"sf:Contact\"><sf:Id>003{number:012}AAA</sf:Id>\
+             <sf:LastName>A &amp; &#66; &lt;b&gt;</sf:LastName><sf:SystemModstamp>2026-05-01T10:00:00.000Z</sf:SystemModstamp></sObject></Notification>"
+        )
+    }
+
+    #[test]
+    fn notifications_are_read() {
+        let parsed = parse_notifications(body(&(notification(1) + &notification(2))).as_bytes()).unwrap();
+        assert_eq!(parsed.organization_id, "00D5e000000SIMuEAO");
+        assert_eq!(parsed.notifications.len(), 2);
+        let second = &parsed.notifications[1];
+        assert_eq!((second.object.as_str(), second.id.as_str()), ("Contact", "04l000000000002AAA"));
+        assert_eq!(second.record.as_ref().unwrap().as_str(), "003000000000002AAA");
+        assert_eq!(second.stamp, Some("2026-05-01T10:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn xml_made_to_blow_a_parser_up_is_refused() {
+        let laughs = "<!DOCTYPE lolz [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;\">]><e>&b;</e>";
+        assert_eq!(parse_notifications(laughs.as_bytes()), Err(OutboundError::Entities));
+        let unknown = body("<Notification><Id>&boom;</Id></Notification>");
+        assert_eq!(parse_notifications(unknown.as_bytes()), Err(OutboundError::Entities));
+        let deep = body(&"<x>".repeat(1_000));
+        assert_eq!(parse_notifications(deep.as_bytes()), Err(OutboundError::TooDeep));
+        let many: String = (0..101).map(notification).collect();
+        assert_eq!(parse_notifications(body(&many).as_bytes()), Err(OutboundError::TooMany));
+    }
+
+    #[test]
+    fn what_is_no_outbound_message_is_refused_in_words() {
+        for (text, words) in [
+            ("", "OrganizationId"),
+            ("{\"a\":1}", "OrganizationId"),
+            ("<a><b></a>", "not XML"),
+            ("<a>", "not XML"),
+            (&body(""), "no Notification"),
+            (&body("<Notification><Id>04l</Id></Notification>"), "record Id"),
+        ] {
+            let error = parse_notifications(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(words), "{text}: {error}");
+        }
+        assert!(parse_notifications(&[0xff, 0xfe]).is_err());
+    }
+}

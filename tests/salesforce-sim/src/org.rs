@@ -1,0 +1,545 @@
+//! The org: records, users, a clock, and what happened. No I/O.
+
+use crate::faults::Faults;
+use crate::outbound::{OutboundMessage, Outbox};
+use crate::schema::{FieldType, ObjectSchema, SchemaField, objects};
+use crate::stored::Stored;
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A user: who calls, and whether their edits send outbound messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The Id.
+    pub id: String,
+    /// The client id that signs in as this user.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// Has the permission "Send Outbound Messages".
+    pub sends_messages: bool,
+}
+
+/// A record.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The fields that are not null.
+    pub values: BTreeMap<&'static str, Stored>,
+    /// In the recycle bin.
+    pub deleted: bool,
+    changed_at: Timestamp,
+    before: Option<Box<Record>>,
+}
+
+/// A field that changed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// Counts up.
+    pub n: usize,
+    /// The object.
+    pub object: &'static str,
+    /// The record.
+    pub id: String,
+    /// The field.
+    pub field: &'static str,
+    /// The value before.
+    pub before: Option<Stored>,
+    /// The value after.
+    pub after: Option<Stored>,
+    /// Who.
+    pub user: String,
+    /// When.
+    pub at_ms: i64,
+}
+
+/// Why a record was refused: Salesforce's code, its words, and the fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SaveError {
+    /// The code.
+    #[serde(rename = "statusCode")]
+    pub code: &'static str,
+    /// The words.
+    pub message: String,
+    /// The fields.
+    pub fields: Vec<String>,
+}
+
+impl SaveError {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>, fields: &[&str]) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+        }
+    }
+}
+
+/// How often a user called what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ApiCall {
+    /// The client.
+    pub client: String,
+    /// The kind of call.
+    pub kind: String,
+}
+
+/// An automation: when an object's records are saved, a field is set from another.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, Serialize)]
+pub struct Automation {
+    /// The object.
+    pub object: String,
+    /// The field whose change sets it off.
+    pub when: String,
+    /// The field it sets.
+    pub set: String,
+    /// The value, in which `{}` stands for the value of `when`.
+    pub to: String,
+}
+
+/// The whole org.
+pub struct Org {
+    /// Its 18-character Id.
+    pub organization_id: String,
+    /// Its objects.
+    pub schemas: Vec<ObjectSchema>,
+    /// Its records, by object and Id.
+    pub records: BTreeMap<&'static str, BTreeMap<String, Record>>,
+    /// Its users.
+    pub users: Vec<User>,
+    /// Every change of a field so far.
+    pub history: Vec<Change>,
+    /// Calls so far.
+    pub calls: BTreeMap<ApiCall, u64>,
+    /// Calls within 24 hours.
+    pub allowance: u64,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Automations.
+    pub automations: Vec<Automation>,
+    /// Outbound messages.
+    pub outbox: Outbox,
+    /// Rows are seen by queries only this long after they changed.
+    pub late_visibility: SignedDuration,
+    clock_offset: SignedDuration,
+    next: BTreeMap<&'static str, u64>,
+}
+
+impl Default for Org {
+    /// A small believable org, empty of records: an integration user and a sales user.
+    fn default() -> Self {
+        let user = |id: &str, client: &str, sends_messages| User {
+            id: id.to_owned(),
+            client_id: client.to_owned(),
+            client_secret: format!("{client}-secret"),
+            sends_messages,
+        };
+        Self {
+            organization_id: "00D5e000000SIMuEAO".to_owned(),
+            schemas: objects(),
+            records: BTreeMap::new(),
+            users: vec![
+                user("0055e000001SYNCAA4", "syncline", false),
+                user("0055e000001SALEAA4", "sales", true),
+            ],
+            history: Vec::new(),
+            calls: BTreeMap::new(),
+            allowance: 100_000,
+            faults: Faults::default(),
+            automations: Vec::new(),
+            outbox: Outbox::default(),
+            late_visibility: SignedDuration::ZERO,
+            clock_offset: SignedDuration::ZERO,
+            next: BTreeMap::new(),
+        }
+    }
+}
+
+impl Org {
+    /// Now, by the org's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now() + self.clock_offset
+    }
+
+    /// Sets the clock, which goes on from there.
+    pub fn set_clock(&mut self, now: Timestamp) {
+        self.clock_offset = now.duration_since(Timestamp::now());
+    }
+
+    /// An object by name, whatever its case.
+    #[must_use]
+    pub fn schema(&self, object: &str) -> Option<&ObjectSchema> {
+        self.schemas.iter().find(|schema| schema.name.eq_ignore_ascii_case(object))
+    }
+
+    /// Adds an outbound message.
+    pub fn add_message(&mut self, message: OutboundMessage) {
+        self.outbox.messages.push(message);
+    }
+
+    /// Calls so far, all kinds and clients.
+    #[must_use]
+    pub fn calls_used(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    /// Creates a record.
+    ///
+    /// # Errors
+    /// With Salesforce's code and words.
+    pub fn create(
+        &mut self,
+        object: &str,
+        fields: &BTreeMap<String, Option<Stored>>,
+        user: &User,
+    ) -> Result<String, Vec<SaveError>> {
+        let schema = self.known(object)?;
+        let fields = self.checked(&schema, fields, None)?;
+        let missing: Vec<&str> = schema
+            .fields
+            .iter()
+            .filter(|field| field.required && fields.get(field.name).is_none_or(Option::is_none))
+            .map(|field| field.name)
+            .collect();
+        if !missing.is_empty() {
+            let message = format!("Required fields are missing: [{}]", missing.join(", "));
+            return Err(vec![SaveError::new("REQUIRED_FIELD_MISSING", message, &missing)]);
+        }
+        self.strike_lock(&schema)?;
+        let number = self.next.entry(schema.name).or_default();
+        *number += 1;
+        let id = lengthen(&format!("{}5e{:010}", schema.prefix, *number));
+        let now = self.now();
+        let mut record = Record { changed_at: now, ..Record::default() };
+        for field in schema.fields.iter().filter(|field| field.kind == FieldType::Boolean) {
+            record.values.insert(field.name, Stored::Boolean(false));
+        }
+        let stamp = Stored::Text(moment(now));
+        for name in ["CreatedDate", "LastModifiedDate", "SystemModstamp"] {
+            record.values.insert(name, stamp.clone());
+        }
+        for name in ["CreatedById", "LastModifiedById"] {
+            record.values.insert(name, Stored::Text(user.id.clone()));
+        }
+        record.values.insert("Id", Stored::Text(id.clone()));
+        self.records.entry(schema.name).or_default().insert(id.clone(), record);
+        self.set(&schema, &id, fields, user);
+        Ok(id)
+    }
+
+    /// Updates a record.
+    ///
+    /// # Errors
+    /// With Salesforce's code and words.
+    pub fn update(
+        &mut self,
+        object: &str,
+        id: &str,
+        fields: &BTreeMap<String, Option<Stored>>,
+        user: &User,
+    ) -> Result<String, Vec<SaveError>> {
+        let schema = self.known(object)?;
+        let id = self.living(&schema, id)?;
+        let fields = self.checked(&schema, fields, Some(&id))?;
+        for field in schema.fields.iter().filter(|field| field.required) {
+            if fields.get(field.name) == Some(&None) {
+                let message = format!("Required fields are missing: [{}]", field.name);
+                return Err(vec![SaveError::new("REQUIRED_FIELD_MISSING", message, &[field.name])]);
+            }
+        }
+        self.strike_lock(&schema)?;
+        self.set(&schema, &id, fields, user);
+        Ok(id)
+    }
+
+    /// Puts a record into the recycle bin.
+    ///
+    /// # Errors
+    /// With Salesforce's code and words.
+    pub fn delete(&mut self, object: &str, id: &str, user: &User) -> Result<String, Vec<SaveError>> {
+        let schema = self.known(object)?;
+        let id = self.living(&schema, id)?;
+        let now = self.now();
+        let number = self.history.len();
+        if let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(&id)) {
+            record.before = Some(Box::new(Record { before: None, ..record.clone() }));
+            record.changed_at = now;
+            record.deleted = true;
+            record.values.insert("IsDeleted", Stored::Boolean(true));
+            record.values.insert("SystemModstamp", Stored::Text(moment(now)));
+        }
+        self.history.push(Change {
+            n: number,
+            object: schema.name,
+            id: id.clone(),
+            field: "IsDeleted",
+            before: Some(Stored::Boolean(false)),
+            after: Some(Stored::Boolean(true)),
+            user: user.client_id.clone(),
+            at_ms: now.as_millisecond(),
+        });
+        Ok(id)
+    }
+
+    /// The object that an Id belongs to.
+    #[must_use]
+    pub fn object_of(&self, id: &str) -> Option<&'static str> {
+        let prefix = id.get(..3)?;
+        self.schemas.iter().find(|schema| schema.prefix == prefix).map(|schema| schema.name)
+    }
+
+    /// A record as queries see it now.
+    pub(crate) fn visible<'a>(&self, record: &'a Record) -> Option<&'a Record> {
+        if self.late_visibility.is_zero() || record.changed_at + self.late_visibility <= self.now() {
+            return Some(record);
+        }
+        record.before.as_deref()
+    }
+
+    fn known(&self, object: &str) -> Result<ObjectSchema, Vec<SaveError>> {
+        self.schema(object).cloned().ok_or_else(|| {
+            let message = format!("sObject type '{object}' is not supported.");
+            vec![SaveError::new("INVALID_TYPE", message, &[])]
+        })
+    }
+
+    fn living(&self, schema: &ObjectSchema, id: &str) -> Result<String, Vec<SaveError>> {
+        if !matches!(id.len(), 15 | 18) || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let message = format!("{} ID: id value of incorrect type: {id}", schema.label);
+            return Err(vec![SaveError::new("MALFORMED_ID", message, &["Id"])]);
+        }
+        let id = if id.len() == 15 { lengthen(id) } else { id.to_owned() };
+        match self.records.get(schema.name).and_then(|records| records.get(&id)) {
+            Some(record) if record.deleted => {
+                Err(vec![SaveError::new("ENTITY_IS_DELETED", "entity is deleted", &[])])
+            }
+            Some(_) => Ok(id),
+            None => {
+                Err(vec![SaveError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[])])
+            }
+        }
+    }
+
+    fn strike_lock(&mut self, schema: &ObjectSchema) -> Result<(), Vec<SaveError>> {
+        if Faults::strike(&mut self.faults.lock_row) {
+            let message =
+                format!("unable to obtain exclusive access to this record or 1 records: {}", schema.prefix);
+            return Err(vec![SaveError::new("UNABLE_TO_LOCK_ROW", message, &[])]);
+        }
+        Ok(())
+    }
+
+    fn checked(
+        &self,
+        schema: &ObjectSchema,
+        fields: &BTreeMap<String, Option<Stored>>,
+        id: Option<&str>,
+    ) -> Result<BTreeMap<&'static str, Option<Stored>>, Vec<SaveError>> {
+        let mut checked = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, value) in fields {
+            let Some(field) = schema.field(name) else {
+                let message = format!("No such column '{name}' on sobject of type {}", schema.name);
+                return Err(vec![SaveError::new("INVALID_FIELD", message, &[])]);
+            };
+            if !field.writable || field.create_only && id.is_some() {
+                let message = format!(
+                    "Unable to create/update fields: {}. Please check the security settings of this field and verify that it is read/write for your profile or permission set.",
+                    field.name
+                );
+                return Err(vec![SaveError::new("INVALID_FIELD_FOR_INSERT_UPDATE", message, &[field.name])]);
+            }
+            match value.clone().map(|value| self.value(field, value)).transpose() {
+                Ok(value) => match self.taken(schema, field, value.as_ref(), id) {
+                    Some(error) => errors.push(error),
+                    None => {
+                        checked.insert(field.name, value);
+                    }
+                },
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(checked) } else { Err(errors) }
+    }
+
+    fn taken(
+        &self,
+        schema: &ObjectSchema,
+        field: &SchemaField,
+        value: Option<&Stored>,
+        id: Option<&str>,
+    ) -> Option<SaveError> {
+        let value = value.filter(|_| field.unique)?;
+        let records = self.records.get(schema.name)?;
+        let (other, _) = records.iter().find(|(other, record)| {
+            record.values.get(field.name) == Some(value) && Some(other.as_str()) != id
+        })?;
+        let message = format!(
+            "duplicate value found: {} duplicates value on record with id: {}",
+            field.name,
+            &other[..15]
+        );
+        Some(SaveError::new("DUPLICATE_VALUE", message, &[field.name]))
+    }
+
+    fn value(&self, field: &SchemaField, value: Stored) -> Result<Stored, SaveError> {
+        let wrong = |value: &Stored| {
+            let message = format!("{}: value not of required type: {}", field.label, value.text());
+            SaveError::new("INVALID_TYPE_ON_FIELD_IN_RECORD", message, &[field.name])
+        };
+        match (&field.kind, value) {
+            (FieldType::Text(kind, length), Stored::Text(text)) => {
+                if text.chars().count() > *length as usize {
+                    let start: String = text.chars().take(255).collect();
+                    let message =
+                        format!("{}: data value too large: {start} (max length={length})", field.label);
+                    return Err(SaveError::new("STRING_TOO_LONG", message, &[field.name]));
+                }
+                if *kind == "email" && !text.split_once('@').is_some_and(|(_, host)| host.contains('.')) {
+                    let message = format!("{}: invalid email address: {text}", field.label);
+                    return Err(SaveError::new("INVALID_EMAIL_ADDRESS", message, &[field.name]));
+                }
+                Ok(Stored::Text(text))
+            }
+            (FieldType::Picklist(values, restricted), Stored::Text(text)) => {
+                if *restricted && !values.contains(&text.as_str()) {
+                    let message = format!("{}: bad value for restricted picklist field: {text}", field.label);
+                    return Err(SaveError::new(
+                        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+                        message,
+                        &[field.name],
+                    ));
+                }
+                Ok(Stored::Text(text))
+            }
+            (FieldType::MultiPicklist(values), Stored::Text(text)) => {
+                let mut chosen: Vec<&str> =
+                    text.split(';').map(str::trim).filter(|one| !one.is_empty()).collect();
+                // Salesforce answers the choices in the order of the field's definition.
+                chosen.sort_by_key(|one| values.iter().position(|value| value == one).unwrap_or(usize::MAX));
+                chosen.dedup();
+                Ok(Stored::Text(chosen.join(";")))
+            }
+            (FieldType::Reference(object), Stored::Text(id)) => {
+                let id = if id.len() == 15 { lengthen(&id) } else { id };
+                let known = self.records.get(object).and_then(|records| records.get(&id));
+                match known {
+                    Some(record) if !record.deleted => Ok(Stored::Text(id)),
+                    Some(_) => Err(SaveError::new("ENTITY_IS_DELETED", "entity is deleted", &[field.name])),
+                    None if id.len() != 18 => {
+                        let message = format!("{}: id value of incorrect type: {id}", field.label);
+                        Err(SaveError::new("MALFORMED_ID", message, &[field.name]))
+                    }
+                    None => Err(SaveError::new(
+                        "INVALID_CROSS_REFERENCE_KEY",
+                        "invalid cross reference id",
+                        &[field.name],
+                    )),
+                }
+            }
+            (FieldType::Boolean, Stored::Boolean(yes)) => Ok(Stored::Boolean(yes)),
+            (FieldType::Number(_, precision, scale), Stored::Number(literal)) => {
+                let number = Decimal::from_str_exact(&literal)
+                    .or_else(|_| Decimal::from_scientific(&literal))
+                    .map_err(|_| wrong(&Stored::Number(literal.clone())))?;
+                let largest = 10_u128.checked_pow(precision - scale).unwrap_or(u128::MAX);
+                if number.abs().trunc() >= Decimal::from(u64::try_from(largest).unwrap_or(u64::MAX)) {
+                    let message =
+                        format!("{}: value outside of valid range on numeric field: {number}", field.label);
+                    return Err(SaveError::new("NUMBER_OUTSIDE_VALID_RANGE", message, &[field.name]));
+                }
+                Ok(Stored::Number(literal))
+            }
+            (FieldType::Date, Stored::Text(text)) => {
+                match text.get(..10).map(str::parse::<jiff::civil::Date>) {
+                    Some(Ok(date)) => Ok(Stored::Text(date.to_string())),
+                    _ => Err(wrong(&Stored::Text(text))),
+                }
+            }
+            (FieldType::DateTime, Stored::Text(text)) => match parse_moment(&text) {
+                Some(at) => Ok(Stored::Text(moment(at))),
+                None => Err(wrong(&Stored::Text(text))),
+            },
+            (_, value) => Err(wrong(&value)),
+        }
+    }
+
+    fn set(
+        &mut self,
+        schema: &ObjectSchema,
+        id: &str,
+        mut fields: BTreeMap<&'static str, Option<Stored>>,
+        user: &User,
+    ) {
+        let now = self.now();
+        let automations = self.automations.clone();
+        let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(id)) else {
+            return;
+        };
+        for automation in automations.iter().filter(|automation| automation.object == schema.name) {
+            let (Some(when), Some(set)) = (schema.field(&automation.when), schema.field(&automation.set))
+            else {
+                continue;
+            };
+            let Some(Some(value)) = fields.get(when.name) else { continue };
+            if record.values.get(when.name) != Some(value) {
+                let text = automation.to.replace("{}", &value.text());
+                fields.insert(set.name, Some(Stored::Text(text)));
+            }
+        }
+        let is_new = record.changed_at == now && record.before.is_none();
+        if !is_new {
+            record.before = Some(Box::new(Record { before: None, ..record.clone() }));
+        }
+        record.changed_at = now;
+        for (name, after) in fields {
+            let before = match &after {
+                Some(value) => record.values.insert(name, value.clone()),
+                None => record.values.remove(name),
+            };
+            if before != after {
+                self.history.push(Change {
+                    n: self.history.len(),
+                    object: schema.name,
+                    id: id.to_owned(),
+                    field: name,
+                    before,
+                    after,
+                    user: user.client_id.clone(),
+                    at_ms: now.as_millisecond(),
+                });
+            }
+        }
+        let stamp = Stored::Text(moment(now));
+        record.values.insert("LastModifiedDate", stamp.clone());
+        record.values.insert("SystemModstamp", stamp);
+        record.values.insert("LastModifiedById", Stored::Text(user.id.clone()));
+        if user.sends_messages {
+            self.outbox.record_saved(schema.name, id, now);
+        }
+    }
+}
+
+/// A moment as REST writes it.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.000+0000").to_string()
+}
+
+/// A moment as REST and SOQL read it.
+pub(crate) fn parse_moment(text: &str) -> Option<Timestamp> {
+    let text = text.strip_suffix("+0000").map_or_else(|| text.to_owned(), |bare| format!("{bare}Z"));
+    let at: Timestamp = text.parse().ok()?;
+    Timestamp::from_second(at.as_second()).ok()
+}
+
+fn lengthen(id: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
+    let suffix = id.as_bytes().chunks(5).map(|chunk| {
+        let bits =
+            chunk.iter().rev().fold(0, |bits, byte| bits << 1 | usize::from(byte.is_ascii_uppercase()));
+        char::from(ALPHABET[bits])
+    });
+    id.chars().chain(suffix).collect()
+}
