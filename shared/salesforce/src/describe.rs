@@ -5,6 +5,7 @@ use crate::error::SalesforceError;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use syncline_engine::SalesforceType;
+use syncline_sync::define::{FieldDescription, ObjectDescription};
 
 /// One field, with the keys that a mapping depends on. Source: Describe Sobject in the REST API guide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,26 @@ impl DescribedObject {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&DescribedField> {
         self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+impl From<&DescribedField> for FieldDescription {
+    fn from(field: &DescribedField) -> Self {
+        Self {
+            name: field.name.clone(),
+            salesforce_type: field.salesforce_type(),
+            required: field.required(),
+            createable: field.createable,
+            updateable: field.updateable,
+            unique_external_id: field.external_id && field.unique,
+            reference_to: field.reference_to.clone(),
+        }
+    }
+}
+
+impl From<&DescribedObject> for ObjectDescription {
+    fn from(object: &DescribedObject) -> Self {
+        Self { name: object.name.clone(), fields: object.fields.iter().map(FieldDescription::from).collect() }
     }
 }
 

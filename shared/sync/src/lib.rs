@@ -6,6 +6,7 @@
 //! drive it step by step.
 
 pub mod apply;
+pub mod define;
 pub mod ingest;
 pub mod poll;
 mod ports;

@@ -1,1 +1,270 @@
-//! A private PostgreSQL cluster.
+//! A private PostgreSQL cluster, and databases in it.
+//!
+//! It listens on loopback only, on a free port, trusts everybody there, and is gone when it is dropped. As root it
+//! runs as `postgres`, or `nobody` where there is no such user.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The variable that names the cluster of a test run.
+pub const CLUSTER_URL: &str = "SYNCLINE_TEST_POSTGRES";
+/// The role that owns everything.
+const ROLE: &str = "syncline";
+
+/// Why no cluster runs.
+#[derive(Debug)]
+pub struct ClusterError(String);
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+fn failed(message: impl Into<String>) -> ClusterError {
+    ClusterError(message.into())
+}
+
+/// A running cluster.
+pub struct Cluster {
+    server: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SIGINT asks for a fast shutdown.
+        let _ = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(10) {
+            if matches!(self.server.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster whose data is a new folder in `parent`. `durable` is off where nothing has to survive.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start, in its own words.
+    pub fn start(parent: &Path, durable: bool) -> Result<Self, ClusterError> {
+        let programs = programs()?;
+        let user = unprivileged_user()?;
+        let parent = std::path::absolute(parent).map_err(|error| failed(error.to_string()))?;
+        let mut folder = make_folder(&parent, user)?;
+        if let Some((uid, gid)) = user
+            && !reachable(&folder, uid, gid)
+        {
+            let _ = std::fs::remove_dir_all(&folder);
+            folder = make_folder(&std::env::temp_dir(), user)?;
+        }
+        let data = folder.join("data");
+        let command = |program: &str| {
+            let mut command = Command::new(programs.join(program));
+            if let Some((uid, gid)) = user {
+                command.uid(uid).gid(gid);
+            }
+            command.current_dir(&folder).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+            command
+        };
+        let made = command("initdb")
+            .args(["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .map_err(|error| failed(format!("initdb does not run: {error}")))?;
+        if !made.status.success() {
+            let words = String::from_utf8_lossy(&made.stderr).into_owned();
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(failed(format!("initdb failed: {words}")));
+        }
+        let port = free_port()?;
+        let log =
+            std::fs::File::create(folder.join("server.log")).map_err(|error| failed(error.to_string()))?;
+        let durable = if durable { "on" } else { "off" };
+        let server = command("postgres")
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", &format!("port={port}"), "-c", "max_connections=200", "-c", "wal_level=replica"])
+            .args(["-c", &format!("fsync={durable}"), "-c", &format!("synchronous_commit={durable}")])
+            .args(["-c", "autovacuum_naptime=5s", "-c", "max_prepared_transactions=10"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| failed(format!("postgres does not run: {error}")))?;
+        let mut cluster = Self { server, folder: folder.clone(), port };
+        let started = Instant::now();
+        loop {
+            let ready = command("pg_isready")
+                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", ROLE])
+                .status()
+                .is_ok_and(|status| status.success());
+            if ready {
+                return Ok(cluster);
+            }
+            let ended = matches!(cluster.server.try_wait(), Ok(Some(_)));
+            if ended || started.elapsed() > Duration::from_secs(30) {
+                let words = std::fs::read_to_string(cluster.folder.join("server.log")).unwrap_or_default();
+                return Err(failed(format!("PostgreSQL does not start: {words}")));
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// The address of a database in it.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{ROLE}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// The folder of PostgreSQL's programs: what `pg_config` says, then the newest under /usr/lib/postgresql.
+fn programs() -> Result<PathBuf, ClusterError> {
+    let configured = Command::new("pg_config").arg("--bindir").output().ok();
+    let configured = configured.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    if let Some(folder) = configured.filter(|folder| folder.join("initdb").exists()) {
+        return Ok(folder);
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let folder = entry.path().join("bin");
+            folder.join("initdb").exists().then_some((version, folder))
+        })
+        .max();
+    newest.map(|(_, folder)| folder).ok_or_else(|| {
+        failed("PostgreSQL's server programs are not installed; install them (Debian: apt-get install postgresql)")
+    })
+}
+
+/// PostgreSQL does not run as root: whom to run it as, if that is who we are.
+fn unprivileged_user() -> Result<Option<(u32, u32)>, ClusterError> {
+    let number = |flag: &str, name: Option<&str>| -> Option<u32> {
+        let output = Command::new("id").arg(flag).args(name).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    if number("-u", None) != Some(0) {
+        return Ok(None);
+    }
+    ["postgres", "nobody"]
+        .iter()
+        .find_map(|name| Some((number("-u", Some(name))?, number("-g", Some(name))?)))
+        .map(Some)
+        .ok_or_else(|| failed("PostgreSQL does not run as root, and there is no user postgres or nobody"))
+}
+
+fn make_folder(parent: &Path, user: Option<(u32, u32)>) -> Result<PathBuf, ClusterError> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = parent.join(format!("postgres-{}-{number}", std::process::id()));
+    let make = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    };
+    make().map_err(|error| failed(format!("{} cannot be made: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+fn reachable(folder: &Path, uid: u32, gid: u32) -> bool {
+    let status = Command::new("test").arg("-w").arg(folder).uid(uid).gid(gid).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A port that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16, ClusterError> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed(error.to_string()))?;
+    Ok(listener.local_addr().map_err(|error| failed(error.to_string()))?.port())
+}
+
+/// A database of a test's own, in the cluster of the test run.
+pub struct TestDatabase {
+    /// Its address.
+    pub url: String,
+    /// A connection of a user of the app.
+    pub client: tokio_postgres::Client,
+}
+
+impl TestDatabase {
+    /// Makes an empty database.
+    ///
+    /// # Panics
+    /// When no cluster runs.
+    pub async fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let cluster = std::env::var(CLUSTER_URL).unwrap_or_else(|_| {
+            panic!("{CLUSTER_URL} is not set: run `make test`, or `cargo run -p support --bin with-postgres -- COMMAND`")
+        });
+        let name = format!("t{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let maker = connect(&format!("{cluster}/postgres")).await;
+        maker.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let url = format!("{cluster}/{name}");
+        let client = connect(&url).await;
+        Self { url, client }
+    }
+
+    /// Another connection.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        connect(&self.url).await
+    }
+
+    /// The first column of the only row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub async fn text(&self, sql: &str) -> Option<String> {
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
+    }
+
+    /// A count.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
+    }
+
+    /// Runs statements.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client
+}

@@ -1,0 +1,219 @@
+//! The tables of state and queue, the instance's own row, and applied definitions.
+
+use syncline_engine::{Definition, FingerprintKey};
+use syncline_postgres::{Connection, DatabaseError, Instance, Migration, migrate};
+use tokio_postgres::types::Type;
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    sql: "
+CREATE TABLE {schema}.instance (
+    one               boolean PRIMARY KEY DEFAULT true CHECK (one),
+    fingerprint_key   bytea NOT NULL,
+    organization_id   text NOT NULL,
+    system_identifier text NOT NULL,
+    database_name     text NOT NULL,
+    created_at        timestamptz NOT NULL DEFAULT now());
+CREATE TABLE {schema}.definition (
+    sync       text PRIMARY KEY,
+    version    int NOT NULL,
+    body       text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now());
+
+CREATE TABLE {schema}.base (
+    sync          text NOT NULL,
+    key           text NOT NULL,
+    salesforce_id text,
+    postgres_key  text,
+    external_id   text,
+    live          boolean NOT NULL,
+    has_intent    boolean NOT NULL,
+    version       bigint NOT NULL,
+    body          text NOT NULL,
+    PRIMARY KEY (sync, key)) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX base_salesforce_id ON {schema}.base (sync, salesforce_id) WHERE salesforce_id IS NOT NULL;
+CREATE UNIQUE INDEX base_postgres_key ON {schema}.base (sync, postgres_key) WHERE postgres_key IS NOT NULL;
+CREATE UNIQUE INDEX base_external_id ON {schema}.base (sync, external_id) WHERE external_id IS NOT NULL;
+
+CREATE TABLE {schema}.conflict (
+    id            text PRIMARY KEY,
+    sync          text NOT NULL,
+    record        text NOT NULL,
+    salesforce_id text,
+    postgres_key  text,
+    field         text NOT NULL,
+    salesforce    text,
+    postgres      text,
+    winner        text NOT NULL,
+    reason        text NOT NULL,
+    at            timestamptz NOT NULL);
+CREATE INDEX ON {schema}.conflict (at);
+CREATE TABLE {schema}.rejected (
+    sync text NOT NULL, record text NOT NULL, body text NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (sync, record));
+CREATE TABLE {schema}.held (
+    sync text NOT NULL, record text NOT NULL, body text NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (sync, record));
+
+CREATE SEQUENCE {schema}.deferred_token;
+CREATE TABLE {schema}.deferred (
+    sync      text NOT NULL,
+    record    text NOT NULL,
+    due       timestamptz NOT NULL,
+    touch     text NOT NULL,
+    waits_for text[] NOT NULL,
+    token     bigint NOT NULL UNIQUE DEFAULT nextval('{schema}.deferred_token'),
+    PRIMARY KEY (sync, record));
+CREATE INDEX ON {schema}.deferred (due);
+CREATE INDEX ON {schema}.deferred USING gin (waits_for);
+CREATE TABLE {schema}.deferred_message (
+    token bigint PRIMARY KEY DEFAULT nextval('{schema}.deferred_token'),
+    queue_group text NOT NULL, body text NOT NULL, due timestamptz NOT NULL);
+
+CREATE TABLE {schema}.cursor (sync text PRIMARY KEY, body text NOT NULL);
+CREATE TABLE {schema}.breaker (side text PRIMARY KEY, body text NOT NULL);
+CREATE TABLE {schema}.paused (sync text PRIMARY KEY, reason text NOT NULL, at timestamptz NOT NULL DEFAULT now());
+
+CREATE TABLE {schema}.queue_group (
+    name        text PRIMARY KEY,
+    lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    token       text);
+CREATE TABLE {schema}.queue_message (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    queue_group   text NOT NULL,
+    body          text NOT NULL,
+    receive_count int NOT NULL DEFAULT 0,
+    token         text,
+    sent_at       timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE INDEX ON {schema}.queue_message (queue_group, id);
+",
+}];
+
+/// What an instance is bound to.
+#[derive(Clone, Debug)]
+pub struct InstanceRow {
+    /// The fingerprint key.
+    pub key: FingerprintKey,
+    /// The org.
+    pub organization_id: String,
+    /// The database cluster.
+    pub system_identifier: String,
+    /// The database.
+    pub database_name: String,
+}
+
+/// Brings the tables to their last version and binds the instance, the first time, to this org and database.
+/// `fresh_key` becomes the fingerprint key if there is none yet.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn install(
+    connection: &mut Connection,
+    instance: &Instance,
+    organization_id: &str,
+    fresh_key: [u8; 32],
+) -> Result<InstanceRow, DatabaseError> {
+    migrate(connection, instance, "embedded", MIGRATIONS).await?;
+    let schema = instance.schema();
+    let fresh_key = fresh_key.to_vec();
+    connection
+        .execute_typed(
+            &format!(
+                "INSERT INTO {schema}.instance (fingerprint_key, organization_id, system_identifier, database_name)
+                 SELECT $1, $2, (SELECT system_identifier::text FROM pg_control_system()), current_database()
+                 ON CONFLICT DO NOTHING"
+            ),
+            &[(&fresh_key, Type::BYTEA), (&organization_id, Type::TEXT)],
+        )
+        .await?;
+    instance_row(connection, instance).await?.ok_or_else(|| {
+        DatabaseError::Missing(format!("schema {schema} has no instance row; run `syncline apply` again"))
+    })
+}
+
+/// What the instance is bound to, or `None` where `apply` was never run.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn instance_row(
+    connection: &Connection,
+    instance: &Instance,
+) -> Result<Option<InstanceRow>, DatabaseError> {
+    let schema = instance.schema();
+    let table = format!("{schema}.instance");
+    let there = connection.query_typed("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)]).await?;
+    if !there.first().map_or(Ok(false), |row| row.try_get(0))? {
+        return Ok(None);
+    }
+    let rows = connection
+        .query_typed(
+            &format!(
+                "SELECT fingerprint_key, organization_id, system_identifier, database_name FROM {schema}.instance"
+            ),
+            &[],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let bytes: Vec<u8> = row.try_get(0)?;
+    let key = bytes.try_into().map_err(|_| {
+        DatabaseError::Missing(format!("the fingerprint key in {schema}.instance has not 32 bytes"))
+    })?;
+    Ok(Some(InstanceRow {
+        key: FingerprintKey::new(key),
+        organization_id: row.try_get(1)?,
+        system_identifier: row.try_get(2)?,
+        database_name: row.try_get(3)?,
+    }))
+}
+
+/// Stores a definition. One that differs from the stored one gets the next version; answers what stands.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn put_definition(
+    connection: &Connection,
+    instance: &Instance,
+    definition: &Definition,
+) -> Result<Definition, DatabaseError> {
+    let known = definitions(connection, instance).await?;
+    let mut next = definition.clone();
+    if let Some(known) = known.into_iter().find(|known| known.name == definition.name) {
+        next.version = known.version;
+        if next == known {
+            return Ok(known);
+        }
+        next.version += 1;
+    }
+    let body = serde_json::to_string(&next).map_err(|error| DatabaseError::Missing(error.to_string()))?;
+    let version = i32::try_from(next.version).unwrap_or(i32::MAX);
+    connection
+        .execute_typed(
+            &format!(
+                "INSERT INTO {}.definition (sync, version, body) VALUES ($1, $2, $3)
+                 ON CONFLICT (sync) DO UPDATE SET version = excluded.version, body = excluded.body, applied_at = now()",
+                instance.schema()
+            ),
+            &[(&next.name, Type::TEXT), (&version, Type::INT4), (&body, Type::TEXT)],
+        )
+        .await?;
+    Ok(next)
+}
+
+/// The definitions that were applied.
+///
+/// # Errors
+/// When the database refuses, or one cannot be read.
+pub async fn definitions(
+    connection: &Connection,
+    instance: &Instance,
+) -> Result<Vec<Definition>, DatabaseError> {
+    let sql = format!("SELECT body FROM {}.definition ORDER BY sync", instance.schema());
+    let rows = connection.query_typed(&sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let body: String = row.try_get(0)?;
+            serde_json::from_str(&body).map_err(|error| {
+                DatabaseError::Missing(format!(
+                    "a stored definition cannot be read ({error}); run `syncline apply`"
+                ))
+            })
+        })
+        .collect()
+}

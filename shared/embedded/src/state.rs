@@ -1,0 +1,482 @@
+//! The state store.
+
+use crate::{connection, unreadable};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use syncline_engine::{Base, BaseKey, Side};
+use syncline_postgres::{Connection, Instance, Pool, store_error};
+use syncline_sync::{
+    Breaker, Conflict, Cursor, Deferred, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
+    Touch,
+};
+use tokio_postgres::types::{ToSql, Type};
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// State in the synced database.
+pub struct EmbeddedState {
+    pool: Pool,
+    schema: String,
+}
+
+impl EmbeddedState {
+    /// The state of an instance.
+    #[must_use]
+    pub fn new(pool: Pool, instance: &Instance) -> Self {
+        Self { pool, schema: instance.schema() }
+    }
+
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, PortError> {
+        let sql = sql.replace("{schema}", &self.schema);
+        connection(&self.pool).await?.query_typed(&sql, parameters).await.map_err(|error| store_error(&error))
+    }
+
+    async fn body<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        sql: &str,
+        name: &str,
+    ) -> Result<T, PortError> {
+        let rows = self.query(sql, &[(&name, Type::TEXT)]).await?;
+        match rows.first() {
+            None => Ok(T::default()),
+            Some(row) => {
+                let body: String = row.try_get(0).map_err(|error| store_error(&error))?;
+                serde_json::from_str(&body).map_err(|error| unreadable(&error))
+            }
+        }
+    }
+
+    async fn put_body<T: serde::Serialize + Sync>(
+        &self,
+        sql: &str,
+        name: &str,
+        value: &T,
+    ) -> Result<(), PortError> {
+        let body = serde_json::to_string(value).map_err(|error| unreadable(&error))?;
+        self.query(sql, &[(&name, Type::TEXT), (&body, Type::TEXT)]).await?;
+        Ok(())
+    }
+
+    /// Runs work in one transaction.
+    async fn transaction<T>(
+        &self,
+        work: impl AsyncFnOnce(&Connection) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        let connection = connection(&self.pool).await?;
+        connection.batch_execute("BEGIN").await.map_err(|error| store_error(&error))?;
+        match work(&connection).await {
+            Ok(value) => match connection.batch_execute("COMMIT").await {
+                Ok(()) => Ok(value),
+                Err(error) => {
+                    drop(Connection::take(connection));
+                    Err(store_error(&error))
+                }
+            },
+            Err(error) => {
+                // A connection with something open is closed rather than given back.
+                drop(Connection::take(connection));
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn run(
+    connection: &Connection,
+    schema: &str,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<tokio_postgres::Row>, PortError> {
+    connection
+        .query_typed(&sql.replace("{schema}", schema), parameters)
+        .await
+        .map_err(|error| store_error(&error))
+}
+
+fn text(row: &tokio_postgres::Row, column: usize) -> Result<String, PortError> {
+    row.try_get(column).map_err(|error| store_error(&error))
+}
+
+impl State for EmbeddedState {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+        let mut loaded = vec![Loaded::default(); refs.len()];
+        if refs.is_empty() {
+            return Ok(loaded);
+        }
+        let mut places: Vec<Vec<i32>> = vec![Vec::new(); 3];
+        let mut values: Vec<Vec<&str>> = vec![Vec::new(); 3];
+        for (place, wanted) in refs.iter().enumerate() {
+            let (kind, value) = match wanted {
+                RecordRef::Id(id) => (0, id.as_str()),
+                RecordRef::Key(key) => (1, key.0.as_str()),
+                RecordRef::ExternalId(external_id) => (2, external_id.as_str()),
+            };
+            places[kind].push(i32::try_from(place).unwrap_or(i32::MAX));
+            values[kind].push(value);
+        }
+        let part = |column: &str, at: usize| {
+            format!(
+                "SELECT u.place, b.body, r.body FROM unnest(${at}::int4[], ${}::text[]) AS u(place, value)
+                 JOIN {{schema}}.base b ON b.sync = $1 AND b.{column} = u.value
+                 LEFT JOIN {{schema}}.rejected r ON r.sync = b.sync AND r.record = b.key",
+                at + 1
+            )
+        };
+        let sql =
+            [part("salesforce_id", 2), part("postgres_key", 4), part("external_id", 6)].join(" UNION ALL ");
+        let mut parameters: Vec<Parameter<'_>> = vec![(&sync, Type::TEXT)];
+        for (places, values) in places.iter().zip(&values) {
+            parameters.push((places, Type::INT4_ARRAY));
+            parameters.push((values, Type::TEXT_ARRAY));
+        }
+        for row in self.query(&sql, &parameters).await? {
+            let place: i32 = row.try_get(0).map_err(|error| store_error(&error))?;
+            let base: Base = serde_json::from_str(&text(&row, 1)?).map_err(|error| unreadable(&error))?;
+            let rejected: Option<String> = row.try_get(2).map_err(|error| store_error(&error))?;
+            let rejected = rejected
+                .map(|body| serde_json::from_str(&body))
+                .transpose()
+                .map_err(|error| unreadable(&error))?;
+            if let Some(slot) = usize::try_from(place).ok().and_then(|place| loaded.get_mut(place)) {
+                *slot = Loaded { base: Some(base), rejected };
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn put(&self, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
+        let mut bodies = Vec::with_capacity(puts.len());
+        for put in &puts {
+            let base = Base { version: put.expected + 1, ..put.base.clone() };
+            bodies.push(serde_json::to_string(&base).map_err(|error| unreadable(&error))?);
+        }
+        let keys: Vec<&str> = puts.iter().map(|put| put.base.key.0.as_str()).collect();
+        let ids: Vec<Option<&str>> = puts
+            .iter()
+            .map(|put| put.base.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str))
+            .collect();
+        let rows: Vec<Option<&str>> =
+            puts.iter().map(|put| put.base.postgres_key.as_ref().map(|key| key.0.as_str())).collect();
+        let external_ids: Vec<Option<&str>> =
+            puts.iter().map(|put| put.base.external_id.as_deref()).collect();
+        let live: Vec<bool> = puts.iter().map(|put| put.base.live).collect();
+        let intents: Vec<bool> = puts.iter().map(|put| put.base.intent.is_some()).collect();
+        let expected: Vec<i64> =
+            puts.iter().map(|put| i64::try_from(put.expected).unwrap_or(i64::MAX)).collect();
+        let parameters: Vec<Parameter<'_>> = vec![
+            (&sync, Type::TEXT),
+            (&keys, Type::TEXT_ARRAY),
+            (&ids, Type::TEXT_ARRAY),
+            (&rows, Type::TEXT_ARRAY),
+            (&external_ids, Type::TEXT_ARRAY),
+            (&live, Type::BOOL_ARRAY),
+            (&intents, Type::BOOL_ARRAY),
+            (&expected, Type::INT8_ARRAY),
+            (&bodies, Type::TEXT_ARRAY),
+        ];
+        let source = "unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bool[], $8::int8[], $9::text[])
+                      AS u(key, salesforce_id, postgres_key, external_id, live, has_intent, expected, body)";
+        let owned = "o.sync = $1 AND o.key <> u.key AND (o.salesforce_id = u.salesforce_id
+                     OR o.postgres_key = u.postgres_key OR o.external_id = u.external_id)";
+        let schema = &self.schema;
+        self.transaction(async |connection| {
+            // A base that is neither live nor under way gives its pointers up.
+            let steal = format!("DELETE FROM {{schema}}.base o USING {source} WHERE {owned} AND NOT o.live AND NOT o.has_intent");
+            run(connection, schema, &steal, &parameters).await?;
+            let update = format!(
+                "UPDATE {{schema}}.base b SET salesforce_id = u.salesforce_id, postgres_key = u.postgres_key,
+                        external_id = u.external_id, live = u.live, has_intent = u.has_intent,
+                        version = u.expected + 1, body = u.body
+                 FROM {source}
+                 WHERE b.sync = $1 AND b.key = u.key AND b.version = u.expected AND u.expected > 0
+                   AND NOT EXISTS (SELECT FROM {{schema}}.base o WHERE {owned})
+                 RETURNING b.key"
+            );
+            let mut saved: Vec<String> = Vec::new();
+            for row in run(connection, schema, &update, &parameters).await? {
+                saved.push(text(&row, 0)?);
+            }
+            let insert = format!(
+                "INSERT INTO {{schema}}.base (sync, key, salesforce_id, postgres_key, external_id, live, has_intent, version, body)
+                 SELECT $1, u.key, u.salesforce_id, u.postgres_key, u.external_id, u.live, u.has_intent, 1, u.body
+                 FROM {source} WHERE u.expected = 0 ON CONFLICT DO NOTHING RETURNING key"
+            );
+            if expected.contains(&0) {
+                for row in run(connection, schema, &insert, &parameters).await? {
+                    saved.push(text(&row, 0)?);
+                }
+            }
+            let saved: Vec<bool> = keys.iter().map(|key| saved.iter().any(|saved| saved == key)).collect();
+            let conflicts: Vec<&Conflict> =
+                puts.iter().zip(&saved).filter(|(_, saved)| **saved).flat_map(|(put, _)| &put.conflicts).collect();
+            insert_conflicts(connection, schema, &conflicts).await?;
+            Ok(saved)
+        })
+        .await
+    }
+
+    async fn rejected(&self, sync: &str, keys: &[BaseKey]) -> Result<Vec<Option<Rejected>>, PortError> {
+        let records: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+        let sql = "SELECT record, body FROM {schema}.rejected WHERE sync = $1 AND record = ANY($2)";
+        let mut found: BTreeMap<String, Rejected> = BTreeMap::new();
+        for row in self.query(sql, &[(&sync, Type::TEXT), (&records, Type::TEXT_ARRAY)]).await? {
+            found.insert(
+                text(&row, 0)?,
+                serde_json::from_str(&text(&row, 1)?).map_err(|error| unreadable(&error))?,
+            );
+        }
+        Ok(records.iter().map(|record| found.get(*record).cloned()).collect())
+    }
+
+    async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
+        let schema = &self.schema;
+        self.transaction(async |connection| {
+            if !outcomes.cleared.is_empty() {
+                let parameters: [Parameter<'_>; 2] =
+                    [(&sync, Type::TEXT), (&outcomes.cleared, Type::TEXT_ARRAY)];
+                for table in ["rejected", "held"] {
+                    let sql = format!("DELETE FROM {{schema}}.{table} WHERE sync = $1 AND record = ANY($2)");
+                    run(connection, schema, &sql, &parameters).await?;
+                }
+            }
+            let rejected = bodies(outcomes.rejected.iter().map(|one| (one.record.as_str(), one, one.at)))?;
+            put_bodies(connection, schema, sync, "rejected", "at = excluded.at,", &rejected).await?;
+            let held = bodies(outcomes.held.iter().map(|one| (one.record.as_str(), one, one.at)))?;
+            put_bodies(connection, schema, sync, "held", "", &held).await?;
+            defer(connection, schema, sync, &outcomes.deferred).await?;
+            if !outcomes.linked.is_empty() {
+                let linked = outcomes
+                    .linked
+                    .iter()
+                    .map(serde_json::to_string)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| unreadable(&error))?;
+                let sql = "UPDATE {schema}.deferred SET due = '-infinity', token = nextval('{schema}.deferred_token')
+                           WHERE waits_for && $1";
+                run(connection, schema, sql, &[(&linked, Type::TEXT_ARRAY)]).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn defer_message(&self, group: &str, body: &str, due: Timestamp) -> Result<(), PortError> {
+        let due = due.to_string();
+        let sql = "INSERT INTO {schema}.deferred_message (queue_group, body, due) VALUES ($1, $2, $3::text::timestamptz)";
+        self.query(sql, &[(&group, Type::TEXT), (&body, Type::TEXT), (&due, Type::TEXT)]).await?;
+        Ok(())
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+        let (now, limit) = (now.to_string(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let parameters: [Parameter<'_>; 2] = [(&now, Type::TEXT), (&limit, Type::INT8)];
+        let sql = "SELECT 't' || token, touch, NULL FROM {schema}.deferred WHERE due <= $1::text::timestamptz
+                   UNION ALL
+                   SELECT 'm' || token, body, queue_group FROM {schema}.deferred_message WHERE due <= $1::text::timestamptz
+                   LIMIT $2";
+        let mut due = Vec::new();
+        for row in self.query(sql, &parameters).await? {
+            let group: Option<String> = row.try_get(2).map_err(|error| store_error(&error))?;
+            let body = text(&row, 1)?;
+            let touch = match group {
+                Some(group) => Err((group, body)),
+                None => Ok(serde_json::from_str::<Touch>(&body).map_err(|error| unreadable(&error))?),
+            };
+            due.push(Due { touch, token: text(&row, 0)? });
+        }
+        Ok(due)
+    }
+
+    async fn drop_due(&self, tokens: &[String]) -> Result<(), PortError> {
+        for (kind, table) in [("t", "deferred"), ("m", "deferred_message")] {
+            let numbers: Vec<i64> =
+                tokens.iter().filter_map(|token| token.strip_prefix(kind)?.parse().ok()).collect();
+            if !numbers.is_empty() {
+                let sql = format!("DELETE FROM {{schema}}.{table} WHERE token = ANY($1)");
+                self.query(&sql, &[(&numbers, Type::INT8_ARRAY)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn cursor(&self, sync: &str) -> Result<Cursor, PortError> {
+        self.body("SELECT body FROM {schema}.cursor WHERE sync = $1", sync).await
+    }
+
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
+        let sql = "INSERT INTO {schema}.cursor (sync, body) VALUES ($1, $2) ON CONFLICT (sync) DO UPDATE SET body = excluded.body";
+        self.put_body(sql, sync, cursor).await
+    }
+
+    async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {
+        self.body("SELECT body FROM {schema}.breaker WHERE side = $1", side.word()).await
+    }
+
+    async fn put_breaker(&self, side: Side, breaker: &Breaker) -> Result<(), PortError> {
+        let sql = "INSERT INTO {schema}.breaker (side, body) VALUES ($1, $2) ON CONFLICT (side) DO UPDATE SET body = excluded.body";
+        self.put_body(sql, side.word(), breaker).await
+    }
+
+    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
+        let rows =
+            self.query("SELECT reason FROM {schema}.paused WHERE sync = $1", &[(&sync, Type::TEXT)]).await?;
+        rows.first().map(|row| text(row, 0)).transpose()
+    }
+
+    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+        match reason {
+            Some(reason) => {
+                let sql = "INSERT INTO {schema}.paused (sync, reason) VALUES ($1, $2)
+                           ON CONFLICT (sync) DO UPDATE SET reason = excluded.reason";
+                self.query(sql, &[(&sync, Type::TEXT), (&reason, Type::TEXT)]).await?;
+            }
+            None => {
+                self.query("DELETE FROM {schema}.paused WHERE sync = $1", &[(&sync, Type::TEXT)]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn insert_conflicts(
+    connection: &Connection,
+    schema: &str,
+    conflicts: &[&Conflict],
+) -> Result<(), PortError> {
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    let texts =
+        |of: &dyn Fn(&Conflict) -> Option<String>| conflicts.iter().map(|one| of(one)).collect::<Vec<_>>();
+    let columns = [
+        texts(&|one| Some(one.id.clone())),
+        texts(&|one| Some(one.sync.clone())),
+        texts(&|one| Some(one.record.clone())),
+        texts(&|one| one.salesforce_id.as_ref().map(ToString::to_string)),
+        texts(&|one| one.postgres_key.as_ref().map(ToString::to_string)),
+        texts(&|one| Some(one.field.clone())),
+        texts(&|one| one.salesforce.text()),
+        texts(&|one| one.postgres.text()),
+        texts(&|one| Some(one.winner.word().to_owned())),
+        texts(&|one| Some(one.reason.word().to_owned())),
+        texts(&|one| Some(one.at.to_string())),
+    ];
+    let parameters: Vec<Parameter<'_>> =
+        columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)).collect();
+    let sql = "INSERT INTO {schema}.conflict (id, sync, record, salesforce_id, postgres_key, field, salesforce, postgres, winner, reason, at)
+               SELECT u.c1, u.c2, u.c3, u.c4, u.c5, u.c6, u.c7, u.c8, u.c9, u.c10, u.c11::timestamptz
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                           $9::text[], $10::text[], $11::text[]) AS u(c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11)
+               ON CONFLICT (id) DO NOTHING";
+    run(connection, schema, sql, &parameters).await?;
+    Ok(())
+}
+
+type Bodies = (Vec<String>, Vec<String>, Vec<String>);
+
+fn bodies<'a, T: serde::Serialize + 'a>(
+    items: impl Iterator<Item = (&'a str, &'a T, Timestamp)>,
+) -> Result<Bodies, PortError> {
+    // Of two for one record the last one counts.
+    let mut of_record: BTreeMap<&str, (String, String)> = BTreeMap::new();
+    for (record, item, at) in items {
+        let body = serde_json::to_string(item).map_err(|error| unreadable(&error))?;
+        of_record.insert(record, (body, at.to_string()));
+    }
+    let mut columns: Bodies = Bodies::default();
+    for (record, (body, at)) in of_record {
+        columns.0.push(record.to_owned());
+        columns.1.push(body);
+        columns.2.push(at);
+    }
+    Ok(columns)
+}
+
+async fn put_bodies(
+    connection: &Connection,
+    schema: &str,
+    sync: &str,
+    table: &str,
+    also: &str,
+    columns: &Bodies,
+) -> Result<(), PortError> {
+    if columns.0.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO {{schema}}.{table} (sync, record, body, at)
+         SELECT $1, u.record, u.body, u.at::timestamptz FROM unnest($2::text[], $3::text[], $4::text[]) AS u(record, body, at)
+         ON CONFLICT (sync, record) DO UPDATE SET {also} body = excluded.body"
+    );
+    let parameters: [Parameter<'_>; 4] = [
+        (&sync, Type::TEXT),
+        (&columns.0, Type::TEXT_ARRAY),
+        (&columns.1, Type::TEXT_ARRAY),
+        (&columns.2, Type::TEXT_ARRAY),
+    ];
+    run(connection, schema, &sql, &parameters).await?;
+    Ok(())
+}
+
+/// Folds what is put off with what is put off already.
+async fn defer(
+    connection: &Connection,
+    schema: &str,
+    sync: &str,
+    deferred: &[Deferred],
+) -> Result<(), PortError> {
+    if deferred.is_empty() {
+        return Ok(());
+    }
+    let mut folded: BTreeMap<String, Deferred> = BTreeMap::new();
+    let mut fold_in = |record: String, next: Deferred| match folded.get_mut(&record) {
+        Some(known) => {
+            known.due = known.due.min(next.due);
+            known.waits_for.extend(next.waits_for);
+            known.touch.absorb(next.touch);
+        }
+        None => {
+            folded.insert(record, next);
+        }
+    };
+    for one in deferred {
+        fold_in(one.touch.record(), one.clone());
+    }
+    let records: Vec<String> = deferred.iter().map(|one| one.touch.record()).collect();
+    let sql =
+        "SELECT record, touch, waits_for, greatest(extract(epoch FROM due), 0)::float8 FROM {schema}.deferred
+               WHERE sync = $1 AND record = ANY($2) ORDER BY record FOR UPDATE";
+    for row in run(connection, schema, sql, &[(&sync, Type::TEXT), (&records, Type::TEXT_ARRAY)]).await? {
+        let touch: Touch = serde_json::from_str(&text(&row, 1)?).map_err(|error| unreadable(&error))?;
+        let waits: Vec<String> = row.try_get(2).map_err(|error| store_error(&error))?;
+        let due: f64 = row.try_get(3).map_err(|error| store_error(&error))?;
+        let due = jiff::SignedDuration::try_from_secs_f64(due).unwrap_or_default();
+        let waits_for = waits.iter().filter_map(|parent| serde_json::from_str(parent).ok()).collect();
+        fold_in(text(&row, 0)?, Deferred { touch, due: Timestamp::UNIX_EPOCH + due, waits_for });
+    }
+    let mut columns: [Vec<String>; 4] = Default::default();
+    for (record, deferred) in folded {
+        let mut waits = deferred.waits_for;
+        waits.sort();
+        waits.dedup();
+        let waits = waits.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+        columns[0].push(record);
+        columns[1].push(deferred.due.to_string());
+        columns[2].push(serde_json::to_string(&deferred.touch).map_err(|error| unreadable(&error))?);
+        let waits = waits.map_err(|error| unreadable(&error))?;
+        columns[3].push(serde_json::to_string(&waits).map_err(|error| unreadable(&error))?);
+    }
+    let sql = "INSERT INTO {schema}.deferred (sync, record, due, touch, waits_for)
+               SELECT $1, u.record, u.due::timestamptz, u.touch, array(SELECT jsonb_array_elements_text(u.waits::jsonb))
+               FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS u(record, due, touch, waits)
+               ON CONFLICT (sync, record) DO UPDATE SET due = excluded.due, touch = excluded.touch,
+                   waits_for = excluded.waits_for, token = excluded.token";
+    let mut parameters: Vec<Parameter<'_>> = vec![(&sync, Type::TEXT)];
+    parameters.extend(columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
+    run(connection, schema, sql, &parameters).await?;
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! The transaction of a run on a sync's table.
+
+use crate::connect::Connection;
+use crate::error::port_error;
+use crate::names::{Instance, quote};
+use std::collections::BTreeMap;
+use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
+use syncline_sync::{HistoryOutcome, HistoryRow, PortError, Row, RowOutcome, RowRef, RowWrite, Transaction};
+use tokio_postgres::types::{ToSql, Type};
+
+/// What every transaction is set to: nothing waits long, and every value has one text form.
+const BEGIN: &str = "BEGIN;
+    SET LOCAL row_security = off;
+    SET LOCAL lock_timeout = '2s';
+    SET LOCAL statement_timeout = '30s';
+    SET LOCAL idle_in_transaction_session_timeout = '90s';
+    SET LOCAL timezone = 'UTC';
+    SET LOCAL datestyle = 'ISO, YMD';
+    SET LOCAL intervalstyle = 'postgres';
+    SET LOCAL extra_float_digits = 1";
+
+/// An open transaction. Dropped without commit, its connection is closed, which rolls it back.
+pub struct PostgresTransaction {
+    connection: Option<Connection>,
+    pub(crate) instance: Instance,
+    pub(crate) definition: Definition,
+    /// The capture log's last id when it began: its own log rows come after.
+    log_before: Option<i64>,
+}
+
+impl Drop for PostgresTransaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(deadpool_postgres::Object::take(connection));
+        }
+    }
+}
+
+/// The texts of a key's columns.
+pub(crate) fn key_columns(definition: &Definition, key: &PostgresKey) -> Result<Vec<String>, PortError> {
+    let texts: Vec<String> = serde_json::from_str(&key.0).unwrap_or_default();
+    if texts.len() == definition.key.len() {
+        return Ok(texts);
+    }
+    Err(PortError::Definition {
+        side: Side::Postgres,
+        message: format!(
+            "key {key} has not the {} columns of the primary key of {}.{}",
+            definition.key.len(),
+            definition.schema,
+            definition.table
+        ),
+    })
+}
+
+impl PostgresTransaction {
+    pub(crate) async fn begin(
+        connection: Connection,
+        instance: Instance,
+        definition: Definition,
+    ) -> Result<Self, PortError> {
+        let transaction = Self { connection: Some(connection), instance, definition, log_before: None };
+        transaction.connection()?.batch_execute(BEGIN).await.map_err(|error| port_error(&error))?;
+        Ok(transaction)
+    }
+
+    pub(crate) fn connection(&self) -> Result<&Connection, PortError> {
+        self.connection.as_ref().ok_or_else(|| PortError::Outage {
+            side: Side::Postgres,
+            message: "the transaction has ended".to_owned(),
+        })
+    }
+
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<tokio_postgres::Row>, PortError> {
+        self.connection()?.query_typed(sql, parameters).await.map_err(|error| port_error(&error))
+    }
+
+    async fn end(mut self, sql: &str) -> Result<(), PortError> {
+        self.connection()?.batch_execute(sql).await.map_err(|error| port_error(&error))?;
+        // Back into the pool, with nothing open.
+        self.connection.take();
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        format!("{}.{}", quote(&self.definition.schema), quote(&self.definition.table))
+    }
+
+    /// `array[key texts], link, xmin, array[column texts]` of alias `t`.
+    fn selected(&self) -> String {
+        let key: Vec<String> =
+            self.definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
+        let columns: Vec<String> =
+            self.definition.fields.iter().map(|field| format!("t.{}::text", quote(&field.column))).collect();
+        format!(
+            "array[{}], t.{}::text, t.xmin::text, array[{}]::text[]",
+            key.join(", "),
+            quote(&self.definition.link),
+            columns.join(", ")
+        )
+    }
+
+    fn row(&self, row: &tokio_postgres::Row) -> Result<(i32, Row), tokio_postgres::Error> {
+        let place: i32 = row.try_get(0)?;
+        let key: Vec<String> = row.try_get(1)?;
+        let values: Vec<Option<String>> = row.try_get(4)?;
+        let fields = self.definition.fields.iter().map(|mapping| mapping.field.clone());
+        Ok((
+            place,
+            Row {
+                key: PostgresKey(serde_json::Value::from(key).to_string()),
+                link: row.try_get(2)?,
+                row_version: row.try_get(3)?,
+                values: fields.zip(values).collect(),
+            },
+        ))
+    }
+
+    /// Keys turned into one array per key column.
+    pub(crate) fn key_arrays(&self, keys: &[&PostgresKey]) -> Result<Vec<Vec<String>>, PortError> {
+        let mut arrays = vec![Vec::with_capacity(keys.len()); self.definition.key.len()];
+        for key in keys {
+            for (array, text) in arrays.iter_mut().zip(key_columns(&self.definition, key)?) {
+                array.push(text);
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// `u(place, k1, k2, …)` over `$1` and following, and the join of its keys with `t`.
+    pub(crate) fn key_join(&self) -> (String, String) {
+        let count = self.definition.key.len();
+        let arrays: Vec<String> = (0..count).map(|place| format!("${}::text[]", place + 2)).collect();
+        let names: Vec<String> = (0..count).map(|place| format!("k{place}")).collect();
+        let conditions: Vec<String> = self
+            .definition
+            .key
+            .iter()
+            .enumerate()
+            .map(|(place, (column, cast))| format!("t.{} = u.k{place}::{cast}", quote(column)))
+            .collect();
+        (
+            format!("unnest($1::int4[], {}) AS u(place, {})", arrays.join(", "), names.join(", ")),
+            conditions.join(" AND "),
+        )
+    }
+
+    /// Remembers where the capture log stood, once, before the first write.
+    pub(crate) async fn note_log(&mut self) -> Result<(), PortError> {
+        if self.log_before.is_some() {
+            return Ok(());
+        }
+        let sequence = format!("{}.log_id_seq", self.instance.schema());
+        let rows = self.query(&format!("SELECT last_value FROM {sequence}"), &[]).await?;
+        let last: i64 =
+            rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| port_error(&error))?;
+        self.log_before = Some(last - 1);
+        Ok(())
+    }
+
+    /// Writes history rows.
+    pub(crate) async fn write_history(
+        &self,
+        rows: &[HistoryRow],
+        outcome: &str,
+    ) -> Result<(), tokio_postgres::Error> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let texts = |of: &dyn Fn(&HistoryRow) -> Option<String>| rows.iter().map(of).collect::<Vec<_>>();
+        let columns: Vec<Vec<Option<String>>> = vec![
+            texts(&|row| Some(row.at.to_string())),
+            texts(&|row| Some(row.record.clone())),
+            texts(&|row| row.salesforce_id.as_ref().map(ToString::to_string)),
+            texts(&|row| row.postgres_key.as_ref().map(ToString::to_string)),
+            texts(&|row| Some(row.side.word().to_owned())),
+            texts(&|row| row.field.clone()),
+            texts(&|row| row.before.text()),
+            texts(&|row| row.after.text()),
+            texts(&|row| Some(row.source.clone())),
+            texts(&|row| Some(row.reason.clone())),
+            texts(&|row| row.actor.clone()),
+            texts(&|row| Some(row.intent.clone())),
+        ];
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            vec![(&self.definition.name, Type::TEXT), (&outcome, Type::TEXT)];
+        parameters.extend(columns.iter().map(|column| (column as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
+        let sql = format!(
+            "INSERT INTO {}.history (sync, outcome, at, record, salesforce_id, postgres_key, side, field, before, after,
+                                     source, reason, actor, intent)
+             SELECT $1, $2, u.at::timestamptz, u.record, u.id, u.key, u.side, u.field, u.before, u.after,
+                    u.source, u.reason, u.actor, u.intent
+             FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
+                  AS u(at, record, id, key, side, field, before, after, source, reason, actor, intent)",
+            self.instance.schema()
+        );
+        connection.execute_typed(&sql, &parameters).await?;
+        Ok(())
+    }
+}
+
+impl Transaction for PostgresTransaction {
+    async fn lock(&mut self, records: &[String]) -> Result<Vec<bool>, PortError> {
+        let names: Vec<String> =
+            records.iter().map(|record| format!("{}/{record}", self.definition.name)).collect();
+        let space = i64::from(
+            self.instance
+                .0
+                .bytes()
+                .fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))),
+        );
+        let rows = self
+            .query(
+                "SELECT pg_try_advisory_xact_lock(hashtextextended(u.name, $2))
+                 FROM unnest($1::text[]) WITH ORDINALITY AS u(name, place) ORDER BY u.place",
+                &[(&names, Type::TEXT_ARRAY), (&space, Type::INT8)],
+            )
+            .await?;
+        rows.iter().map(|row| row.try_get(0).map_err(|error| port_error(&error))).collect()
+    }
+
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
+        let mut found: Vec<Vec<Row>> = vec![Vec::new(); refs.len()];
+        let place = |place: usize| i32::try_from(place).unwrap_or(i32::MAX);
+        let (mut key_places, mut keys) = (Vec::new(), Vec::new());
+        let (mut link_places, mut links) = (Vec::new(), Vec::new());
+        for (at, wanted) in refs.iter().enumerate() {
+            if let Some(key) = &wanted.key {
+                key_places.push(place(at));
+                keys.push(key);
+            }
+            if let Some(id) = &wanted.id {
+                link_places.push(place(at));
+                links.push(id.as_str());
+            }
+        }
+        let mut rows = Vec::new();
+        if !keys.is_empty() {
+            let arrays = self.key_arrays(&keys)?;
+            let (source, join) = self.key_join();
+            let sql = format!(
+                "SELECT u.place, {} FROM {source} JOIN {} t ON {join}",
+                self.selected(),
+                self.table()
+            );
+            let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&key_places, Type::INT4_ARRAY)];
+            parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
+            rows.extend(self.query(&sql, &parameters).await?);
+        }
+        if !links.is_empty() {
+            let link = quote(&self.definition.link);
+            let sql = format!(
+                "SELECT u.place, {} FROM unnest($1::int4[], $2::text[]) AS u(place, link)
+                 JOIN {} t ON t.{link} = u.link AND t.{link} IS NOT NULL",
+                self.selected(),
+                self.table()
+            );
+            rows.extend(
+                self.query(&sql, &[(&link_places, Type::INT4_ARRAY), (&links, Type::TEXT_ARRAY)]).await?,
+            );
+        }
+        for row in &rows {
+            let (place, row) = self.row(row).map_err(|error| port_error(&error))?;
+            let Some(found) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) else {
+                continue;
+            };
+            if !found.iter().any(|known| known.key == row.key) {
+                found.push(row);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn landed(&mut self, intents: &[String]) -> Result<BTreeMap<String, PostgresKey>, PortError> {
+        let sql = format!(
+            "SELECT intent, postgres_key FROM {}.history
+             WHERE intent = ANY($1) AND side = 'postgres' AND postgres_key IS NOT NULL",
+            self.instance.schema()
+        );
+        let rows = self.query(&sql, &[(&intents, Type::TEXT_ARRAY)]).await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, PostgresKey(row.try_get(1)?))))
+            .collect::<Result<_, tokio_postgres::Error>>()
+            .map_err(|error| port_error(&error))
+    }
+
+    async fn write(&mut self, rows: &[RowWrite]) -> Result<Vec<RowOutcome>, PortError> {
+        self.note_log().await?;
+        crate::write::write(self, rows).await
+    }
+
+    async fn note(&mut self, history: &[HistoryRow]) -> Result<(), PortError> {
+        self.write_history(history, "open").await.map_err(|error| port_error(&error))
+    }
+
+    async fn drop_own_log(&mut self, keys: &[PostgresKey]) -> Result<(), PortError> {
+        let Some(before) = self.log_before else { return Ok(()) };
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+        let sql = format!(
+            "DELETE FROM {}.log
+             WHERE id > $1 AND xid = pg_current_xact_id() AND sync = $2 AND key = ANY($3) AND operation <> 'delete'",
+            self.instance.schema()
+        );
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&before, Type::INT8), (&self.definition.name, Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        self.query(&sql, &parameters).await?;
+        Ok(())
+    }
+
+    async fn close(
+        &mut self,
+        outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
+    ) -> Result<(), PortError> {
+        let intents: Vec<&str> = outcomes.iter().map(|(intent, _, _)| intent.as_str()).collect();
+        let words: Vec<&str> = outcomes
+            .iter()
+            .map(|(_, outcome, _)| match outcome {
+                HistoryOutcome::Written => "written",
+                HistoryOutcome::Refused => "refused",
+                HistoryOutcome::Unknown => "unknown",
+            })
+            .collect();
+        let ids: Vec<Option<&str>> =
+            outcomes.iter().map(|(_, _, id)| id.as_ref().map(SalesforceId::as_str)).collect();
+        let sql = format!(
+            "UPDATE {}.history h
+             SET outcome = u.outcome, closed_at = clock_timestamp(), salesforce_id = coalesce(h.salesforce_id, u.id)
+             FROM unnest($1::text[], $2::text[], $3::text[]) AS u(intent, outcome, id)
+             WHERE h.intent = u.intent AND h.side = 'salesforce' AND h.outcome IN ('open', 'unknown')",
+            self.instance.schema()
+        );
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&intents, Type::TEXT_ARRAY), (&words, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)];
+        self.query(&sql, &parameters).await?;
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), PortError> {
+        self.end("COMMIT").await
+    }
+
+    async fn rollback(self) -> Result<(), PortError> {
+        self.end("ROLLBACK").await
+    }
+}

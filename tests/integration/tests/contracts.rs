@@ -1,0 +1,41 @@
+//! The embedded state store and queue keep the contracts.
+
+use jiff::SignedDuration;
+use support::cluster::TestDatabase;
+use support::contract;
+use syncline_embedded::{EmbeddedQueue, EmbeddedState, install};
+use syncline_postgres::{Instance, Pool, Settings, install_schema};
+
+async fn prepared() -> (TestDatabase, Pool, Instance) {
+    let database = TestDatabase::new().await;
+    let pool = Pool::new(&Settings::parse(&database.url, None).unwrap(), 8).unwrap();
+    let instance = Instance("default".into());
+    let mut connection = pool.get().await.unwrap();
+    for _ in 0..2 {
+        install_schema(&mut connection, &instance).await.unwrap();
+        install(&mut connection, &instance, "00D5e000000SIMuEAO", [1; 32]).await.unwrap();
+    }
+    drop(connection);
+    (database, pool, instance)
+}
+
+#[tokio::test]
+async fn the_embedded_state_keeps_the_contract() {
+    let (database, pool, instance) = prepared().await;
+    let state = EmbeddedState::new(pool, &instance);
+    contract::state(&state, async || {
+        usize::try_from(database.count("SELECT count(*) FROM syncline.conflict").await).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_embedded_queue_keeps_the_contract() {
+    let (_database, pool, instance) = prepared().await;
+    let visibility = SignedDuration::from_millis(300);
+    let queue = EmbeddedQueue::new(pool, &instance, "test".into(), visibility);
+    contract::queue(&queue, visibility, async |wait| {
+        tokio::time::sleep(std::time::Duration::from_millis(wait.as_millis().try_into().unwrap())).await;
+    })
+    .await;
+}
