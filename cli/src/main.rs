@@ -1,1 +1,161 @@
-fn main() {}
+//! `syncline`: Salesforce objects and PostgreSQL tables, kept the same.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
+mod demo;
+mod failure;
+mod runtime;
+mod serve;
+mod setup;
+mod show;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use syncline_config::{Config, LogFormat, init_telemetry};
+
+/// Keeps Salesforce objects and PostgreSQL tables the same, in both directions, field by field.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, global = true, default_value = "syncline.toml", env = "SYNCLINE_CONFIG")]
+    config: PathBuf,
+
+    /// How log lines look: human or json. They go to standard error and never hold record values.
+    #[arg(long, global = true, default_value = "human", env = "SYNCLINE_LOG_FORMAT")]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks the configuration file without connecting to anything; names every problem at once.
+    ///
+    /// Secrets are named, never written, in the file: env:NAME or file:PATH. The Salesforce secret is JSON: for
+    /// auth = "jwt" {"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}, for
+    /// auth = "client-credentials" {"client_id": "…", "client_secret": "…"}. The Postgres secret is an address,
+    /// postgres://user:password@host:5432/database.
+    Validate,
+
+    /// Makes what the configuration asks for: Syncline's schema, tables and columns that are missing, capture.
+    ///
+    /// Connects to both sides, checks every sync, and changes nothing unless all of them fit. Run again, it
+    /// changes nothing that stands already.
+    Apply,
+
+    /// Runs Syncline as one process: takes outbound messages in, polls, and keeps both sides the same.
+    ///
+    /// Starts only syncs whose applied definition is the file's. Stops cleanly on SIGTERM; killed, it loses
+    /// nothing.
+    Serve {
+        /// Applies the configuration first.
+        #[arg(long)]
+        apply: bool,
+    },
+
+    /// Shows how much is linked, waiting, in conflict, rejected, held or paused.
+    Status,
+
+    /// Shows fields that both sides changed: both values, and which one stands.
+    Conflicts {
+        /// How many, newest first.
+        #[arg(long, default_value_t = 50)]
+        limit: i64,
+    },
+
+    /// Shows records that a side refused, in its own words, and records that are held.
+    Rejected {
+        /// How many, newest first.
+        #[arg(long, default_value_t = 50)]
+        limit: i64,
+    },
+
+    /// Shows why a record has the values it has: everything that Syncline wrote.
+    History {
+        /// The record: its Salesforce Id, or its row's key.
+        record: String,
+    },
+
+    /// Goes on with a sync that was paused.
+    Resume {
+        /// The sync.
+        sync: String,
+    },
+
+    /// Shows Syncline at work on this machine: a simulated Salesforce, a private PostgreSQL, two busy teams.
+    ///
+    /// Afterwards a judge that shares no code with Syncline decides from the teams' own ledger whether every edit
+    /// stands, was overwritten by a later one, or is in the conflict log. Exits with 0 only if all of it holds.
+    Demo {
+        /// How long the teams edit, such as 60s or 5m.
+        #[arg(long = "for", default_value = "60s")]
+        duration: jiff::SignedDuration,
+
+        /// Repeats the edits of an earlier run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    init_telemetry(arguments.log_format);
+    syncline_salesforce::install_crypto_provider();
+    match run(arguments).await {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_config(path: &PathBuf) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(format!("{} cannot be read: {error}; name another file with --config", path.display()))
+    })?;
+    Config::parse(&text).map_err(|error| {
+        let lines: Vec<String> = error.problems.iter().map(|problem| format!("  {problem}")).collect();
+        Failure::new(format!("{} is not right:\n{}", path.display(), lines.join("\n")))
+    })
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    if let Command::Demo { duration, seed } = arguments.command {
+        return Box::pin(demo::run(duration, seed)).await;
+    }
+    let config = read_config(&arguments.config)?;
+    match arguments.command {
+        Command::Validate => {
+            println!("{}: {} sync(s), no problem", arguments.config.display(), config.syncs.len());
+        }
+        Command::Apply => {
+            let setup = setup::Setup::connect(config).await?;
+            let inspected = setup.inspect().await?;
+            for line in setup.install(&inspected).await? {
+                println!("{line}");
+            }
+        }
+        Command::Serve { apply } => Box::pin(serve::run(config, apply)).await?,
+        Command::Status => show::status(&config).await?,
+        Command::Conflicts { limit } => show::conflicts(&config, limit).await?,
+        Command::Rejected { limit } => show::rejected(&config, limit).await?,
+        Command::History { record } => show::history(&config, &record).await?,
+        Command::Resume { sync } => show::resume(&config, &sync).await?,
+        Command::Demo { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        super::Arguments::command().debug_assert();
+    }
+}

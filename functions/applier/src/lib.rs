@@ -1,1 +1,5 @@
+//! Applier: messages of the queue, reconciled.
 
+mod handler;
+
+pub use handler::handle;

@@ -1,1 +1,5 @@
+//! Ingest: outbound messages into touches.
 
+mod handler;
+
+pub use handler::{Answer, Caller, handle};

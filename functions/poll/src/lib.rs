@@ -1,1 +1,5 @@
+//! Poll: the capture log, what was put off, and scans, into touches.
 
+mod handler;
+
+pub use handler::{poll_log, poll_scans};

@@ -46,6 +46,7 @@ impl LowWater {
 pub struct Log<'a> {
     connection: Option<Connection>,
     touches: Vec<Touch>,
+    truncated: Vec<String>,
     low_water: &'a LowWater,
     highest: i64,
 }
@@ -66,7 +67,13 @@ pub(crate) async fn take<'a>(
     limit: usize,
 ) -> Result<Log<'a>, PortError> {
     let schema = instance.schema();
-    let mut log = Log { connection: Some(connection), touches: Vec::new(), low_water, highest: 0 };
+    let mut log = Log {
+        connection: Some(connection),
+        touches: Vec::new(),
+        truncated: Vec::new(),
+        low_water,
+        highest: 0,
+    };
     let Some(connection) = &log.connection else { return Ok(log) };
     let begin = low_water.begin();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -85,14 +92,14 @@ pub(crate) async fn take<'a>(
         .map_err(|error| port_error(&error))?;
     let mut touches = Vec::with_capacity(rows.len());
     for row in rows {
-        let read = || -> Result<(i64, Option<Touch>), tokio_postgres::Error> {
+        let read = || -> Result<(i64, Result<Touch, String>), tokio_postgres::Error> {
             let id: i64 = row.try_get(0)?;
             let operation: String = row.try_get(2)?;
             let (key, old_key): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
             let (link, old_link): (Option<String>, Option<String>) = (row.try_get(5)?, row.try_get(6)?);
             let at: i64 = row.try_get(8)?;
             if operation == "truncate" {
-                return Ok((id, None));
+                return Ok((id, Err(row.try_get(1)?)));
             }
             let mut touch = Touch {
                 v: TOUCH_FORM,
@@ -108,11 +115,14 @@ pub(crate) async fn take<'a>(
                 attempt: 0,
             };
             touch.evidence.pg_deleted = operation == "delete";
-            Ok((id, Some(touch)))
+            Ok((id, Ok(touch)))
         };
         let (id, touch) = read().map_err(|error| port_error(&error))?;
         log.highest = log.highest.max(id);
-        touches.extend(touch);
+        match touch {
+            Ok(touch) => touches.push(touch),
+            Err(sync) => log.truncated.push(sync),
+        }
     }
     log.touches = fold(touches);
     Ok(log)
@@ -121,6 +131,10 @@ pub(crate) async fn take<'a>(
 impl LogBatch for Log<'_> {
     fn touches(&self) -> &[Touch] {
         &self.touches
+    }
+
+    fn truncated(&self) -> &[String] {
+        &self.truncated
     }
 
     async fn commit(mut self) -> Result<(), PortError> {

@@ -2,7 +2,8 @@
 
 use crate::ingest::enqueue;
 use crate::ports::{
-    Clock, Cursor, Database, LogBatch, PortError, Ports, Queue, Salesforce, ScanFrom, ScannedRow, State,
+    Alert, Alerts, Clock, Cursor, Database, LogBatch, PortError, Ports, Queue, Salesforce, ScanFrom,
+    ScannedRow, State,
 };
 use crate::touch::{Source, Touch};
 use jiff::SignedDuration;
@@ -22,6 +23,14 @@ const DUE_TOUCHES: usize = 500;
 /// When the database or the queue fails; the log keeps them.
 pub async fn capture_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
     let log = ports.database().take_log(LOG_ROWS).await?;
+    for sync in log.truncated() {
+        let message = format!(
+            "the table of sync {sync} was truncated; nothing was deleted in Salesforce. Once the rows are back, or \
+             are meant to come back from Salesforce, run `syncline resume {sync}`"
+        );
+        ports.state().put_paused(sync, Some(&message)).await?;
+        ports.alerts().raise(Alert { sync: sync.clone(), message }).await;
+    }
     if log.touches().is_empty() {
         return log.commit().await.map(|()| 0);
     }

@@ -147,6 +147,10 @@ impl LogBatch for MemoryLog<'_> {
         &self.touches
     }
 
+    fn truncated(&self) -> &[String] {
+        &[]
+    }
+
     async fn commit(self) -> Result<(), PortError> {
         yield_now().await;
         self.database.inner.lock().unwrap().log.retain(|row| !self.numbers.contains(&row.number));

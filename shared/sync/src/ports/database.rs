@@ -5,7 +5,7 @@ use crate::touch::Touch;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::future::Future;
-use syncline_engine::{Definition, FieldName, PostgresKey, SalesforceId, Side, Value};
+use syncline_engine::{Definition, FieldName, PostgresKey, SalesforceId, Side, SyncName, Value};
 
 /// How a row is sought: by its key, by its link, or by both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub enum HistoryOutcome {
 pub trait LogBatch: Send {
     /// The touches, folded.
     fn touches(&self) -> &[Touch];
+    /// Syncs whose table was truncated.
+    fn truncated(&self) -> &[SyncName];
     /// The queue has them: they may go. Dropped without it, they stay.
     fn commit(self) -> impl Future<Output = Result<(), PortError>> + Send;
 }

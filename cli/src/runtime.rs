@@ -1,0 +1,129 @@
+//! The ports of the one-process mode.
+
+use jiff::{SignedDuration, Timestamp};
+use ring::rand::SecureRandom as _;
+use syncline_embedded::{EmbeddedQueue, EmbeddedState};
+use syncline_postgres::{Instance, Pool, PostgresDatabase};
+use syncline_salesforce::Client;
+use syncline_sync::{Alert, Alerts, Clock, Ports, Random, Settings, Step, Steps};
+
+/// A message whose run died comes again after the intent's lease and this.
+const VISIBILITY_BEYOND_LEASE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The system's clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// The system's randomness.
+pub(crate) struct SystemRandom(ring::rand::SystemRandom);
+
+impl SystemRandom {
+    /// Random bytes.
+    pub(crate) fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        // The system's source does not fail once the process runs; if it did, no write would be safe.
+        assert!(self.0.fill(&mut bytes).is_ok(), "the system has no randomness");
+        bytes
+    }
+
+    pub(crate) fn new() -> Self {
+        Self(ring::rand::SystemRandom::new())
+    }
+}
+
+impl Random for SystemRandom {
+    fn bits(&self) -> u128 {
+        u128::from_le_bytes(self.bytes())
+    }
+}
+
+/// Alerts go to the log.
+pub(crate) struct LoggedAlerts;
+
+impl Alerts for LoggedAlerts {
+    async fn raise(&self, alert: Alert) {
+        tracing::error!(sync = %alert.sync, "{}", alert.message);
+        std::future::ready(()).await;
+    }
+}
+
+/// Nothing happens between steps.
+pub(crate) struct NoSteps;
+
+impl Steps for NoSteps {
+    async fn at(&self, _step: Step) {
+        std::future::ready(()).await;
+    }
+}
+
+/// Everything that `serve` works with.
+pub(crate) struct Runtime {
+    salesforce: Client,
+    database: PostgresDatabase,
+    state: EmbeddedState,
+    queue: EmbeddedQueue,
+    clock: SystemClock,
+    random: SystemRandom,
+    settings: Settings,
+}
+
+impl Runtime {
+    pub(crate) fn new(salesforce: Client, pool: &Pool, instance: &Instance, settings: Settings) -> Self {
+        let random = SystemRandom::new();
+        let receiver = format!("{:016x}", random.bits() >> 64);
+        let visibility = settings.lease + VISIBILITY_BEYOND_LEASE;
+        Self {
+            salesforce,
+            database: PostgresDatabase::new(pool.clone(), instance.clone()),
+            state: EmbeddedState::new(pool.clone(), instance),
+            queue: EmbeddedQueue::new(pool.clone(), instance, receiver, visibility),
+            clock: SystemClock,
+            random,
+            settings,
+        }
+    }
+}
+
+impl Ports for Runtime {
+    type Salesforce = Client;
+    type Database = PostgresDatabase;
+    type State = EmbeddedState;
+    type Queue = EmbeddedQueue;
+    type Clock = SystemClock;
+    type Random = SystemRandom;
+    type Alerts = LoggedAlerts;
+    type Steps = NoSteps;
+
+    fn salesforce(&self) -> &Client {
+        &self.salesforce
+    }
+    fn database(&self) -> &PostgresDatabase {
+        &self.database
+    }
+    fn state(&self) -> &EmbeddedState {
+        &self.state
+    }
+    fn queue(&self) -> &EmbeddedQueue {
+        &self.queue
+    }
+    fn clock(&self) -> &SystemClock {
+        &self.clock
+    }
+    fn random(&self) -> &SystemRandom {
+        &self.random
+    }
+    fn alerts(&self) -> &LoggedAlerts {
+        &LoggedAlerts
+    }
+    fn steps(&self) -> &NoSteps {
+        &NoSteps
+    }
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

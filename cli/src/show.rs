@@ -1,0 +1,197 @@
+//! What a person asks to see, as tables.
+
+use crate::failure::Failure;
+use crate::setup::pool;
+use comfy_table::{ContentArrangement, Table, presets};
+use syncline_config::Config;
+use syncline_embedded::{EmbeddedState, Overview, conflicts as read_conflicts, held, instance_row, overview};
+use syncline_engine::{Held, Parent};
+use syncline_postgres::{Connection, Instance, Pool, read_history};
+use syncline_sync::State;
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.to_vec());
+    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        table.set_width(160);
+    }
+    table
+}
+
+async fn connect(config: &Config) -> Result<(Pool, Connection, Instance), Failure> {
+    let pool = pool(config)?;
+    let connection = pool.get().await?;
+    let instance = Instance(config.instance.clone());
+    if instance_row(&connection, &instance).await?.is_none() {
+        return Err(Failure::new(format!(
+            "instance {} is not applied in this database yet; run `syncline apply`",
+            config.instance
+        )));
+    }
+    Ok((pool, connection, instance))
+}
+
+/// `42` of `["42"]`: a key as a person writes it.
+fn plain_key(key: &str) -> String {
+    serde_json::from_str::<Vec<String>>(key).map_or_else(|_| key.to_owned(), |parts| parts.join(", "))
+}
+
+fn record(id: Option<&str>, key: Option<&str>) -> String {
+    let id = id.unwrap_or("not in Salesforce yet");
+    let key = key.map_or_else(|| "no row yet".to_owned(), |key| format!("row {}", plain_key(key)));
+    format!("{id}\n{key}")
+}
+
+fn shown(value: Option<&str>) -> String {
+    value.map_or_else(|| "null".to_owned(), str::to_owned)
+}
+
+pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
+    let (_, connection, instance) = connect(config).await?;
+    let Overview { linked, log, queue, deferred, conflicts, rejected, held, paused, breakers } =
+        overview(&connection, &instance).await?;
+    let mut syncs = table(&["sync", "linked records", "state"]);
+    for (sync, count) in linked {
+        let paused = paused.iter().find(|(name, _)| *name == sync);
+        let state = paused.map_or_else(|| "active".to_owned(), |(_, reason)| format!("paused: {reason}"));
+        syncs.add_row([sync, count.to_string(), state]);
+    }
+    println!("{syncs}");
+    println!("waiting: {log} in the capture log, {queue} messages in the queue, {deferred} put off");
+    println!(
+        "so far:  {conflicts} conflicts (syncline conflicts), {rejected} rejected, {held} held (syncline rejected)"
+    );
+    for (side, message) in breakers {
+        println!("{side} is left alone for a moment: {message}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn conflicts(config: &Config, limit: i64) -> Result<(), Failure> {
+    let (_, connection, instance) = connect(config).await?;
+    let found = read_conflicts(&connection, &instance, limit).await?;
+    if found.is_empty() {
+        println!("no conflicts");
+        return Ok(());
+    }
+    let mut table =
+        table(&["when (UTC)", "sync", "record", "field", "Salesforce had", "Postgres had", "stands", "why"]);
+    for one in found {
+        table.add_row([
+            one.at,
+            one.sync,
+            record(one.salesforce_id.as_deref(), one.postgres_key.as_deref()),
+            one.field,
+            shown(one.salesforce.as_deref()),
+            shown(one.postgres.as_deref()),
+            one.winner.to_string(),
+            one.reason,
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+pub(crate) async fn rejected(config: &Config, limit: i64) -> Result<(), Failure> {
+    let (_, connection, instance) = connect(config).await?;
+    let rejected = syncline_embedded::rejected(&connection, &instance, limit).await?;
+    let held = held(&connection, &instance, limit).await?;
+    if rejected.is_empty() && held.is_empty() {
+        println!("nothing is rejected and nothing is held");
+        return Ok(());
+    }
+    if !rejected.is_empty() {
+        let mut table = table(&["sync", "record", "refused by", "in its own words", "fields"]);
+        for one in rejected {
+            let id = one.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str);
+            table.add_row([
+                one.sync,
+                record(id, one.postgres_key.as_ref().map(|key| key.0.as_str())),
+                one.side.to_string(),
+                format!("{}: {}", one.code, one.message),
+                one.fields.join(", "),
+            ]);
+        }
+        println!("{table}");
+        println!("Each is tried again as soon as its record changes on either side.");
+    }
+    if !held.is_empty() {
+        let mut table = table(&["sync", "record", "held because", "since"]);
+        for one in held {
+            let id = one.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str);
+            table.add_row([
+                one.sync,
+                record(id, one.postgres_key.as_ref().map(|key| key.0.as_str())),
+                reason(&one.held),
+                one.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            ]);
+        }
+        println!("{table}");
+    }
+    Ok(())
+}
+
+fn reason(held: &Held) -> String {
+    match held {
+        Held::Deleted { side } => format!("deleted in {side}; nothing is deleted across"),
+        Held::Missing { side } => format!("not found in {side}, and nothing says that it was deleted"),
+        Held::Unreadable { side, field, error } => format!("{field} in {side} holds {error}"),
+        Held::Waiting { field, parent } => {
+            let parent = match parent {
+                Parent::Salesforce(sync, id) => format!("{id} of sync {sync}"),
+                Parent::Postgres(sync, key) => format!("row {} of sync {sync}", plain_key(&key.0)),
+            };
+            format!("{field} is required and its parent, {parent}, is not linked yet")
+        }
+    }
+}
+
+pub(crate) async fn history(config: &Config, record: &str) -> Result<(), Failure> {
+    let (_, connection, instance) = connect(config).await?;
+    let record =
+        syncline_engine::SalesforceId::parse(record).map_or_else(|_| record.to_owned(), |id| id.to_string());
+    let entries = read_history(&connection, &instance, &record).await?;
+    if entries.is_empty() {
+        println!("Syncline has written nothing to {record}");
+        return Ok(());
+    }
+    let mut table =
+        table(&["when (UTC)", "written to", "field", "before", "after", "why", "touched by", "outcome"]);
+    for entry in entries {
+        let created = entry.field.is_none();
+        let side = if entry.side == "postgres" { "Postgres" } else { "Salesforce" };
+        let touched = match entry.actor {
+            Some(actor) => format!("{} ({actor})", entry.source),
+            None => entry.source,
+        };
+        table.add_row([
+            entry.at,
+            format!("{side} ({})", entry.sync),
+            entry.field.unwrap_or_else(|| "(the record)".to_owned()),
+            if created { String::new() } else { shown(entry.before.as_deref()) },
+            if created { "created".to_owned() } else { shown(entry.after.as_deref()) },
+            entry.reason,
+            touched,
+            entry.outcome,
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+pub(crate) async fn resume(config: &Config, sync: &str) -> Result<(), Failure> {
+    if !config.syncs.iter().any(|known| known.name == sync) {
+        return Err(Failure::new(format!("there is no [sync.{sync}] in the configuration")));
+    }
+    let (pool, _, instance) = connect(config).await?;
+    let state = EmbeddedState::new(pool, &instance);
+    match state.paused(sync).await? {
+        Some(reason) => {
+            state.put_paused(sync, None).await?;
+            println!("sync {sync} goes on; it was paused because: {reason}");
+        }
+        None => println!("sync {sync} was not paused"),
+    }
+    Ok(())
+}

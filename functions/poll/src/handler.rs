@@ -1,0 +1,42 @@
+//! What a schedule calls.
+
+use syncline_engine::Definition;
+use syncline_sync::{PortError, Ports, poll};
+
+/// Takes what the capture log holds and what was put off and is due; answers the touches queued.
+///
+/// # Errors
+/// When a port fails; nothing is lost.
+pub async fn poll_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
+    let mut touched = 0;
+    loop {
+        let taken = poll::capture_log(ports).await?;
+        touched += taken;
+        if taken == 0 {
+            break;
+        }
+    }
+    Ok(touched + poll::due(ports).await?)
+}
+
+/// Goes on with every sync's first scan or catch-up, a page each; answers the touches queued and whether more
+/// waits. A sync whose scan fails does not stop the others.
+///
+/// # Errors
+/// The last failure, once every sync had its turn.
+pub async fn poll_scans<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(usize, bool), PortError> {
+    let (mut touched, mut more, mut failure) = (0, false, None);
+    for definition in definitions {
+        match poll::scan(ports, definition).await {
+            Ok((count, waits)) => {
+                touched += count;
+                more |= waits;
+            }
+            Err(error) => {
+                tracing::warn!(sync = %definition.name, %error, "scan put off");
+                failure = Some(error);
+            }
+        }
+    }
+    failure.map_or(Ok((touched, more)), Err)
+}

@@ -1,0 +1,646 @@
+//! `syncline.toml`, read whole: every problem is in one answer, by the name of its key.
+
+use crate::secret::SecretRef;
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use syncline_engine::{Direction, FirstLink, Side};
+use toml::{Table, Value};
+
+/// How Syncline signs in to Salesforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// JWT bearer.
+    Jwt,
+    /// Client credentials.
+    ClientCredentials,
+}
+
+/// `[salesforce]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SalesforceConfig {
+    /// The My Domain address, or login or test.
+    pub login_url: String,
+    /// How to sign in.
+    pub auth: Auth,
+    /// The secret.
+    pub secret: SecretRef,
+    /// The pinned API version.
+    pub api_version: String,
+    /// The external Id field.
+    pub external_id: String,
+    /// The marker field.
+    pub marker: String,
+}
+
+/// `[postgres]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresConfig {
+    /// The secret: an address.
+    pub secret: SecretRef,
+    /// `sslmode`, if given.
+    pub sslmode: Option<String>,
+}
+
+/// `[ingest]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestConfig {
+    /// What stands in the address that Salesforce calls.
+    pub secret: SecretRef,
+}
+
+/// `[serve]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How long an intent keeps other runs away.
+    pub lease: SignedDuration,
+    /// How far catch-up looks back.
+    pub look_back: SignedDuration,
+    /// Runs side by side.
+    pub workers: usize,
+}
+
+/// One field of a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The Salesforce API name.
+    pub field: String,
+    /// The column.
+    pub column: String,
+    /// Which way.
+    pub direction: Direction,
+    /// The sync of the parents.
+    pub lookup: Option<String>,
+}
+
+/// The fields of a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// `"*"`: every field that can be kept, frozen when applied.
+    All,
+    /// Those that are named.
+    Named(Vec<Field>),
+}
+
+/// `[sync.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Its name.
+    pub name: String,
+    /// The object.
+    pub object: String,
+    /// The schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The link column.
+    pub link: String,
+    /// The winner of conflicts.
+    pub primary: Side,
+    /// Which way.
+    pub direction: Direction,
+    /// What happens where there is no base.
+    pub on_first_link: FirstLink,
+    /// Between two catch-ups.
+    pub poll_interval: SignedDuration,
+    /// The fields.
+    pub fields: Fields,
+}
+
+/// `syncline.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The instance's name.
+    pub instance: String,
+    /// `[salesforce]`.
+    pub salesforce: SalesforceConfig,
+    /// `[postgres]`.
+    pub postgres: PostgresConfig,
+    /// `[ingest]`, where outbound messages come in.
+    pub ingest: Option<IngestConfig>,
+    /// `[serve]`.
+    pub serve: ServeConfig,
+    /// The syncs, by name.
+    pub syncs: Vec<Sync>,
+}
+
+/// What is wrong with a file: everything at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ConfigError {
+    /// One sentence each, with the key that it is about.
+    pub problems: Vec<String>,
+}
+
+/// Reads tables and keeps what is wrong with them.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<String>,
+}
+
+/// A table under way: keys that nobody asked for are problems in the end.
+struct Section<'a> {
+    path: String,
+    table: &'a Table,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    fn new(path: &str, table: &'a Table) -> Self {
+        Self { path: path.to_owned(), table, known: Vec::new() }
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn get(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.known.push(key);
+        self.table.get(key)
+    }
+}
+
+impl Reader {
+    fn problem(&mut self, key: &str, words: impl AsRef<str>) {
+        self.problems.push(format!("{key}: {}", words.as_ref()));
+    }
+
+    fn text(&mut self, section: &mut Section<'_>, key: &'static str) -> Option<String> {
+        match section.get(key)? {
+            Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+            Value::String(_) => {
+                self.problem(&section.key(key), "is empty");
+                None
+            }
+            other => {
+                self.problem(
+                    &section.key(key),
+                    format!("is {}, and has to be a text in quotes", kind(other)),
+                );
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, section: &mut Section<'_>, key: &'static str, example: &str) -> Option<String> {
+        if section.table.contains_key(key) {
+            return self.text(section, key);
+        }
+        section.known.push(key);
+        self.problem(&section.key(key), format!("is missing; for example {key} = {example}"));
+        None
+    }
+
+    fn choice<T: Copy>(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(section, key)?;
+        let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            self.problem(&section.key(key), format!("is {text:?}; it has to be {}", words.join(", ")));
+        }
+        found
+    }
+
+    fn duration(
+        &mut self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        default: SignedDuration,
+    ) -> SignedDuration {
+        let Some(text) = self.text(section, key) else { return default };
+        match text.parse::<SignedDuration>() {
+            Ok(duration) if duration.is_positive() => duration,
+            _ => {
+                self.problem(
+                    &section.key(key),
+                    format!("is {text:?}; it has to be a time such as \"30s\" or \"5m\""),
+                );
+                default
+            }
+        }
+    }
+
+    fn secret(&mut self, section: &mut Section<'_>, key: &'static str, example: &str) -> Option<SecretRef> {
+        let text = self.required(section, key, example)?;
+        match SecretRef::parse(&text) {
+            Ok(secret) => Some(secret),
+            Err(words) => {
+                self.problem(&section.key(key), words);
+                None
+            }
+        }
+    }
+
+    fn table<'a>(
+        &mut self,
+        section: &mut Section<'a>,
+        key: &'static str,
+        required: bool,
+    ) -> Option<&'a Table> {
+        match section.get(key) {
+            Some(Value::Table(table)) => Some(table),
+            Some(other) => {
+                self.problem(
+                    &section.key(key),
+                    format!("is {}, and has to be a section [{key}]", kind(other)),
+                );
+                None
+            }
+            None => {
+                if required {
+                    self.problem(&section.key(key), format!("the section [{key}] is missing"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Keys that mean nothing, with the nearest that does.
+    fn close(&mut self, section: &Section<'_>) {
+        for key in section.table.keys().filter(|key| !section.known.contains(&key.as_str())) {
+            let near = section
+                .known
+                .iter()
+                .min_by_key(|known| strsim::levenshtein(known, key))
+                .filter(|known| strsim::levenshtein(known, key) <= 3);
+            let hint = near.map(|known| format!("; is {known} meant?")).unwrap_or_default();
+            self.problem(&section.key(key), format!("is no setting{hint}"));
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+    }
+}
+
+const SIDES: &[(&str, Side)] = &[("salesforce", Side::Salesforce), ("postgres", Side::Postgres)];
+const DIRECTIONS: &[(&str, Direction)] = &[
+    ("both", Direction::Both),
+    ("to-postgres", Direction::ToPostgres),
+    ("to-salesforce", Direction::ToSalesforce),
+];
+
+impl Config {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError { problems: vec![error.to_string()] })?;
+        let mut reader = Reader::default();
+        let mut root = Section::new("", &table);
+        let instance = reader.text(&mut root, "instance").unwrap_or_else(|| "default".to_owned());
+        if !is_name(&instance) {
+            reader.problem("instance", "has to be lower-case letters, digits and _, 30 at most");
+        }
+        let salesforce =
+            reader.table(&mut root, "salesforce", true).and_then(|table| salesforce(&mut reader, table));
+        let postgres =
+            reader.table(&mut root, "postgres", true).and_then(|table| postgres(&mut reader, table));
+        let ingest = reader.table(&mut root, "ingest", false).and_then(|table| {
+            let mut section = Section::new("ingest", table);
+            let secret = reader.secret(&mut section, "secret", "\"env:SYNCLINE_INGEST\"");
+            reader.close(&section);
+            secret.map(|secret| IngestConfig { secret })
+        });
+        let serve = reader.table(&mut root, "serve", false);
+        let serve = serve_config(&mut reader, serve);
+        let mut syncs = Vec::new();
+        match reader.table(&mut root, "sync", false) {
+            Some(tables) => {
+                for (name, value) in tables {
+                    match value {
+                        Value::Table(table) => syncs.extend(sync(&mut reader, name, table)),
+                        other => reader.problem(
+                            &format!("sync.{name}"),
+                            format!("is {}, and has to be a section", kind(other)),
+                        ),
+                    }
+                }
+            }
+            None => reader.problem("sync", "there is no sync; add a section such as [sync.contacts]"),
+        }
+        reader.close(&root);
+        check_syncs(&mut reader, &syncs);
+        match (salesforce, postgres) {
+            (Some(salesforce), Some(postgres)) if reader.problems.is_empty() => {
+                Ok(Self { instance, salesforce, postgres, ingest, serve, syncs })
+            }
+            _ => Err(ConfigError { problems: reader.problems }),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 30
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
+    let mut section = Section::new("salesforce", table);
+    let login_url = reader.required(&mut section, "login_url", "\"https://acme.my.salesforce.com\"");
+    let login_url = login_url.map(|url| url.trim_end_matches('/').to_owned());
+    if let Some(url) = &login_url {
+        let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
+            .iter()
+            .any(|start| url.starts_with(start));
+        if !url.starts_with("https://") && !loopback {
+            reader.problem(
+                "salesforce.login_url",
+                format!("is {url:?}; it has to begin with https:// (plain http is for loopback only)"),
+            );
+        }
+    }
+    let auths = [("jwt", Auth::Jwt), ("client-credentials", Auth::ClientCredentials)];
+    if !table.contains_key("auth") {
+        reader.problem("salesforce.auth", "is missing; it has to be jwt or client-credentials");
+    }
+    let auth = reader.choice(&mut section, "auth", &auths);
+    let secret = reader.secret(&mut section, "secret", "\"env:SALESFORCE_SECRET\"");
+    let api_version = reader.text(&mut section, "api_version").unwrap_or_else(|| "62.0".to_owned());
+    let number = api_version.strip_suffix(".0").and_then(|number| number.parse::<u32>().ok());
+    if !number.is_some_and(|number| (50..=99).contains(&number)) {
+        reader.problem(
+            "salesforce.api_version",
+            format!("is {api_version:?}; it has to be like \"62.0\", 50.0 or later"),
+        );
+    }
+    let external_id = reader.text(&mut section, "external_id").unwrap_or_else(|| "Syncline_Id__c".to_owned());
+    let marker = reader.text(&mut section, "marker").unwrap_or_else(|| "Syncline_Write__c".to_owned());
+    reader.close(&section);
+    Some(SalesforceConfig {
+        login_url: login_url?,
+        auth: auth?,
+        secret: secret?,
+        api_version,
+        external_id,
+        marker,
+    })
+}
+
+fn postgres(reader: &mut Reader, table: &Table) -> Option<PostgresConfig> {
+    let mut section = Section::new("postgres", table);
+    let secret = reader.secret(&mut section, "secret", "\"env:DATABASE_URL\"");
+    let modes = ["disable", "require", "verify-ca", "verify-full"].map(|mode| (mode, mode));
+    let sslmode = reader.choice(&mut section, "sslmode", &modes).map(str::to_owned);
+    reader.close(&section);
+    Some(PostgresConfig { secret: secret?, sslmode })
+}
+
+fn serve_config(reader: &mut Reader, table: Option<&Table>) -> ServeConfig {
+    let mut serve = ServeConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        lease: SignedDuration::from_secs(90),
+        look_back: SignedDuration::from_mins(10),
+        workers: 2,
+    };
+    let Some(table) = table else { return serve };
+    let mut section = Section::new("serve", table);
+    if let Some(text) = reader.text(&mut section, "listen") {
+        match text.parse() {
+            Ok(listen) => serve.listen = listen,
+            Err(_) => reader.problem(
+                "serve.listen",
+                format!("is {text:?}; it has to be an address and a port such as \"127.0.0.1:8080\""),
+            ),
+        }
+    }
+    serve.lease = reader.duration(&mut section, "lease", serve.lease);
+    serve.look_back = reader.duration(&mut section, "look_back", serve.look_back);
+    match section.get("workers") {
+        None => {}
+        Some(Value::Integer(count)) if (1..=16).contains(count) => {
+            serve.workers = usize::try_from(*count).unwrap_or(serve.workers);
+        }
+        Some(_) => reader.problem("serve.workers", "has to be a number from 1 to 16"),
+    }
+    reader.close(&section);
+    serve
+}
+
+fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
+    let path = format!("sync.{name}");
+    let mut section = Section::new(&path, table);
+    if !is_name(name) {
+        reader.problem(&path, "a sync's name has to be lower-case letters, digits and _, 30 at most");
+    }
+    let object = reader.required(&mut section, "object", "\"Contact\"");
+    let qualified = reader.required(&mut section, "table", "\"public.contacts\"");
+    let (schema, bare) =
+        match qualified.as_deref().map(|table| table.split_once('.').unwrap_or(("public", table))) {
+            Some((schema, bare)) => (schema.to_owned(), bare.to_owned()),
+            None => Default::default(),
+        };
+    let link = reader.text(&mut section, "link").unwrap_or_else(|| "salesforce_id".to_owned());
+    let primary = reader.choice(&mut section, "primary", SIDES).unwrap_or(Side::Salesforce);
+    let direction = reader.choice(&mut section, "direction", DIRECTIONS).unwrap_or_default();
+    let policies = [("fill-empty", FirstLink::FillEmpty), ("primary", FirstLink::Primary)];
+    let on_first_link = reader.choice(&mut section, "on_first_link", &policies).unwrap_or_default();
+    let poll_interval = reader.duration(&mut section, "poll_interval", SignedDuration::from_mins(1));
+    let fields = match section.get("fields") {
+        Some(Value::String(text)) if text == "*" => Some(Fields::All),
+        Some(Value::Table(table)) => Some(Fields::Named(fields(reader, &path, table))),
+        Some(_) => {
+            reader.problem(
+                &format!("{path}.fields"),
+                "has to be \"*\" or a section of fields, FirstName = \"first_name\"",
+            );
+            None
+        }
+        None => {
+            reader.problem(
+                &format!("{path}.fields"),
+                "is missing; add [sync.NAME.fields] with FirstName = \"first_name\", or fields = \"*\"",
+            );
+            None
+        }
+    };
+    reader.close(&section);
+    qualified.as_ref()?;
+    Some(Sync {
+        name: name.to_owned(),
+        object: object?,
+        schema,
+        table: bare,
+        link,
+        primary,
+        direction,
+        on_first_link,
+        poll_interval,
+        fields: fields?,
+    })
+}
+
+fn fields(reader: &mut Reader, path: &str, table: &Table) -> Vec<Field> {
+    let mut fields = Vec::new();
+    for (name, value) in table {
+        let path = format!("{path}.fields.{name}");
+        match value {
+            Value::String(column) if !column.is_empty() => fields.push(Field {
+                field: name.clone(),
+                column: column.clone(),
+                direction: Direction::Both,
+                lookup: None,
+            }),
+            Value::Table(table) => {
+                let mut section = Section::new(&path, table);
+                let column = reader.required(&mut section, "column", "\"first_name\"");
+                let direction = reader.choice(&mut section, "direction", DIRECTIONS).unwrap_or_default();
+                let lookup = reader.text(&mut section, "lookup");
+                reader.close(&section);
+                fields.extend(column.map(|column| Field { field: name.clone(), column, direction, lookup }));
+            }
+            other => reader.problem(
+                &path,
+                format!("is {}, and has to be a column's name or {{ column = … }}", kind(other)),
+            ),
+        }
+    }
+    if fields.is_empty() && table.is_empty() {
+        reader.problem(&format!("{path}.fields"), "maps no field");
+    }
+    fields
+}
+
+fn check_syncs(reader: &mut Reader, syncs: &[Sync]) {
+    for sync in syncs {
+        let Fields::Named(fields) = &sync.fields else { continue };
+        let mut columns: BTreeMap<&str, &str> = BTreeMap::new();
+        for field in fields {
+            let path = format!("sync.{}.fields.{}", sync.name, field.field);
+            if let Some(other) = columns.insert(&field.column, &field.field) {
+                reader.problem(&path, format!("column {} is mapped to {other} already", field.column));
+            }
+            if let Some(parent) = &field.lookup
+                && !syncs.iter().any(|other| other.name == *parent)
+            {
+                reader
+                    .problem(&path, format!("lookup names sync {parent:?}, and there is no [sync.{parent}]"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+        instance = "prod"
+        [salesforce]
+        login_url = "https://acme.my.salesforce.com/"
+        auth = "jwt"
+        secret = "env:SALESFORCE_SECRET"
+        [postgres]
+        secret = "env:DATABASE_URL"
+        sslmode = "verify-full"
+        [ingest]
+        secret = "env:SYNCLINE_INGEST"
+        [serve]
+        listen = "127.0.0.1:9000"
+        lease = "2m"
+        [sync.accounts]
+        object = "Account"
+        table = "accounts"
+        fields = "*"
+        [sync.contacts]
+        object = "Contact"
+        table = "crm.contacts"
+        primary = "postgres"
+        poll_interval = "30s"
+        [sync.contacts.fields]
+        LastName = "last_name"
+        AccountId = { column = "account_id", lookup = "accounts" }
+        Level__c = { column = "level", direction = "to-postgres" }
+    "#;
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let config = Config::parse(WHOLE).unwrap();
+        assert_eq!(config.salesforce.login_url, "https://acme.my.salesforce.com");
+        assert_eq!(config.serve.lease, SignedDuration::from_mins(2));
+        let contacts = &config.syncs[1];
+        assert_eq!((contacts.schema.as_str(), contacts.table.as_str()), ("crm", "contacts"));
+        assert_eq!(contacts.primary, Side::Postgres);
+        let Fields::Named(fields) = &contacts.fields else { panic!() };
+        assert_eq!(fields.len(), 3);
+        assert_eq!(config.syncs[0].fields, Fields::All);
+    }
+
+    #[test]
+    fn every_problem_is_in_one_answer() {
+        let text = r#"
+            instnace = "prod"
+            [salesforce]
+            login_url = "http://acme.my.salesforce.com"
+            auth = "token"
+            secret = "hunter2"
+            [postgres]
+            sslmode = "prefer"
+            [serve]
+            listen = "everywhere"
+            workers = 0
+            [sync.Contacts]
+            object = "Contact"
+            primry = "postgres"
+            poll_interval = "soon"
+            [sync.Contacts.fields]
+            A = "a"
+            B = "a"
+            C = 5
+            D = { column = "d", lookup = "nobody" }
+        "#;
+        let error = Config::parse(text).unwrap_err().to_string();
+        for words in [
+            "instnace: is no setting; is instance meant?",
+            "salesforce.login_url: is \"http://acme",
+            "salesforce.auth: is \"token\"; it has to be jwt, client-credentials",
+            "salesforce.secret: it has to be env:NAME or file:PATH",
+            "postgres.secret: is missing",
+            "postgres.sslmode: is \"prefer\"",
+            "serve.listen",
+            "serve.workers",
+            "sync.Contacts: a sync's name has to be lower-case",
+            "sync.Contacts.table: is missing",
+            "sync.Contacts.primry: is no setting; is primary meant?",
+            "sync.Contacts.poll_interval: is \"soon\"",
+            "sync.Contacts.fields.C: is a number",
+        ] {
+            assert!(error.contains(words), "{words:?} is missing from:\n{error}");
+        }
+        assert!(!error.contains("hunter2"), "a secret is never shown:\n{error}");
+    }
+
+    #[test]
+    fn columns_and_lookups_are_checked_across_syncs() {
+        let text = WHOLE
+            .replace("lookup = \"accounts\"", "lookup = \"nobody\"")
+            .replace("\"level\"", "\"last_name\"");
+        let error = Config::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("there is no [sync.nobody]") && error.contains("is mapped to"), "{error}");
+    }
+
+    #[test]
+    fn text_that_is_no_toml_says_where() {
+        let error = Config::parse("instance = ").unwrap_err().to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+}
