@@ -176,7 +176,7 @@ impl Setup {
                     inspected.notes.extend(notes.into_iter().map(|note| format!("note: {}", note.message)));
                 }
                 Err(found) => {
-                    problems.extend(found.into_iter().filter(|one| one.fatal).map(|one| one.message))
+                    problems.extend(found.into_iter().filter(|one| one.fatal).map(|one| one.message));
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! The embedded state store and queue keep the contracts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use jiff::SignedDuration;
 use support::cluster::TestDatabase;

@@ -160,7 +160,7 @@ async fn stamped(State(app): State<App>, request: Request, next: Next) -> Respon
 
 /// The kind of a call, for the ledger.
 fn kind(method: &str, path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).skip(3).collect();
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match (method, parts.as_slice()) {
         (_, ["query" | "queryAll", ..]) => "query".to_owned(),
         (_, ["composite", "sobjects", _]) => "retrieve collection".to_owned(),

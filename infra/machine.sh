@@ -1,0 +1,45 @@
+#!/bin/sh
+# Sees to it that this machine has what `make demo` and `make test` need: a C compiler for one dependency,
+# PostgreSQL's server programs, and Python for the judge. Installs from the distribution what is missing, leaves no
+# database server running that was not there, and asks before it uses sudo.
+set -eu
+
+missing=""
+need() { missing="$missing $1"; }
+
+command -v cc >/dev/null 2>&1 || need "gcc libc6-dev"
+command -v python3 >/dev/null 2>&1 || need python3
+command -v psql >/dev/null 2>&1 || need postgresql-client
+if ! [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]; then
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need postgresql
+fi
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "Rust is missing: install it as https://rustup.rs says, then run this again." >&2
+    exit 1
+fi
+[ -n "$missing" ] || exit 0
+
+by_hand() {
+    echo "This needs:$missing" >&2
+    echo "Install them, on Debian or Ubuntu with: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+}
+command -v apt-get >/dev/null 2>&1 || by_hand
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || by_hand
+    [ -t 0 ] || by_hand
+    printf 'This needs:%s. Install them with sudo apt-get? [y/N] ' "$missing"
+    read -r answer
+    case "$answer" in y | Y | yes) as_root=sudo ;; *) by_hand ;; esac
+fi
+
+# Debian starts a cluster when it installs PostgreSQL, unless it is told not to.
+if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    $as_root mkdir -p /etc/postgresql-common
+    echo "create_main_cluster = false" | $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+# shellcheck disable=SC2086 # a list of packages
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o Dpkg::Options::=--force-confold $missing
