@@ -1,0 +1,258 @@
+//! What the demo shows: two columns, 100 characters wide, plain text where nobody looks at a terminal.
+
+use super::editors::thousands;
+use super::stage::Stage;
+use compare::{Edit, Latency, Verdict};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The width of a column: time, arrow and latency take the rest of 100.
+const COLUMN: usize = 37;
+
+/// The screen.
+pub(crate) struct Screen {
+    started: Instant,
+    colour: bool,
+    bar: ProgressBar,
+    edits: AtomicUsize,
+    conflicts: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+enum Colour {
+    Dim,
+    Bold,
+    Green,
+    Yellow,
+    Red,
+    Cyan,
+}
+
+impl Screen {
+    pub(crate) fn new(duration: Duration) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(duration.as_secs()), target);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40.cyan/blue} {pos}s of {len}s  {msg}") {
+            bar.set_style(style);
+        }
+        Self {
+            started: Instant::now(),
+            colour: terminal,
+            bar,
+            edits: AtomicUsize::new(0),
+            conflicts: AtomicUsize::new(0),
+        }
+    }
+
+    fn paint(&self, colour: Colour, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match colour {
+            Colour::Dim => 2,
+            Colour::Bold => 1,
+            Colour::Green => 32,
+            Colour::Yellow => 33,
+            Colour::Red => 31,
+            Colour::Cyan => 36,
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            println!("{text}");
+        } else {
+            self.bar.set_position(self.started.elapsed().as_secs());
+            self.bar.println(text);
+        }
+    }
+
+    pub(crate) fn say(&self, text: &str) {
+        self.line(&self.paint(Colour::Dim, text));
+    }
+
+    fn time(&self) -> String {
+        self.paint(Colour::Dim, &format!("{:6.1}s", self.started.elapsed().as_secs_f64()))
+    }
+
+    /// Where everything is, and how to take part.
+    pub(crate) fn introduce(&self, stage: &Stage, seed: u64) {
+        self.line("");
+        self.line(&self.paint(
+            Colour::Bold,
+            &format!("Two teams edit the same accounts and contacts (seed {seed}). Take part if you like:"),
+        ));
+        self.line(&format!("  psql {}", stage.database()));
+        self.line("       UPDATE contacts SET title = 'Queen' WHERE id = 1;");
+        self.line(&format!(
+            "  TOKEN=$(curl -s {}/services/oauth2/token -d grant_type=client_credentials \\",
+            stage.salesforce()
+        ));
+        self.line("       -d client_id=sales -d client_secret=sales-secret | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')");
+        self.line(&format!(
+            "  curl -X PATCH {}/services/data/v62.0/sobjects/Contact/ID \\",
+            stage.salesforce()
+        ));
+        self.line("       -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{\"Title\": \"King\"}'");
+        self.line(&format!("  ledger, log and configuration: {}", stage.folder().display()));
+        self.line("");
+        let head = format!("{:>7}  {:<COLUMN$} {:^13} {:<COLUMN$}", "", "Salesforce", "", "PostgreSQL");
+        self.line(&self.paint(Colour::Bold, head.trim_end()));
+    }
+
+    pub(crate) fn edited(&self, count: usize) {
+        let edits = self.edits.fetch_add(count, Ordering::Relaxed) + count;
+        let conflicts = self.conflicts.load(Ordering::Relaxed);
+        self.bar.set_message(format!("{} edits, {} conflicts", thousands(edits), thousands(conflicts)));
+    }
+
+    fn two_columns(&self, from_salesforce: bool, text: &str, middle: &str) {
+        let text = shortened(text);
+        let line = if from_salesforce {
+            format!(
+                "{}  {text:<COLUMN$} {} {}",
+                self.time(),
+                self.paint(Colour::Cyan, &format!("── {middle:>7} ─▶")),
+                self.paint(Colour::Green, "✓")
+            )
+        } else {
+            let tick = self.paint(Colour::Green, "✓");
+            format!(
+                "{}  {:<pad$}{tick} {} {text}",
+                self.time(),
+                "",
+                self.paint(Colour::Cyan, &format!("◀─ {middle:<7} ──")),
+                pad = COLUMN - 1
+            )
+        };
+        self.line(&line);
+    }
+
+    /// An edit stands on the other side.
+    pub(crate) fn arrived(&self, edit: &Edit, ms: i64) {
+        let verb = if edit.op == "create" { "+" } else { " " };
+        let text = format!("{verb}{} {} = {}", edit.record, edit.field, edit.value);
+        self.two_columns(edit.side == "salesforce", &text, &format!("{ms} ms"));
+    }
+
+    pub(crate) fn burst_begins(&self, side: &str, what: &str) {
+        self.line(&format!(
+            "{}  {}",
+            self.time(),
+            self.paint(Colour::Bold, &format!("burst in {}: {what}", title(side)))
+        ));
+    }
+
+    pub(crate) fn burst_ends(&self, side: &str, what: &str, total: usize, ms: i64) {
+        let across = if side == "salesforce" { "postgres" } else { "salesforce" };
+        let text = format!("all {} stand in {} after {ms} ms ({what})", thousands(total), title(across));
+        self.line(&format!("{}  {}", self.time(), self.paint(Colour::Bold, &text)));
+    }
+
+    /// Both sides changed one field.
+    pub(crate) fn conflict(&self, field: &str, salesforce: &str, postgres: &str, winner: &str) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
+        let mark = |side: &str| if side == winner { "stands" } else { "kept in the log" };
+        let left = shortened(&format!(" {field} = {salesforce} ({})", mark("salesforce")));
+        let right = shortened(&format!("{field} = {postgres} ({})", mark("postgres")));
+        let middle = self.paint(Colour::Yellow, "── conflict ──");
+        self.line(&format!("{}  {left:<COLUMN$} {middle} {right}", self.time()));
+    }
+
+    /// The last screen.
+    pub(crate) fn conclude(&self, verdict: &Verdict, rested: Option<Duration>) {
+        self.bar.finish_and_clear();
+        let rule = "─".repeat(100);
+        println!("\n{}", self.paint(Colour::Dim, &rule));
+        let sum = verdict.stands + verdict.overwritten + verdict.conflict;
+        let number = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
+        println!(
+            "{}",
+            self.paint(
+                Colour::Bold,
+                &format!(
+                    "{} edits of {} records, judged from the editors' own ledger",
+                    number(verdict.edits),
+                    number(verdict.records)
+                )
+            )
+        );
+        println!("  {:>8}  stand: final on both sides", number(verdict.stands));
+        println!("  {:>8}  overwritten by a later edit of that field", number(verdict.overwritten));
+        println!("  {:>8}  lost to the other side and kept in the conflict log", number(verdict.conflict));
+        println!(
+            "  {:>8}  {}",
+            number(sum),
+            if sum == verdict.edits {
+                "in all: every edit is accounted for"
+            } else {
+                "in all: NOT every edit is accounted for"
+            }
+        );
+        println!();
+        println!("  {:<28}{:>10}{:>12}{:>12}{:>14}", "until it stands there", "p50", "p95", "p99", "edits");
+        let latency = |name: &str, latency: &Latency| {
+            let ms = |value: i64| format!("{value} ms");
+            println!(
+                "  {name:<28}{:>10}{:>12}{:>12}{:>14}",
+                ms(latency.p50),
+                ms(latency.p95),
+                ms(latency.p99),
+                number(latency.count)
+            );
+        };
+        latency("Salesforce ─▶ PostgreSQL", &verdict.to_postgres);
+        latency("PostgreSQL ─▶ Salesforce", &verdict.to_salesforce);
+        println!();
+        let calls: u64 = verdict.calls.values().sum();
+        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+        let per_edit = calls as f64 / verdict.edits.max(1) as f64;
+        println!("  {} Salesforce calls, {per_edit:.2} per edit", number(calls));
+        println!();
+        self.finding("both sides are equal", &verdict.unequal);
+        self.finding("no edit is lost", &verdict.lost);
+        self.finding("no record stands twice", &verdict.doubled);
+        self.finding("no conflict without two differing edits", &verdict.false_conflicts);
+        self.finding("no value flipped back", &verdict.flipped);
+        match rested {
+            Some(rested) => {
+                self.finding(&format!("at rest {:.1} s after the last edit", rested.as_secs_f64()), &[]);
+            }
+            None => self.finding("it came to rest", &["something still waits; see serve.log".to_owned()]),
+        }
+        println!("{}", self.paint(Colour::Dim, &rule));
+        println!(
+            "With your own org: create the fields Syncline_Id__c and Syncline_Write__c, write a syncline.toml,"
+        );
+        println!("then syncline validate, syncline apply, syncline serve. The README has each step.");
+    }
+
+    fn finding(&self, what: &str, against: &[String]) {
+        if against.is_empty() {
+            println!("  {} {what}", self.paint(Colour::Green, "✓"));
+            return;
+        }
+        println!("  {} {what}: NO", self.paint(Colour::Red, "✗"));
+        for one in against.iter().take(5) {
+            println!("      {one}");
+        }
+    }
+}
+
+fn title(side: &str) -> &'static str {
+    if side == "salesforce" { "Salesforce" } else { "PostgreSQL" }
+}
+
+/// At most a column wide.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= COLUMN {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(COLUMN - 1).collect();
+    short.push('…');
+    short
+}

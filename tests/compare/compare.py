@@ -1,0 +1,200 @@
+"""Judges a run of two-way editing from the editors' own ledger.
+
+Reads a question as JSON from standard input and answers a verdict as JSON. Only the standard library, SQL through
+psql, REST through urllib: nothing here is shared with what is judged.
+
+An edit stands (its value is final on both sides), was overwritten (somebody who saw it, or whom its side's own
+history shows writing over it, put another value there), or is in the conflict log. Anything else is lost. Clocks of
+the two sides are never compared to decide any of this; only latencies use them.
+"""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+csv.field_size_limit(1 << 30)
+question = json.load(sys.stdin)
+SHOWN = 20
+
+
+def sql(statement):
+    """Rows as dictionaries; psql's CSV tells null (nothing) from the empty text ("")."""
+    command = ["psql", "-X", "-v", "ON_ERROR_STOP=1", "--csv", "-P", "null=\\N", question["database"], "-c", statement]
+    output = subprocess.run(command, capture_output=True, text=True)
+    if output.returncode:
+        sys.exit(output.stderr)
+    rows = csv.DictReader(io.StringIO(output.stdout))
+    return [{name: None if value == "\\N" else value for name, value in row.items()} for row in rows]
+
+
+def http(path, form=None, token=None):
+    data = urllib.parse.urlencode(form).encode() if form else None
+    request = urllib.request.Request(question["salesforce"] + path, data=data)
+    if token:
+        request.add_header("Authorization", "Bearer " + token)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def percentile(values, share):
+    if not values:
+        return 0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def latency(values):
+    shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+    return {"count": len(values), **{name: percentile(values, share) for name, share in shares.items()}}
+
+
+ours = question["syncline"]
+calls = {
+    call["kind"]: call["count"]
+    for call in http("/sim/calls")
+    if call["client"] == ours and call["count"] and "not counted" not in call["kind"]
+}
+sign_in = {"grant_type": "client_credentials", "client_id": question["client_id"], "client_secret": question["client_secret"]}
+token = http("/services/oauth2/token", sign_in)["access_token"]
+unequal, doubled = [], []
+records = 0
+
+# What stands on each side: (object, editors' id) -> field -> value.
+salesforce, postgres, editor_of_id = {}, {}, {}
+remote = {}
+for sync in question["syncs"]:
+    names = sorted({"Id", sync["editor_field"], *sync["fields"]})
+    query = "SELECT %s FROM %s" % (", ".join(names), sync["object"])
+    page = http("/services/data/v62.0/query?" + urllib.parse.urlencode({"q": query}), token=token)
+    rows = page["records"]
+    while not page["done"]:
+        page = http(page["nextRecordsUrl"], token=token)
+        rows += page["records"]
+    remote[sync["object"]] = rows
+    for row in rows:
+        editor_of_id[row["Id"]] = row[sync["editor_field"]]
+
+for sync in question["syncs"]:
+    name = sync["object"]
+    for row in remote[name]:
+        editor = row[sync["editor_field"]]
+        if (name, editor) in salesforce:
+            doubled.append("Salesforce has %s %s twice" % (name, editor))
+        values = {field: row[field] for field in sync["fields"]}
+        for field in sync["lookups"]:
+            values[field] = editor_of_id.get(values[field])
+        salesforce[name, editor] = (row["Id"], values)
+    columns = ", ".join('(%s)::text AS "%s"' % (text, field) for field, text in sync["fields"].items())
+    statement = 'SELECT %s AS "_editor", %s AS "_link", %s FROM %s t' % (
+        sync["editor_column"], sync["link"], columns, sync["table"])
+    for row in sql(statement):
+        editor = row.pop("_editor")
+        if (name, editor) in postgres:
+            doubled.append("Postgres has %s %s twice" % (name, editor))
+        postgres[name, editor] = (row.pop("_link"), row)
+
+for key in sorted(set(salesforce) | set(postgres), key=str):
+    here, there = salesforce.get(key), postgres.get(key)
+    if here is None or there is None:
+        unequal.append("%s %s stands in %s only" % (*key, "Postgres" if here is None else "Salesforce"))
+        continue
+    records += 1
+    if here[0] != there[0]:
+        unequal.append("%s %s: the row's link is %s, the record is %s" % (*key, there[0], here[0]))
+    for field, value in here[1].items():
+        if value != there[1][field]:
+            unequal.append("%s %s: %s is %r and %r" % (*key, field, value, there[1][field]))
+
+# What happened on each side, in order: (object, editors' id, field) -> [(before, after, ours, at)].
+history = {"salesforce": {}, "postgres": {}}
+fields_of = {sync["object"]: sync["fields"] for sync in question["syncs"]}
+lookups_of = {sync["object"]: sync["lookups"] for sync in question["syncs"]}
+for change in http("/sim/history"):
+    if change["field"] in fields_of.get(change["object"], {}) and change["field"] not in lookups_of[change["object"]]:
+        key = change["object"], editor_of_id.get(change["id"]), change["field"]
+        entry = change["before"], change["after"], change["user"] == ours, change["at_ms"]
+        history["salesforce"].setdefault(key, []).append(entry)
+column_of = {}
+for sync in question["syncs"]:
+    for field, text in sync["fields"].items():
+        column_of[sync["table"], text] = sync["object"], field
+for row in sql("SELECT source, editor, field, before, after, application, at_ms FROM judge.audit ORDER BY n"):
+    known = column_of.get((row["source"], row["field"]))
+    if known:
+        key = known[0], row["editor"], known[1]
+        entry = row["before"], row["after"], row["application"] == ours, int(row["at_ms"])
+        history["postgres"].setdefault(key, []).append(entry)
+
+# A value that left a field and that Syncline put back.
+flipped = []
+for side, fields in history.items():
+    for key, entries in fields.items():
+        earlier = set()
+        for before, after, was_ours, _ in entries:
+            if was_ours and after is not None and after in earlier and after != before:
+                flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
+            earlier |= {before, after}
+
+conflicts = sql("SELECT sync, salesforce_id, postgres_key, field, salesforce, postgres, winner FROM %s.conflict"
+                % question["schema"])
+lost_to_conflict = set()
+false_conflicts = []
+typed = {
+    side: {(key[2], after) for key, entries in fields.items() for _, after, was_ours, _ in entries if not was_ours}
+    for side, fields in history.items()
+}
+for conflict in conflicts:
+    for side in ("salesforce", "postgres"):
+        lost_to_conflict.add((conflict["field"], conflict[side]))
+        if (conflict["field"], conflict[side]) not in typed[side]:
+            false_conflicts.append("%s %s: %r and %r, and nobody typed the one of %s" % (
+                conflict["salesforce_id"], conflict["field"], conflict["salesforce"], conflict["postgres"], side))
+
+edits = [json.loads(line) for line in open(question["ledger"], encoding="utf-8")]
+edits = [edit for edit in edits if edit["outcome"] == "confirmed"]
+seen = {(edit["object"], edit["record"], edit["field"], edit["saw"]) for edit in edits if edit["saw"] is not None}
+replaced = {
+    (*key, before)
+    for fields in history.values() for key, entries in fields.items()
+    for before, after, was_ours, _ in entries if not was_ours and before is not None
+}
+arrived = {side: {} for side in history}
+for side, fields in history.items():
+    for key, entries in fields.items():
+        for _, after, was_ours, at in entries:
+            if was_ours and after is not None:
+                arrived[side].setdefault((*key, after), at)
+
+stands = overwritten = in_conflict = 0
+lost = []
+waits = {"salesforce": [], "postgres": []}
+for edit in edits:
+    key = edit["object"], edit["record"]
+    value = edit["value"]
+    here = salesforce.get(key, (None, {}))[1].get(edit["field"])
+    there = postgres.get(key, (None, {}))[1].get(edit["field"])
+    whole = (*key, edit["field"], value)
+    if here == value and there == value:
+        stands += 1
+    elif (edit["field"], value) in lost_to_conflict:
+        in_conflict += 1
+    elif whole in seen or whole in replaced:
+        overwritten += 1
+    else:
+        lost.append("edit %s: %s %s %s = %r; Salesforce holds %r, Postgres %r" % (
+            edit["n"], edit["side"], edit["record"], edit["field"], value, here, there))
+    across = "postgres" if edit["side"] == "salesforce" else "salesforce"
+    at = arrived[across].get(whole)
+    if at is not None:
+        waits[across].append(max(0, at - edit["at_ms"]))
+
+json.dump({
+    "edits": len(edits), "stands": stands, "overwritten": overwritten, "conflict": in_conflict, "lost": lost[:SHOWN],
+    "records": records, "unequal": unequal[:SHOWN], "doubled": doubled[:SHOWN],
+    "false_conflicts": false_conflicts[:SHOWN], "flipped": flipped[:SHOWN],
+    "to_postgres": latency(waits["postgres"]), "to_salesforce": latency(waits["salesforce"]), "calls": calls,
+}, sys.stdout)

@@ -1,0 +1,141 @@
+//! Asking the judge.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The judge's program.
+const PROGRAM: &str = include_str!("../compare.py");
+
+/// One sync that is judged.
+#[derive(Clone, Debug, Serialize)]
+pub struct JudgedSync {
+    /// The object.
+    pub object: String,
+    /// The table.
+    pub table: String,
+    /// The link column.
+    pub link: String,
+    /// The field that holds the editors' id.
+    pub editor_field: String,
+    /// Its column.
+    pub editor_column: String,
+    /// Each field with the SQL of its column's value.
+    pub fields: BTreeMap<String, String>,
+    /// Lookups: the field, and the object whose editors' id is compared.
+    pub lookups: BTreeMap<String, String>,
+}
+
+/// What the judge is asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Question {
+    /// The database's address.
+    pub database: String,
+    /// Salesforce's address.
+    pub salesforce: String,
+    /// The client id to sign in with.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The client id and application name that Syncline writes under.
+    pub syncline: String,
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// Syncline's schema.
+    pub schema: String,
+    /// The syncs.
+    pub syncs: Vec<JudgedSync>,
+}
+
+/// Milliseconds from an edit's confirmation to its arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Latency {
+    /// Edits measured.
+    pub count: u64,
+    /// Half of them.
+    pub p50: i64,
+    /// 95 of 100.
+    pub p95: i64,
+    /// 99 of 100.
+    pub p99: i64,
+}
+
+/// What the judge decided.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verdict {
+    /// Edits in the ledger that were confirmed.
+    pub edits: u64,
+    /// Of these: the final value on both sides.
+    pub stands: u64,
+    /// Of these: replaced by a later edit of that field.
+    pub overwritten: u64,
+    /// Of these: lost to the other side, and kept in the conflict log.
+    pub conflict: u64,
+    /// Of these: none of it.
+    pub lost: Vec<String>,
+    /// Records on both sides.
+    pub records: u64,
+    /// Differences between the sides.
+    pub unequal: Vec<String>,
+    /// Records that stand twice.
+    pub doubled: Vec<String>,
+    /// Conflicts without two differing edits.
+    pub false_conflicts: Vec<String>,
+    /// Values that came back.
+    pub flipped: Vec<String>,
+    /// Salesforce's edits into Postgres.
+    pub to_postgres: Latency,
+    /// Postgres's edits into Salesforce.
+    pub to_salesforce: Latency,
+    /// Syncline's Salesforce calls, by kind.
+    pub calls: BTreeMap<String, u64>,
+}
+
+impl Verdict {
+    /// Everything holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.edits > 0
+            && self.stands + self.overwritten + self.conflict == self.edits
+            && [&self.lost, &self.unequal, &self.doubled, &self.false_conflicts, &self.flipped]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// Python does not run.
+    #[error("python3 does not run: {0}; the judge is written in it")]
+    Python(#[source] std::io::Error),
+    /// The judge failed.
+    #[error("the judge failed: {0}")]
+    Failed(String),
+}
+
+/// Asks the judge.
+///
+/// # Errors
+/// When it does not answer.
+pub fn judge(question: &Question) -> Result<Verdict, JudgeError> {
+    let failed = |error: &dyn std::fmt::Display| JudgeError::Failed(error.to_string());
+    let question = serde_json::to_vec(question).map_err(|error| failed(&error))?;
+    let mut child = Command::new("python3")
+        .args(["-c", PROGRAM])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(JudgeError::Python)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(&question).map_err(|error| failed(&error))?;
+    }
+    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    if !output.status.success() {
+        return Err(JudgeError::Failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
+}
