@@ -225,7 +225,7 @@ impl Org {
         }
         record.values.insert("Id", Stored::Text(id.clone()));
         self.records.entry(schema.name).or_default().insert(id.clone(), record);
-        self.set(&schema, &id, fields, user);
+        self.set(&schema, &id, fields, user, now);
         Ok(id)
     }
 
@@ -250,7 +250,8 @@ impl Org {
             }
         }
         self.strike_lock(&schema)?;
-        self.set(&schema, &id, fields, user);
+        let now = self.now();
+        self.set(&schema, &id, fields, user, now);
         Ok(id)
     }
 
@@ -472,8 +473,8 @@ impl Org {
         id: &str,
         mut fields: BTreeMap<&'static str, Option<Stored>>,
         user: &User,
+        now: Timestamp,
     ) {
-        let now = self.now();
         let automations = self.automations.clone();
         let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(id)) else {
             return;

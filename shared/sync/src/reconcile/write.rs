@@ -14,6 +14,9 @@ use syncline_engine::{
     resolve,
 };
 
+/// A row that was written: its key, what was meant, and how it was read before.
+type Written<'w> = (PostgresKey, &'w RowWrite, Option<Row>);
+
 /// A record whose intent is saved.
 pub(super) struct Writing {
     work: Work,
@@ -188,7 +191,7 @@ impl<'a, P: Ports> Run<'a, P> {
         let rows: Vec<RowWrite> = places.iter().map(|place| self.row_write(&writings[*place])).collect();
         let outcomes = if rows.is_empty() { Vec::new() } else { transaction.write(&rows).await? };
         let mut ended = vec![false; writings.len()];
-        let mut written: Vec<(PostgresKey, &RowWrite)> = Vec::new();
+        let mut written: Vec<Written<'_>> = Vec::new();
         for ((place, row), outcome) in places.iter().zip(&rows).zip(outcomes) {
             let writing = &mut writings[*place];
             match outcome {
@@ -198,7 +201,7 @@ impl<'a, P: Ports> Run<'a, P> {
                         _ => self.summary.rows_updated += 1,
                     }
                     writing.work.evidence.postgres = Some(key.clone());
-                    written.push((key, row));
+                    written.push((key, row, writing.work.row.clone()));
                 }
                 RowOutcome::Moved => {
                     ended[*place] = true;
@@ -271,22 +274,22 @@ impl<'a, P: Ports> Run<'a, P> {
     async fn drop_echoes(
         &self,
         transaction: &mut TransactionOf<'a, P>,
-        written: &[(PostgresKey, &RowWrite)],
+        written: &[Written<'_>],
     ) -> Result<(), PortError> {
         if written.is_empty() || self.definition.table_shared {
             return Ok(());
         }
         let refs: Vec<RowRef> =
-            written.iter().map(|(key, _)| RowRef { key: Some(key.clone()), id: None }).collect();
+            written.iter().map(|(key, _, _)| RowRef { key: Some(key.clone()), id: None }).collect();
         let rows = transaction.read(&refs).await?;
         let mut echoes = Vec::new();
-        for ((key, write), rows) in written.iter().zip(rows) {
+        for ((key, write, before), rows) in written.iter().zip(rows) {
             let Some(row) = rows.first() else { continue };
             let meant = write.fields.iter().all(|(name, text)| {
                 let stands = row.values.get(name).and_then(Option::as_deref);
                 self.same_value(name, stands, text.as_deref())
             });
-            let untouched = self.untouched(write, row);
+            let untouched = self.untouched(write, before.as_ref(), row);
             let linked = write.link.as_ref().is_none_or(|id| row.link.as_deref() == Some(id.as_str()));
             if meant && linked && untouched {
                 echoes.push(key.clone());
@@ -295,16 +298,16 @@ impl<'a, P: Ports> Run<'a, P> {
         transaction.drop_own_log(&echoes).await
     }
 
-    /// An insert leaves null fields to the table: a default or a trigger that fills one is a change to carry
-    /// across. In an update, fields that were not written are compared by the caller's next reconcile.
-    fn untouched(&self, write: &RowWrite, row: &Row) -> bool {
-        let before = write.row.is_none();
-        self.definition.fields.iter().filter(|mapping| !write.fields.contains_key(&mapping.field)).all(
-            |mapping| {
-                let stands = row.values.get(&mapping.field).and_then(Option::as_deref);
-                !before || self.same_value(&mapping.field, stands, None)
-            },
-        )
+    /// Fields that were not written hold what they held before: an insert leaves them null. A default, a trigger
+    /// or a deferred one that changes them is a change to carry across.
+    fn untouched(&self, write: &RowWrite, before: Option<&Row>, row: &Row) -> bool {
+        let others =
+            self.definition.fields.iter().filter(|mapping| !write.fields.contains_key(&mapping.field));
+        others.into_iter().all(|mapping| {
+            let stood = before.and_then(|row| row.values.get(&mapping.field).and_then(Option::as_deref));
+            let stands = row.values.get(&mapping.field).and_then(Option::as_deref);
+            self.same_value(&mapping.field, stands, stood)
+        })
     }
 
     fn history(&self, writing: &Writing, side: Side) -> Vec<HistoryRow> {
