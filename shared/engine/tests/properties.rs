@@ -1,5 +1,7 @@
 //! Properties of values, merge and plan that hold for every input.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use syncline_engine::*;

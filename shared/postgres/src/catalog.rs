@@ -20,8 +20,9 @@ pub async fn describe_table(
     let rows = connection
         .query_typed(
             "SELECT c.oid::int8, c.relkind::text, c.relrowsecurity,
-                    coalesce(has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE'), false),
-                    coalesce(has_table_privilege(c.oid, 'TRIGGER'), false),
+                    has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE'),
+                    has_table_privilege(c.oid, 'TRIGGER'),
                     pg_get_userbyid(c.relowner), current_user::text,
                     pg_has_role(current_user, c.relowner, 'USAGE')
              FROM pg_class c WHERE c.oid = to_regclass($1)",

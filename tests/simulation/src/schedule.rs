@@ -72,7 +72,7 @@ pub fn run(seed: u64, faults: Faults) -> Report {
         report: Default::default(),
     };
     schedule.busy(faults);
-    let restless = !schedule.to_rest();
+    let restless = !schedule.come_to_rest();
     let (crashed_at, answers_lost, trace) = schedule.report;
     Report {
         ports: schedule.ports,
@@ -194,7 +194,7 @@ impl Schedule {
     }
 
     /// No more edits and faults: everything has to come to rest.
-    fn to_rest(&mut self) -> bool {
+    fn come_to_rest(&mut self) -> bool {
         for _ in 0..400 {
             while !self.users.messages.is_empty() {
                 self.deliver();

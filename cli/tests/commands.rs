@@ -1,0 +1,181 @@
+//! Bad input of every kind ends in one clear message and a non-zero exit code; good input works twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod place;
+
+use place::Place;
+
+/// Runs a command that has to fail, and answers what it said.
+fn refused(place: &Place, arguments: &[&str]) -> String {
+    let output = place.command(arguments).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} succeeded: {words}");
+    assert!(words.contains("error: "), "{words}");
+    assert!(!words.contains("panicked"), "{words}");
+    words
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_with_several_errors_names_them_all_at_once() {
+    let place = Place::new().await;
+    let text = place
+        .configuration()
+        .replace("client-credentials", "magic")
+        .replace("[sync.contacts]", "[sync.Contacts]");
+    place.write(&text.replace("secret = \"env:DATABASE_URL\"", "sslmode = \"maybe\""));
+    let words = refused(&place, &["validate"]);
+    for expected in ["salesforce.auth", "postgres.secret: is missing", "postgres.sslmode", "sync.Contacts"] {
+        assert!(words.contains(expected), "{expected} is missing from {words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_file_or_secret_is_named() {
+    let place = Place::new().await;
+    assert!(refused(&place, &["validate", "--config", "nowhere.toml"]).contains("nowhere.toml"));
+    place.write(&place.configuration().replace("env:DATABASE_URL", "env:NO_SUCH_VARIABLE"));
+    assert!(refused(&place, &["apply"]).contains("environment variable NO_SUCH_VARIABLE is not set"));
+    place.write(&place.configuration().replace("env:SALESFORCE", "file:no-such-file"));
+    assert!(refused(&place, &["apply"]).contains("no-such-file cannot be read"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreachable_servers_are_both_named() {
+    let place = Place::new().await;
+    place.write(&place.configuration().replace(&place.simulator.url, "http://127.0.0.1:9"));
+    let output =
+        place.command(&["apply"]).env("DATABASE_URL", "postgres://app@127.0.0.1:9/app").output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(words.contains("127.0.0.1:9/app") && words.contains("postgres.secret"), "{words}");
+    assert!(words.contains("http://127.0.0.1:9") && words.contains("salesforce.login_url"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_refused_in_the_servers_words() {
+    let place = Place::new().await;
+    let secret = r#"{"client_id": "syncline", "client_secret": "hunter2"}"#;
+    let output = place.command(&["apply"]).env("SALESFORCE", secret).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("invalid client credentials") && !words.contains("hunter2"), "{words}");
+    let url = place.database.url.replace("syncline@", "nobody:hunter2@");
+    let output = place.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("role \"nobody\" does not exist") && !words.contains("hunter2"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
+    let place = Place::new().await;
+    let text = place
+        .configuration()
+        .replace("LastName = \"last_name\"\n", "")
+        .replace("FirstName =", "Birthdate =")
+        .replace("Title = \"title\"", "Title = \"titel\"\nNope__c = \"title\"");
+    place.write(&(text + "[sync.ghosts]\nobject = \"Ghost__c\"\ntable = \"ghosts\"\nfields = \"*\"\n"));
+    let words = refused(&place, &["apply"]);
+    for expected in [
+        "Contact.LastName is required by Salesforce and not mapped",
+        "public.contacts has no column titel",
+        "Contact has no field Nope__c",
+        "a Salesforce date cannot be kept in a text column: use date",
+        "Salesforce has no object Ghost__c",
+    ] {
+        assert!(words.contains(expected), "{expected} is missing from {words}");
+    }
+    assert_eq!(place.database.count("SELECT count(*) FROM pg_namespace WHERE nspname = 'syncline'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_permission_is_named_with_the_grant_that_helps() {
+    let place = Place::new().await;
+    place
+        .database
+        .run("DROP ROLE IF EXISTS weak; CREATE ROLE weak LOGIN; GRANT SELECT ON contacts TO weak")
+        .await;
+    let url = place.database.url.replace("syncline@", "weak@");
+    let output = place.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    place.database.run("DROP OWNED BY weak; DROP ROLE weak").await;
+    assert!(words.contains("GRANT SELECT, INSERT, UPDATE ON public.contacts TO weak"), "{words}");
+    assert!(words.contains("GRANT TRIGGER ON public.contacts TO weak"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_before_apply_say_so() {
+    let place = Place::new().await;
+    assert!(refused(&place, &["status"]).contains("run `syncline apply`"));
+    assert!(refused(&place, &["serve"]).contains("run `syncline apply`"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_that_changed_is_not_served_before_it_is_applied() {
+    let place = Place::new().await;
+    assert!(place.command(&["apply"]).status().unwrap().success());
+    place.write(&place.configuration().replace("primary = \"salesforce\"", "primary = \"postgres\""));
+    let words = refused(&place, &["serve"]);
+    assert!(words.contains("differs from the file for contacts"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_in_use_is_named() {
+    let place = Place::new().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", place.listen)).unwrap();
+    let words = refused(&place, &["serve", "--apply"]);
+    assert!(
+        words.contains(&format!("127.0.0.1:{}", place.listen)) && words.contains("serve.listen"),
+        "{words}"
+    );
+    drop(taken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_org_is_not_written_to() {
+    let place = Place::new().await;
+    assert!(place.command(&["apply"]).status().unwrap().success());
+    place.simulator.org.lock().unwrap().organization_id = "00D5e000000EViLEAO".into();
+    let words = refused(&place, &["serve"]);
+    assert!(words.contains("00D5e000000SIMuEAO") && words.contains("00D5e000000EViLEAO"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apply_makes_what_is_missing_and_twice_is_as_once() {
+    let place = Place::new().await;
+    place.write(
+        &(place.configuration()
+            + "[sync.widgets]\nobject = \"Widget__c\"\ntable = \"crm_widgets\"\nfields = \"*\"\n"),
+    );
+    let output = place.command(&["apply"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let columns =
+        "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+                   FROM pg_attribute WHERE attrelid = 'crm_widgets'::regclass AND attnum > 0";
+    let columns = place.database.text(columns).await.unwrap();
+    for expected in [
+        "id bigint",
+        "salesforce_id character varying(18)",
+        "price numeric(18,2)",
+        "seen_at timestamp with time zone",
+        "code character varying(36)",
+        "active boolean",
+    ] {
+        assert!(columns.contains(expected), "{expected} is missing from {columns}");
+    }
+    let again = place.command(&["apply"]).output().unwrap();
+    assert!(again.status.success());
+    assert!(String::from_utf8_lossy(&again.stdout).contains("definition 1"));
+    for command in ["status", "conflicts", "rejected"] {
+        assert!(place.command(&[command]).status().unwrap().success(), "{command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_has_help() {
+    let place = Place::new().await;
+    for command in
+        ["validate", "apply", "serve", "status", "conflicts", "rejected", "history", "resume", "demo"]
+    {
+        let output = place.command(&[command, "--help"]).output().unwrap();
+        assert!(output.status.success() && output.stdout.len() > 100, "{command}");
+    }
+}
