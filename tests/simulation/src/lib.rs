@@ -12,6 +12,6 @@ mod schedule;
 mod users;
 
 pub use checks::check;
-pub use exhaustive::{Bounds, Explored, explore};
+pub use exhaustive::{Bounds, Explored, Safeguard, explore};
 pub use schedule::{Faults, Report, run};
 pub use users::{Edit, Users};
