@@ -110,33 +110,21 @@ impl Screen {
         self.bar.set_message(format!("{} edits, {} conflicts", thousands(edits), thousands(conflicts)));
     }
 
-    fn two_columns(&self, from_salesforce: bool, text: &str, middle: &str) {
-        let text = shortened(text);
-        let line = if from_salesforce {
-            format!(
-                "{}  {text:<COLUMN$} {} {}",
-                self.time(),
-                self.paint(Colour::Cyan, &format!("── {middle:>7} ─▶")),
-                self.paint(Colour::Green, "✓")
-            )
+    /// An edit stands on the other side; `merged`, together with one that was made there.
+    pub(crate) fn arrived(&self, edit: &Edit, ms: i64, merged: bool) {
+        let verb = if edit.op == "create" { "+" } else { " " };
+        let text = shortened(&format!("{verb}{} {} = {}", edit.record, edit.field, edit.value));
+        let tick = self.paint(Colour::Green, "✓");
+        let line = if edit.side == "salesforce" {
+            let arrow = self.paint(Colour::Cyan, &format!("── {:>7} ─▶", format!("{ms} ms")));
+            let merged = if merged { self.paint(Colour::Yellow, " merged") } else { String::new() };
+            format!("{}  {text:<COLUMN$} {arrow} {tick}{merged}", self.time())
         } else {
-            let tick = self.paint(Colour::Green, "✓");
-            format!(
-                "{}  {:<pad$}{tick} {} {text}",
-                self.time(),
-                "",
-                self.paint(Colour::Cyan, &format!("◀─ {middle:<7} ──")),
-                pad = COLUMN - 1
-            )
+            let arrow = self.paint(Colour::Cyan, &format!("◀─ {:<7} ──", format!("{ms} ms")));
+            let merged = format!("{:>pad$}", if merged { "merged " } else { "" }, pad = COLUMN - 1);
+            format!("{}  {}{tick} {arrow} {text}", self.time(), self.paint(Colour::Yellow, &merged))
         };
         self.line(&line);
-    }
-
-    /// An edit stands on the other side.
-    pub(crate) fn arrived(&self, edit: &Edit, ms: i64) {
-        let verb = if edit.op == "create" { "+" } else { " " };
-        let text = format!("{verb}{} {} = {}", edit.record, edit.field, edit.value);
-        self.two_columns(edit.side == "salesforce", &text, &format!("{ms} ms"));
     }
 
     pub(crate) fn burst_begins(&self, side: &str, what: &str) {

@@ -25,15 +25,20 @@ struct Burst {
     at_ms: i64,
 }
 
+/// Edits of one record on both sides within this time meet.
+const MEETING_MS: i64 = 400;
+
 /// What is awaited, by side of arrival, field and value.
 pub(crate) struct Watch {
     awaited: Mutex<HashMap<(&'static str, String, String), Awaited>>,
+    /// The last single edit of each record, by side: when, and of which field.
+    last: Mutex<HashMap<(String, String), (i64, String)>>,
     screen: Arc<Screen>,
 }
 
 impl Watch {
     pub(crate) fn new(screen: Arc<Screen>) -> Self {
-        Self { awaited: Mutex::default(), screen }
+        Self { awaited: Mutex::default(), last: Mutex::default(), screen }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(&'static str, String, String), Awaited>> {
@@ -49,10 +54,13 @@ impl Watch {
             self.screen.burst_begins(&first.side, &burst.what);
             Arc::new(Mutex::new(burst))
         });
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut awaited = self.lock();
         for edit in edits {
-            let across = if edit.side == "salesforce" { "postgres" } else { "salesforce" };
-            let key = (across, edit.field.clone(), edit.value.clone());
+            if edit.op == "update" && burst.is_none() {
+                last.insert((edit.record.clone(), edit.side.clone()), (edit.at_ms, edit.field.clone()));
+            }
+            let key = (across(&edit.side), edit.field.clone(), edit.value.clone());
             awaited.insert(key, Awaited { edit: edit.clone(), burst: burst.clone() });
         }
     }
@@ -63,7 +71,7 @@ impl Watch {
             return;
         };
         let Some(burst) = burst else {
-            self.screen.arrived(&edit, (at_ms - edit.at_ms).max(0));
+            self.screen.arrived(&edit, (at_ms - edit.at_ms).max(0), self.merges(&edit));
             return;
         };
         let mut burst = burst.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,6 +79,13 @@ impl Watch {
         if burst.left == 0 {
             self.screen.burst_ends(&edit.side, &burst.what, burst.total, (at_ms - burst.at_ms).max(0));
         }
+    }
+
+    /// Somebody edited another field of the record on the other side at about the same time.
+    fn merges(&self, edit: &Edit) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = last.get(&(edit.record.clone(), across(&edit.side).to_owned()));
+        other.is_some_and(|(at_ms, field)| (at_ms - edit.at_ms).abs() < MEETING_MS && *field != edit.field)
     }
 
     /// Looks until it is stopped.
@@ -111,6 +126,10 @@ impl Watch {
             }
         }
     }
+}
+
+fn across(side: &str) -> &'static str {
+    if side == "salesforce" { "postgres" } else { "salesforce" }
 }
 
 fn field_of(table: &str, column: &str) -> Option<&'static str> {

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use syncline_engine::{Definition, FieldName, SalesforceId, Value};
 use syncline_sync::{
     FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
@@ -20,6 +21,8 @@ const RETRIEVE_IDS: usize = 2_000;
 const COLLECTION_RECORDS: usize = 200;
 /// Ids in one WHERE clause: with quotes and encoding they stay within the 16,384 bytes of a URI and its headers.
 const WHERE_IDS: usize = 350;
+/// After a call that took longer nothing is tried at once: an intent's lease has to outlast both.
+const QUICK_CALL: Duration = Duration::from_secs(5);
 /// Rows of one page of a scan.
 const SCAN_ROWS: usize = 2_000;
 
@@ -258,12 +261,14 @@ impl Client {
             .iter()
             .map(|record| record_body(definition, Some(&record.id), None, &record.marker, &record.fields))
             .collect::<Result<Vec<_>, _>>()?;
+        let begun = Instant::now();
         let mut answer = self.write_collection(definition, Method::PATCH, &bodies).await?;
-        // A locked row is worth one more try at once: locks of other saves last moments.
+        // A locked row is worth one more try at once, unless the call took long already: locks of other saves last
+        // moments.
         let busy: Vec<usize> = (0..answer.outcomes.len())
             .filter(|place| matches!(answer.outcomes[*place], WriteOutcome::Busy { .. }))
             .collect();
-        if !busy.is_empty() {
+        if !busy.is_empty() && begun.elapsed() < QUICK_CALL {
             let again: Vec<_> = busy.iter().map(|place| bodies[*place].clone()).collect();
             if let Ok(second) = self.write_collection(definition, Method::PATCH, &again).await {
                 for (place, outcome) in busy.into_iter().zip(second.outcomes) {

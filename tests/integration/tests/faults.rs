@@ -82,6 +82,32 @@ async fn an_update_whose_answer_is_lost_is_recognised_by_its_marker() {
 }
 
 #[tokio::test]
+async fn an_edit_between_a_slow_read_and_its_write_is_a_conflict_and_not_lost() {
+    let world = world().await;
+    world.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
+    world.to_rest().await;
+    let id = world.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
+    world.database.run("UPDATE contacts SET title = 'Captain'").await;
+    faults(&world, |faults| {
+        faults.slow = 1;
+        faults.delay_ms = 300;
+    });
+    let edit = async {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        world.edit("Contact", &id, &[("Title", "Admiral")]);
+    };
+    tokio::join!(world.to_rest(), edit);
+    world.catch_up().await;
+    world.to_rest().await;
+    assert_eq!(
+        world.database.text("SELECT salesforce || ' ' || postgres FROM syncline.conflict").await.unwrap(),
+        "Admiral Captain"
+    );
+    assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("Admiral"));
+    assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("Admiral"));
+}
+
+#[tokio::test]
 async fn an_expired_session_signs_in_again_once() {
     let world = world().await;
     let http = reqwest::Client::new();

@@ -197,9 +197,6 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
         let lost = writes && Faults::strike(&mut org.faults.answer_lost);
         (unavailable, limited, lost, delay, usage)
     };
-    if let Some(delay) = delay {
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-    }
     let mut response = if unavailable {
         rest::refusal(StatusCode::SERVICE_UNAVAILABLE, "SERVER_UNAVAILABLE", "Server is unavailable")
     } else if limited {
@@ -207,6 +204,9 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
     } else {
         next.run(request).await
     };
+    if let Some(delay) = delay {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
     if lost {
         let cut = futures_util::stream::once(async {
             Err::<Vec<u8>, _>(std::io::Error::other("the connection is cut"))

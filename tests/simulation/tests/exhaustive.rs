@@ -1,4 +1,5 @@
 //! Every schedule within small bounds.
+#![allow(clippy::print_stdout, reason = "a test says what it explored")]
 
 use simulation::{Bounds, Safeguard, explore};
 use syncline_engine::Side;

@@ -120,8 +120,8 @@ pub trait Steps: Send + Sync {
 pub struct Settings {
     /// The instance's name; stands in external Ids.
     pub instance: String,
-    /// How long an intent keeps others away: longer than any call's time-out and the longest Salesforce
-    /// transaction.
+    /// How long an intent keeps others away. A call to Salesforce, its time-out and the longest transaction
+    /// behind it, has to fit into two thirds of it.
     pub lease: SignedDuration,
     /// How far catch-up looks back behind its cursor, for rows become visible minutes after their stamp.
     pub look_back: SignedDuration,

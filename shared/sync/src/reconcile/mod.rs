@@ -86,6 +86,8 @@ struct Run<'a, P: Ports> {
     outcomes: Outcomes,
     puts: Vec<(Put, Touch, bool)>,
     summary: Summary,
+    /// Our own clock when the read of Salesforce began.
+    read_begun: Option<Timestamp>,
 }
 
 /// Reconciles touches of one sync.
@@ -104,6 +106,7 @@ pub async fn reconcile<P: Ports>(
         outcomes: Outcomes::default(),
         puts: Vec::new(),
         summary: Summary::default(),
+        read_begun: None,
     };
     let works = run.load(touches).await?;
     run.at(Step::Loaded).await;
@@ -151,6 +154,14 @@ impl<P: Ports> Run<'_, P> {
         let due = backoff.due(self.now(), touch.attempt, self.ports.random().bits());
         touch.attempt += 1;
         self.defer(touch, due);
+    }
+
+    /// Touches a record again that another run holds: soon, for that run is likely to end in a moment, and at its
+    /// lease's end at the latest.
+    fn after_lease(&mut self, mut touch: Touch, lease_until: Timestamp) {
+        let soon = Backoff::Contention.due(self.now(), touch.attempt, self.ports.random().bits());
+        touch.attempt += 1;
+        self.defer(touch, soon.min(lease_until));
     }
 
     fn defer(&mut self, touch: Touch, due: Timestamp) {

@@ -76,8 +76,8 @@ impl<'a, P: Ports> Run<'a, P> {
                 }
                 Some(base) => match &base.intent {
                     Some(intent) if intent.lease_until > now => {
-                        let due = intent.lease_until;
-                        self.defer(work.touch, due);
+                        let until = intent.lease_until;
+                        self.after_lease(work.touch, until);
                     }
                     None if seen_already(&work) => self.summary.skipped += 1,
                     _ => ready.push(work),
@@ -109,6 +109,7 @@ impl<'a, P: Ports> Run<'a, P> {
         if ids.is_empty() {
             return Ok(works);
         }
+        self.read_begun = Some(self.now());
         let answer = self.ports.salesforce().read(self.definition, &ids).await?;
         self.summary.reached_salesforce = true;
         let mut outcomes = answer.outcomes.into_iter();
@@ -224,7 +225,7 @@ impl<'a, P: Ports> Run<'a, P> {
                     touch.id = base.salesforce_id;
                     touch.key = base.postgres_key;
                     match base.intent {
-                        Some(intent) => self.defer(touch, intent.lease_until),
+                        Some(intent) => self.after_lease(touch, intent.lease_until),
                         None => self.again(touch, Backoff::Contention),
                     }
                 }

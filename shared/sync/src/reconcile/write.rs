@@ -4,8 +4,8 @@ use super::read::TransactionOf;
 use super::work::Work;
 use super::{Backoff, PortError, Ports, Put, Run};
 use crate::ports::{
-    Conflict, Database, HistoryOutcome, HistoryRow, NewRecord, Random, RecordUpdate, Row, RowOutcome, RowRef,
-    RowWrite, Salesforce, State, Transaction, WriteAnswer, WriteOutcome,
+    Conflict, Database, HistoryOutcome, HistoryRow, NewRecord, Random, ReadOutcome, RecordUpdate, Row,
+    RowOutcome, RowRef, RowWrite, Salesforce, State, Transaction, WriteAnswer, WriteOutcome,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -13,6 +13,12 @@ use syncline_engine::{
     Action, Base, FieldWrite, Intent, Parent, PostgresKey, Rule, RuleKind, SalesforceId, Side, Stamp, Value,
     resolve,
 };
+
+/// Records of one call: what an sObject collection takes.
+const RECORDS_PER_CALL: usize = 200;
+
+/// A read of Salesforce that is older is repeated before a write.
+const FRESH: SignedDuration = SignedDuration::from_millis(50);
 
 /// A row that was written: its key, what was meant, and how it was read before.
 type Written<'w> = (PostgresKey, &'w RowWrite, Option<Row>);
@@ -347,35 +353,83 @@ impl<'a, P: Ports> Run<'a, P> {
     }
 
     /// Step 8. An error here is an answer like any other: Postgres stands already, and each record goes on for
-    /// itself.
-    pub(super) async fn write_salesforce(&mut self, mut writings: Vec<Writing>) -> Vec<Writing> {
-        if writings.is_empty() {
-            return writings;
-        }
-        if self.lease_over(&writings) {
-            for writing in &mut writings {
-                writing.outcome = Some(HistoryOutcome::Unknown);
-                let until =
-                    writing.base.intent.as_ref().map_or_else(|| self.now(), |intent| intent.lease_until);
-                self.defer(writing.work.retouch(), until);
-            }
-            return writings;
-        }
-        let (creates, updates): (Vec<Writing>, Vec<Writing>) = writings
+    /// itself. A call is only begun while the lease outlasts it.
+    pub(super) async fn write_salesforce(&mut self, writings: Vec<Writing>) -> Vec<Writing> {
+        let (mut creates, mut updates): (Vec<Writing>, Vec<Writing>) = writings
             .into_iter()
             .partition(|writing| matches!(writing.work.plan.salesforce, Action::Create(_)));
         let mut done = Vec::new();
-        if !creates.is_empty() {
-            let records: Vec<NewRecord> = creates.iter().map(new_record).collect();
-            let answer = self.ports.salesforce().create(self.definition, &records).await;
-            done.extend(self.answered(creates, answer));
-        }
-        if !updates.is_empty() {
-            let records: Vec<RecordUpdate> = updates.iter().filter_map(record_update).collect();
-            let answer = self.ports.salesforce().update(self.definition, &records).await;
-            done.extend(self.answered(updates, answer));
+        while !creates.is_empty() || !updates.is_empty() {
+            let creating = !creates.is_empty();
+            let pending = if creating { &mut creates } else { &mut updates };
+            let mut chunk: Vec<Writing> = pending.drain(..pending.len().min(RECORDS_PER_CALL)).collect();
+            if self.too_late_to_send(&chunk) {
+                for writing in &mut chunk {
+                    writing.outcome = Some(HistoryOutcome::Refused);
+                    writing.again = true;
+                }
+                done.extend(chunk);
+                continue;
+            }
+            let answer = if creating {
+                let records: Vec<NewRecord> = chunk.iter().map(new_record).collect();
+                self.ports.salesforce().create(self.definition, &records).await
+            } else {
+                chunk = match self.unmoved(chunk, &mut done).await {
+                    chunk if chunk.is_empty() => continue,
+                    chunk => chunk,
+                };
+                let records: Vec<RecordUpdate> = chunk.iter().filter_map(record_update).collect();
+                self.ports.salesforce().update(self.definition, &records).await
+            };
+            done.extend(self.answered(chunk, answer));
         }
         done
+    }
+
+    /// Salesforce has no compare-and-set. In a run of many records the read is a while ago by now: records are read
+    /// once more, and those whose fields somebody has edited meanwhile are left alone and touched again.
+    async fn unmoved(&mut self, chunk: Vec<Writing>, done: &mut Vec<Writing>) -> Vec<Writing> {
+        if self.read_begun.is_none_or(|begun| self.now() < begun + FRESH) {
+            return chunk;
+        }
+        let ids: Vec<SalesforceId> = chunk.iter().filter_map(|writing| writing.work.id()).collect();
+        let answer = match self.ports.salesforce().read(self.definition, &ids).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                done.extend(self.answered(chunk, Err(error)));
+                return Vec::new();
+            }
+        };
+        let mut unmoved = Vec::new();
+        for (mut writing, outcome) in chunk.into_iter().zip(answer.outcomes) {
+            let before = writing.work.record().map(|record| &record.values);
+            let mut fields = writing.work.plan.salesforce.fields().into_iter().flatten();
+            let same = match &outcome {
+                ReadOutcome::Record(record) => fields
+                    .all(|(name, _)| before.and_then(|before| before.get(name)) == record.values.get(name)),
+                _ => false,
+            };
+            if same {
+                unmoved.push(writing);
+            } else {
+                writing.outcome = Some(HistoryOutcome::Refused);
+                writing.again = true;
+                done.push(writing);
+            }
+        }
+        unmoved
+    }
+
+    /// A call takes at most two thirds of a lease (`Settings::lease`), so it is sent in the first third.
+    fn too_late_to_send(&self, writings: &[Writing]) -> bool {
+        let lease_ms = self.ports.settings().lease.as_millis();
+        let call = SignedDuration::from_millis(i64::try_from(lease_ms * 2 / 3).unwrap_or(i64::MAX));
+        let now = self.now();
+        writings
+            .iter()
+            .filter_map(|writing| Some(writing.base.intent.as_ref()?.lease_until))
+            .any(|until| now + call > until)
     }
 
     fn answered(
