@@ -8,7 +8,7 @@ use syncline_embedded::{InstanceRow, install, instance_row, put_definition};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
     Instance, Pool, Settings, SslMode, add_link, create_table_sql, describe_table, generated_column_name,
-    generated_table, install_capture, install_schema, quote,
+    generated_table, has_schema, install_capture, install_schema, quote,
 };
 use syncline_salesforce::{Client, Credentials};
 use syncline_sync::define::{
@@ -127,6 +127,13 @@ impl Setup {
                 }
             };
             let fields = self.wanted_fields(sync, &object);
+            if !has_schema(&connection, &sync.schema).await? {
+                problems.push(format!(
+                    "sync.{0}: there is no schema {1} for table {1}.{2}; CREATE SCHEMA {1} first",
+                    sync.name, sync.schema, sync.table
+                ));
+                continue;
+            }
             let table = describe_table(&connection, &sync.schema, &sync.table).await?;
             let table = match table {
                 Some(table) => table,

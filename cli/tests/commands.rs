@@ -72,7 +72,11 @@ async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
         .replace("LastName = \"last_name\"\n", "")
         .replace("FirstName =", "Birthdate =")
         .replace("Title = \"title\"", "Title = \"titel\"\nNope__c = \"title\"");
-    place.write(&(text + "[sync.ghosts]\nobject = \"Ghost__c\"\ntable = \"ghosts\"\nfields = \"*\"\n"));
+    place.write(
+        &(text
+            + "[sync.ghosts]\nobject = \"Ghost__c\"\ntable = \"ghosts\"\nfields = \"*\"\n\
+         [sync.stray]\nobject = \"Account\"\ntable = \"nowhere.stray\"\nfields = \"*\"\n"),
+    );
     let words = refused(&place, &["apply"]);
     for expected in [
         "Contact.LastName is required by Salesforce and not mapped",
@@ -80,6 +84,7 @@ async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
         "Contact has no field Nope__c",
         "a Salesforce date cannot be kept in a text column: use date",
         "Salesforce has no object Ghost__c",
+        "there is no schema nowhere for table nowhere.stray",
     ] {
         assert!(words.contains(expected), "{expected} is missing from {words}");
     }

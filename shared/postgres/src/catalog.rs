@@ -7,6 +7,17 @@ use syncline_engine::PostgresType;
 use syncline_sync::define::{ColumnDescription, TableDescription};
 use tokio_postgres::types::Type;
 
+/// Whether a schema is there.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub async fn has_schema(connection: &Connection, schema: &str) -> Result<bool, DatabaseError> {
+    let rows = connection
+        .query_typed("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[(&schema, Type::TEXT)])
+        .await?;
+    Ok(!rows.is_empty())
+}
+
 /// Describes a table, or answers `None` where there is none.
 ///
 /// # Errors

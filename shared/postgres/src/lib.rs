@@ -17,7 +17,7 @@ mod transaction;
 mod write;
 
 pub use capture::install_capture;
-pub use catalog::describe_table;
+pub use catalog::{describe_table, has_schema};
 pub use connect::{Connection, Pool, Settings, SslMode};
 pub use database::PostgresDatabase;
 pub use error::{DatabaseError, store_error};

@@ -60,7 +60,7 @@ impl Breaker {
             let seconds = 5_i64.saturating_mul(1 << (failures - 3).min(10)).min(60);
             now + SignedDuration::from_secs(seconds)
         });
-        Self { failures, open_until, message: message.to_owned() }
+        Self { v: 1, failures, open_until, message: message.to_owned() }
     }
 
     /// True while the side is left alone.

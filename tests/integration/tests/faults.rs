@@ -78,6 +78,8 @@ async fn an_update_whose_answer_is_lost_is_recognised_by_its_marker() {
     world.to_rest().await;
     let after = world.calls().get("update collection").copied().unwrap_or_default();
     assert_eq!(after, before + 1, "it landed, and is not written again");
+    let outcomes = "SELECT string_agg(outcome, ' ') FROM syncline.history WHERE field = 'Title'";
+    assert_eq!(world.database.text(outcomes).await.unwrap(), "written", "history knows");
     assert_eq!(world.database.count("SELECT count(*) FROM syncline.conflict").await, 0);
 }
 

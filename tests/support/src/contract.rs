@@ -175,6 +175,7 @@ async fn put_off_touches_fold_and_come_due<S: State>(state: &S) {
 
 async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
     let held = HeldRecord {
+        v: 1,
         sync: SYNC.into(),
         record: id(1).to_string(),
         salesforce_id: Some(id(1)),

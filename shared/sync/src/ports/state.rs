@@ -90,6 +90,8 @@ pub struct Rejected {
 /// A record on which nothing is written although the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRecord {
+    /// The form of this document.
+    pub v: u8,
     /// The sync.
     pub sync: SyncName,
     /// The record: its base's key.
@@ -161,6 +163,9 @@ pub struct Cursor {
 /// What is known of a side's availability.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breaker {
+    /// The form of this document.
+    #[serde(default)]
+    pub v: u8,
     /// Outage errors in a row.
     pub failures: u32,
     /// The side is left alone until then.

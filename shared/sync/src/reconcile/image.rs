@@ -213,6 +213,7 @@ impl<P: Ports> Run<'_, P> {
             return;
         }
         self.outcomes.held.push(HeldRecord {
+            v: 1,
             sync: self.definition.name.clone(),
             record: work.base_key().0,
             salesforce_id: work.id(),

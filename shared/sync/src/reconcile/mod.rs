@@ -7,9 +7,11 @@
 //! would have.
 
 mod image;
+mod intents;
 mod read;
 mod work;
-mod write;
+mod write_postgres;
+mod write_salesforce;
 
 use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, State, Step, Steps};
 use crate::retry::Backoff;
@@ -88,6 +90,8 @@ struct Run<'a, P: Ports> {
     summary: Summary,
     /// Our own clock when the read of Salesforce began.
     read_begun: Option<Timestamp>,
+    /// The Postgres transaction holds outcomes of interrupted runs.
+    history_closed: bool,
 }
 
 /// Reconciles touches of one sync.
@@ -107,6 +111,7 @@ pub async fn reconcile<P: Ports>(
         puts: Vec::new(),
         summary: Summary::default(),
         read_begun: None,
+        history_closed: false,
     };
     let works = run.load(touches).await?;
     run.at(Step::Loaded).await;

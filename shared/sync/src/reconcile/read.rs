@@ -2,7 +2,9 @@
 
 use super::work::{Remote, Work};
 use super::{Backoff, PortError, Ports, Run, Touch};
-use crate::ports::{Database, Loaded, RecordRef, Rejected, Row, RowRef, Salesforce, State, Transaction};
+use crate::ports::{
+    Database, HistoryOutcome, Loaded, RecordRef, Rejected, Row, RowRef, Salesforce, State, Transaction,
+};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use syncline_engine::{Op, SalesforceId, Side, Stamp};
@@ -254,6 +256,12 @@ impl<'a, P: Ports> Run<'a, P> {
                 let intent = work.base.as_ref().and_then(|base| base.intent.as_ref());
                 work.evidence.postgres = intent.and_then(|intent| landed.get(&intent.id).cloned());
             }
+            let found: Vec<(String, HistoryOutcome, Option<SalesforceId>)> =
+                works.iter().filter_map(outcome_of_interrupted).collect();
+            if !found.is_empty() {
+                transaction.close(&found).await?;
+                self.history_closed = true;
+            }
         }
         let refs: Vec<RowRef> = works
             .iter()
@@ -310,6 +318,15 @@ impl<'a, P: Ports> Run<'a, P> {
         };
         self.outcomes.rejected.push(rejected);
     }
+}
+
+/// What became of the write to Salesforce of a run that did not finish, for history.
+fn outcome_of_interrupted(work: &Work) -> Option<(String, HistoryOutcome, Option<SalesforceId>)> {
+    let intent = work.base.as_ref()?.intent.as_ref()?;
+    intent.salesforce.as_ref()?;
+    let landed = work.evidence.salesforce.is_some();
+    let outcome = if landed { HistoryOutcome::Written } else { HistoryOutcome::Refused };
+    Some((intent.id.clone(), outcome, work.evidence.salesforce.clone()))
 }
 
 /// A touch that a stamp alone gave rise to ends here if the record was read well after that stamp.
