@@ -28,7 +28,7 @@ const QUEUE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often scans are looked at.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that one run takes.
-const MESSAGES: usize = 10;
+const MESSAGES: usize = 4;
 /// An outbound message of 100 notifications with long text fields stays below this.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 

@@ -10,13 +10,13 @@ use syncline_postgres::{
     Instance, Pool, Settings, SslMode, add_link, create_table_sql, describe_table, generated_column_name,
     generated_table, has_schema, install_capture, install_schema, quote,
 };
-use syncline_salesforce::{Client, Credentials};
+use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
 use syncline_sync::define::{
     ColumnDescription, ObjectDescription, TableDescription, Wanted, WantedField, define,
 };
 
-/// Connections of the pool.
-const CONNECTIONS: usize = 12;
+/// Connections beside those of the workers, which hold two at a time: polls, scans, ingest.
+const CONNECTIONS: usize = 8;
 
 /// Both sides, connected.
 pub(crate) struct Setup {
@@ -43,7 +43,7 @@ pub(crate) fn pool(config: &Config) -> Result<Pool, Failure> {
     let settings = Settings::parse(secret.expose_secret(), sslmode).map_err(|error| {
         Failure::new(format!("{} (from {}): {error}", "postgres.secret", config.postgres.secret.place()))
     })?;
-    Ok(Pool::new(&settings, CONNECTIONS)?)
+    Ok(Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?)
 }
 
 fn credentials(config: &Config) -> Result<Credentials, Failure> {
@@ -82,8 +82,12 @@ impl Setup {
         };
         let salesforce = match credentials(&config) {
             Ok(credentials) => {
-                let client =
-                    Client::new(&config.salesforce.login_url, &config.salesforce.api_version, credentials)?;
+                // A call ends within two thirds of a lease.
+                let call = std::time::Duration::try_from(config.serve.lease * 2 / 3)
+                    .unwrap_or(LONGEST_CALL)
+                    .min(LONGEST_CALL);
+                let (url, version) = (&config.salesforce.login_url, &config.salesforce.api_version);
+                let client = Client::new(url, version, credentials, call)?;
                 match client.organization_id().await {
                     Ok(organization_id) => Some((client, organization_id)),
                     Err(error) => {

@@ -3,13 +3,17 @@
 use syncline_engine::Definition;
 use syncline_sync::{PortError, Ports, poll};
 
+/// Looks at the capture log in one call, at most.
+const LOG_ROUNDS: usize = 10;
+
 /// Takes what the capture log holds and what was put off and is due; answers the touches queued.
 ///
 /// # Errors
 /// When a port fails; nothing is lost.
 pub async fn poll_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
     let mut touched = 0;
-    loop {
+    // Under a load that never pauses, what was put off has its turn too.
+    for _ in 0..LOG_ROUNDS {
         let taken = poll::capture_log(ports).await?;
         touched += taken;
         if taken == 0 {

@@ -183,6 +183,9 @@ pub async fn put_definition(
     }
     let body = serde_json::to_string(&next).map_err(|error| DatabaseError::Missing(error.to_string()))?;
     let version = i32::try_from(next.version).unwrap_or(i32::MAX);
+    // Every record is looked at again under the new definition.
+    let forget = format!("DELETE FROM {}.cursor WHERE sync = $1", instance.schema());
+    connection.execute_typed(&forget, &[(&next.name, Type::TEXT)]).await?;
     connection
         .execute_typed(
             &format!(

@@ -325,6 +325,11 @@ fn one_side(
                         ..RecordPlan::default()
                     };
                 }
+                // The created side holds nothing there; once the parent is linked, this side is what changed.
+                if definition.writes(mapping, across) {
+                    let nothing = field_base(definition, mapping, key, &Value::Null);
+                    plan.agreed.insert(mapping.field.clone(), nothing);
+                }
                 continue;
             }
             Some(Cell::Unreadable(_)) | None => continue,

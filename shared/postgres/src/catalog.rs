@@ -58,7 +58,8 @@ pub async fn describe_table(
     };
     let columns = connection
         .query_typed(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, NULL),
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
+                                    ELSE format_type(a.atttypid, NULL) END,
                     a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
              FROM pg_attribute a
              WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",

@@ -254,7 +254,7 @@ impl Transaction for PostgresTransaction {
             let link = quote(&self.definition.link);
             let sql = format!(
                 "SELECT u.place, {} FROM unnest($1::int4[], $2::text[]) AS u(place, link)
-                 JOIN {} t ON t.{link} = u.link AND t.{link} IS NOT NULL",
+                 JOIN {} t ON t.{link} IN (u.link, left(u.link, 15)) AND t.{link} IS NOT NULL",
                 self.selected(),
                 self.table()
             );

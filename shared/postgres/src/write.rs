@@ -62,8 +62,11 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
         SqlState::INSUFFICIENT_PRIVILEGE
         | SqlState::UNDEFINED_COLUMN
         | SqlState::UNDEFINED_TABLE
-        | SqlState::QUERY_CANCELED
-        | SqlState::ADMIN_SHUTDOWN => Err(port_error(error)),
+        | SqlState::QUERY_CANCELED => Err(port_error(error)),
+        // Connection, resources, operator, system, internal: of the server, not of the row.
+        ref code if ["08", "53", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
+            Err(port_error(error))
+        }
         _ => Ok(RowOutcome::Refused {
             code: db.code().code().to_owned(),
             message: words(error),
@@ -109,7 +112,14 @@ async fn write_chunk(
         transaction.write_history(&history, "written").await?;
     }
     connection.batch_execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await?;
-    Ok(written.into_iter().map(|(place, key)| (place, RowOutcome::Written(key))).collect())
+    let suppressed =
+        free.iter().filter(|place| !written.iter().any(|(known, _)| known == *place)).map(|place| {
+            let message =
+                "the table took the update and changed nothing: a trigger or rule suppresses it".to_owned();
+            (*place, RowOutcome::Refused { code: "SUPPRESSED".to_owned(), message, column: None })
+        });
+    let suppressed: Vec<(usize, RowOutcome)> = suppressed.collect();
+    Ok(written.into_iter().map(|(place, key)| (place, RowOutcome::Written(key))).chain(suppressed).collect())
 }
 
 /// Locks the rows that stand as they were read. Locked by others or changed since: left alone.

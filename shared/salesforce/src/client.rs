@@ -9,8 +9,8 @@ use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A call answers within this time or is given up. An intent's lease has to be longer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A call answers within this time or is given up, where a lease of 90 s or longer leaves it as much.
+pub const LONGEST_CALL: Duration = Duration::from_secs(60);
 /// Waits between the tries of a reading call; all within two seconds.
 const RETRY_WAITS_MS: [u64; 3] = [100, 400, 1_200];
 
@@ -55,7 +55,8 @@ struct ErrorItem {
 }
 
 impl Client {
-    /// A client that signs in at the first call.
+    /// A client that signs in at the first call. A call is given up after `call_timeout`, which has to end well
+    /// within an intent's lease.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -63,11 +64,12 @@ impl Client {
         login_url: &str,
         api_version: &str,
         credentials: Credentials,
+        call_timeout: Duration,
     ) -> Result<Self, SalesforceError> {
         crate::install_crypto_provider();
         let http = reqwest::Client::builder()
-            .timeout(CALL_TIMEOUT)
-            .connect_timeout(Duration::from_secs(10))
+            .timeout(call_timeout)
+            .connect_timeout(call_timeout.min(Duration::from_secs(10)))
             .user_agent(concat!("syncline/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| unreachable(login_url, &error))?;

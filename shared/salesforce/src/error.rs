@@ -67,7 +67,7 @@ impl From<SalesforceError> for PortError {
 }
 
 /// Codes by which Salesforce says that an object or field is not there, or not for this user.
-fn is_about_the_definition(code: &str) -> bool {
+pub(crate) fn is_about_the_definition(code: &str) -> bool {
     matches!(
         code,
         "INVALID_FIELD"

@@ -10,7 +10,7 @@ mod outbound;
 mod records;
 mod soql;
 
-pub use client::{Client, Usage};
+pub use client::{Client, LONGEST_CALL, Usage};
 pub use credentials::{Credentials, install_crypto_provider};
 pub use describe::{DescribedField, DescribedObject};
 pub use error::SalesforceError;

@@ -1,9 +1,9 @@
 //! The `Salesforce` port over the REST API: scans, collections retrieve, create and update.
 
 use crate::client::Client;
-use crate::error::SalesforceError;
+use crate::error::{SalesforceError, is_about_the_definition};
 use crate::soql::{RawRow, quoted, scalar, text};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,6 +117,8 @@ fn outcome(definition: &Definition, result: SaveResult) -> WriteOutcome {
         "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
             WriteOutcome::Busy { message: error.message }
         }
+        // A trigger passes on what happened to it.
+        _ if error.message.contains("UNABLE_TO_LOCK_ROW") => WriteOutcome::Busy { message: error.message },
         // Our external Id is a random number that nobody else has: the record is there from a try before.
         "DUPLICATE_VALUE"
             if !external_id.is_empty()
@@ -144,11 +146,15 @@ impl Client {
         let path = self.path(&format!("composite/sobjects/{}", definition.object));
         let mut outcomes = Vec::with_capacity(ids.len());
         let mut first_date = None;
+        let begun = Instant::now();
         for ids in ids.chunks(RETRIEVE_IDS) {
             let texts: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
             let body = serde_json::json!({"ids": texts, "fields": fields}).to_string();
             let answer = self.read(Method::POST, &path, &[], Some(body.as_bytes())).await?;
-            first_date.get_or_insert(answer.date);
+            // The read began before its answer was stamped.
+            let took =
+                SignedDuration::from_secs(i64::try_from(begun.elapsed().as_secs() + 1).unwrap_or(i64::MAX));
+            first_date.get_or_insert(answer.date - took);
             let rows: Vec<Option<RawRow>> = serde_json::from_slice(&answer.body)
                 .map_err(|error| SalesforceError::Malformed(format!("a retrieve's answer: {error}")))?;
             if rows.len() != ids.len() {
@@ -164,6 +170,16 @@ impl Client {
         }
         let date = first_date.or_else(|| self.last_date()).unwrap_or_else(Timestamp::now);
         Ok(ReadAnswer { outcomes, date })
+    }
+
+    async fn read_some(
+        &self,
+        definition: &Definition,
+        ids: &[SalesforceId],
+    ) -> Result<ReadAnswer, SalesforceError> {
+        let mut answer = self.retrieve(definition, ids).await?;
+        self.tell_deleted(definition, ids, &mut answer.outcomes).await?;
+        Ok(answer)
     }
 
     /// Collections answer null for deleted, hidden and invalid alike: `queryAll` tells which.
@@ -213,7 +229,10 @@ impl Client {
         };
         let mut outcomes: Vec<WriteOutcome> = Vec::with_capacity(records.len());
         let mut date = after;
-        for records in records.chunks(COLLECTION_RECORDS) {
+        // What is refused as a whole is halved until the record that it is about stands alone.
+        let mut pending: Vec<&[BTreeMap<String, Box<RawValue>>]> =
+            records.chunks(COLLECTION_RECORDS).rev().collect();
+        while let Some(records) = pending.pop() {
             let body = collection_body(records)?;
             match self.write(method.clone(), &self.path("composite/sobjects"), &body).await {
                 Ok(answer) => {
@@ -227,6 +246,14 @@ impl Client {
                 }
                 Err(SalesforceError::Unanswered { .. }) => {
                     outcomes.extend(records.iter().map(|_| WriteOutcome::Unknown));
+                }
+                Err(SalesforceError::Refused { code, message }) if !is_about_the_definition(&code) => {
+                    if records.len() > 1 {
+                        let (one, other) = records.split_at(records.len() / 2);
+                        pending.extend([other, one]);
+                    } else {
+                        outcomes.push(WriteOutcome::Refused { code, message, fields: vec![] });
+                    }
                 }
                 Err(error) if outcomes.is_empty() => return Err(error),
                 Err(error) => {
@@ -327,9 +354,31 @@ impl Salesforce for Client {
     }
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
-        let mut answer = self.retrieve(definition, ids).await?;
-        self.tell_deleted(definition, ids, &mut answer.outcomes).await?;
-        Ok(answer)
+        // What is refused as a whole is halved until the Id that it is about stands alone: such an Id is nowhere.
+        let mut pending: Vec<&[SalesforceId]> = vec![ids];
+        let mut whole: Option<ReadAnswer> = None;
+        while let Some(ids) = pending.pop() {
+            let answer = match self.read_some(definition, ids).await {
+                Err(SalesforceError::Refused { code, .. })
+                    if !is_about_the_definition(&code) && ids.len() > 1 =>
+                {
+                    let (one, other) = ids.split_at(ids.len() / 2);
+                    pending.extend([other, one]);
+                    continue;
+                }
+                Err(SalesforceError::Refused { code, .. }) if !is_about_the_definition(&code) => ReadAnswer {
+                    outcomes: vec![ReadOutcome::Absent; ids.len()],
+                    date: self.last_date().unwrap_or_else(Timestamp::now),
+                },
+                other => other?,
+            };
+            match &mut whole {
+                Some(whole) => whole.outcomes.extend(answer.outcomes),
+                None => whole = Some(answer),
+            }
+        }
+        let nothing = ReadAnswer { outcomes: vec![], date: self.last_date().unwrap_or_else(Timestamp::now) };
+        Ok(whole.unwrap_or(nothing))
     }
 
     async fn find(

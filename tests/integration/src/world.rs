@@ -112,7 +112,8 @@ impl World {
         let database = TestDatabase::new().await;
         database.run(options.sql).await;
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-        let client = Client::new(&simulator.url, "62.0", credentials()).unwrap();
+        let call = std::time::Duration::from_secs(60);
+        let client = Client::new(&simulator.url, "62.0", credentials(), call).unwrap();
         let pool = Pool::new(&DatabaseSettings::parse(&database.url, None).unwrap(), 10).unwrap();
         let instance = Instance("default".into());
         let organization_id = client.organization_id().await.unwrap();

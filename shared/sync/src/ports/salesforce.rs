@@ -76,7 +76,7 @@ pub enum ReadOutcome {
 pub struct ReadAnswer {
     /// In the order of the Ids.
     pub outcomes: Vec<ReadOutcome>,
-    /// The `Date` of the first answer.
+    /// Salesforce's clock when the read began, at the latest.
     pub date: Timestamp,
 }
 

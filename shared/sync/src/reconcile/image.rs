@@ -59,6 +59,7 @@ impl<P: Ports> Run<'_, P> {
             }
             work.resolved = resolved;
             work.evidence = Evidence::default();
+            self.note_waiting(&work);
             if let Some(rejected) = &work.rejected
                 && !interrupted
                 && rejected.definition == self.definition.version
@@ -67,7 +68,6 @@ impl<P: Ports> Run<'_, P> {
                 self.summary.skipped += 1;
                 continue;
             }
-            self.note_waiting(&work);
             if let Some(held) = work.plan.held.clone() {
                 self.hold(&work, held);
                 if interrupted {
@@ -194,6 +194,13 @@ impl<P: Ports> Run<'_, P> {
             .collect()
     }
 
+    /// The record is neither rejected nor held any more, by whichever name it was.
+    pub(super) fn clear(&mut self, work: &Work) {
+        self.outcomes.cleared.push(work.base_key().0);
+        self.outcomes.cleared.extend(work.id().map(|id| id.to_string()));
+        self.outcomes.cleared.extend(work.key().map(|key| format!("p:{key}")));
+    }
+
     fn note_waiting(&mut self, work: &Work) {
         if work.plan.waits_for.is_empty() {
             return;
@@ -226,7 +233,7 @@ impl<P: Ports> Run<'_, P> {
     /// Nothing to write: done if Salesforce's stamp is the base's, else the base moves with the stamp.
     fn at_rest(&mut self, work: Work, interrupted: bool) {
         self.summary.equal += 1;
-        self.outcomes.cleared.push(work.base_key().0);
+        self.clear(&work);
         let Some(base) = &work.resolved else {
             if work.plan.live {
                 self.save_resolved(work, true);

@@ -177,7 +177,7 @@ impl<P: Ports> Run<'_, P> {
             && saved.salesforce_id.is_some()
             && saved.postgres_key.is_some()
             && landed_all(&work, evidence);
-        self.outcomes.cleared.push(saved.key.0.clone());
+        self.clear(&work);
         self.push_base(saved, &work, was_live, again);
     }
 }

@@ -9,17 +9,22 @@ use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use syncline_engine::{Op, SalesforceId, Side, Stamp};
 
-/// A read whose marker is not that of our last write is believed once Salesforce's clock is this far past it.
-const MARKER_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+/// A read that looks older than our last write, or bears another marker, is believed once Salesforce's clock is this
+/// far past that write.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The transaction of an instance's database.
 pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
 
 /// The outcome of matching a record with the rows that were found.
 enum Match {
-    Row,
+    /// Matched, or there is none; the touches are of rows that turned out to be others'.
+    Row(Vec<Touch>),
     Again(Vec<Touch>),
-    Reject { code: &'static str, message: String },
+    Reject {
+        code: &'static str,
+        message: String,
+    },
 }
 
 impl<'a, P: Ports> Run<'a, P> {
@@ -81,7 +86,7 @@ impl<'a, P: Ports> Run<'a, P> {
                         let until = intent.lease_until;
                         self.after_lease(work.touch, until);
                     }
-                    None if seen_already(&work) => self.summary.skipped += 1,
+                    None if self.seen_already(&work) => self.summary.skipped += 1,
                     _ => ready.push(work),
                 },
                 None => ready.push(work),
@@ -89,6 +94,21 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         self.load_rejected(&mut ready).await?;
         Ok(ready)
+    }
+
+    /// A touch that a stamp alone gave rise to ends here if what was read bears a later stamp, or this very one
+    /// and was read well after it: whole seconds tie, and rows become visible long after their stamp.
+    fn seen_already(&self, work: &Work) -> bool {
+        let Some(base) = work.base.as_ref().filter(|base| base.definition == self.definition.version) else {
+            return false;
+        };
+        match (work.touch.stamp, base.stamp, base.read_at) {
+            (Some(_), ..) if work.touch.evidence.sf_deleted => false,
+            (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
+                seen > stamp || seen == stamp && read_at >= stamp + SignedDuration::from_secs(2)
+            }
+            _ => false,
+        }
     }
 
     async fn load_rejected(&self, works: &mut [Work]) -> Result<(), PortError> {
@@ -194,13 +214,12 @@ impl<'a, P: Ports> Run<'a, P> {
             None => false,
             Some(Stamp::Read(stamp)) => record.stamp < stamp,
             Some(Stamp::Written { after, until }) => {
-                let patience_over = work.read_at.is_some_and(|date| date > until + MARKER_PATIENCE);
+                let patience_over = work.read_at.is_some_and(|date| date > until + PATIENCE);
                 let other_marker = self.definition.marker.is_some()
                     && base.marker.is_some()
                     && record.marker != base.marker
-                    && record.stamp <= until
-                    && !patience_over;
-                record.stamp < after || other_marker
+                    && record.stamp <= until;
+                (record.stamp < after || other_marker) && !patience_over
             }
         }
     }
@@ -271,7 +290,12 @@ impl<'a, P: Ports> Run<'a, P> {
         let mut ready = Vec::new();
         for (mut work, rows) in works.into_iter().zip(rows) {
             match match_row(&mut work, rows) {
-                Match::Row => ready.push(work),
+                Match::Row(others) => {
+                    for touch in others {
+                        self.again(touch, Backoff::Contention);
+                    }
+                    ready.push(work);
+                }
                 Match::Again(touches) => {
                     for touch in touches {
                         self.again(touch, Backoff::Contention);
@@ -329,17 +353,6 @@ fn outcome_of_interrupted(work: &Work) -> Option<(String, HistoryOutcome, Option
     Some((intent.id.clone(), outcome, work.evidence.salesforce.clone()))
 }
 
-/// A touch that a stamp alone gave rise to ends here if the record was read well after that stamp.
-fn seen_already(work: &Work) -> bool {
-    let read_at = work.base.as_ref().and_then(|base| base.read_at);
-    match (work.touch.stamp, read_at) {
-        (Some(stamp), Some(read_at)) => {
-            !work.touch.evidence.sf_deleted && read_at >= stamp + SignedDuration::from_secs(2)
-        }
-        _ => false,
-    }
-}
-
 /// Finds the row of a record among those that match its key or its Id, and what its link column lacks.
 fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
     let id = work.id();
@@ -351,6 +364,18 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
             by_key.id = None;
             return Match::Again(vec![by_id, by_key]);
         }
+        // A row is sought by Salesforce Id before its key counts: the key may be another row's by now.
+        let linked = |row: &Row| {
+            let link = row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok());
+            link.is_some() && link == id
+        };
+        if rows.iter().filter(|row| linked(row)).count() == 1 {
+            let (ours, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(linked);
+            work.row = ours.into_iter().next();
+            let touch_of =
+                |row: Row| Touch { id: None, key: Some(row.key), stamp: None, ..work.touch.clone() };
+            return Match::Row(others.into_iter().map(touch_of).collect());
+        }
         let keys = rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(" and ");
         return Match::Reject {
             code: "AMBIGUOUS",
@@ -359,7 +384,7 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
             ),
         };
     }
-    let Some(row) = rows.pop() else { return Match::Row };
+    let Some(row) = rows.pop() else { return Match::Row(vec![]) };
     let linked = match row.link.as_deref().map(SalesforceId::parse) {
         None => None,
         Some(Ok(linked)) => Some(linked),
@@ -399,5 +424,5 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
         (None, None) => {}
     }
     work.row = Some(row);
-    Match::Row
+    Match::Row(vec![])
 }

@@ -14,6 +14,8 @@ use syncline_engine::{Action, PostgresKey, SalesforceId, Side, Stamp, Value};
 /// Records of one call: what an sObject collection takes.
 const RECORDS_PER_CALL: usize = 200;
 
+/// How often a record that Salesforce calls deleted is read again before it counts as refused.
+const DELETED_TRIES: u32 = 5;
 /// A read of Salesforce that is older is repeated before a write.
 const FRESH: SignedDuration = SignedDuration::from_millis(50);
 
@@ -30,11 +32,7 @@ impl<'a, P: Ports> Run<'a, P> {
             let pending = if creating { &mut creates } else { &mut updates };
             let mut chunk: Vec<Writing> = pending.drain(..pending.len().min(RECORDS_PER_CALL)).collect();
             if self.too_late_to_send(&chunk) {
-                for writing in &mut chunk {
-                    writing.outcome = Some(HistoryOutcome::Refused);
-                    writing.again = true;
-                }
-                done.extend(chunk);
+                done.extend(not_sent(chunk));
                 continue;
             }
             let answer = if creating {
@@ -45,6 +43,10 @@ impl<'a, P: Ports> Run<'a, P> {
                     chunk if chunk.is_empty() => continue,
                     chunk => chunk,
                 };
+                if self.too_late_to_send(&chunk) {
+                    done.extend(not_sent(chunk));
+                    continue;
+                }
                 let records: Vec<RecordUpdate> = chunk.iter().filter_map(record_update).collect();
                 self.ports.salesforce().update(self.definition, &records).await
             };
@@ -130,7 +132,13 @@ impl<'a, P: Ports> Run<'a, P> {
                     writing.written = Some(written);
                     HistoryOutcome::Written
                 }
-                WriteOutcome::Refused { code, .. } if code == "ENTITY_IS_DELETED" => {
+                // About the record itself; of a deleted parent it is a refusal like any other.
+                WriteOutcome::Refused { code, fields, .. }
+                    if code == "ENTITY_IS_DELETED"
+                        && fields.is_empty()
+                        && writing.work.touch.attempt < DELETED_TRIES
+                        && matches!(writing.work.plan.salesforce, Action::Update(_)) =>
+                {
                     writing.again = true;
                     HistoryOutcome::Refused
                 }
@@ -233,6 +241,15 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         Ok(())
     }
+}
+
+/// These were not sent, and are touched again.
+fn not_sent(mut writings: Vec<Writing>) -> Vec<Writing> {
+    for writing in &mut writings {
+        writing.outcome = Some(HistoryOutcome::Refused);
+        writing.again = true;
+    }
+    writings
 }
 
 fn refs_of(writes: &[RowWrite]) -> Vec<RowRef> {
