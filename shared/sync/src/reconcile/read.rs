@@ -304,7 +304,38 @@ impl<'a, P: Ports> Run<'a, P> {
                 Match::Reject { code, message } => self.reject(&work, Side::Postgres, code, message, vec![]),
             }
         }
+        let ready = self.reject_rows_of_others(ready).await?;
         Ok((transaction, ready))
+    }
+
+    /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
+    /// into another's row.
+    async fn reject_rows_of_others(&mut self, works: Vec<Work>) -> Result<Vec<Work>, PortError> {
+        let strange = |work: &Work| {
+            let key = &work.row.as_ref()?.key;
+            let known = work.base.as_ref().and_then(|base| base.postgres_key.as_ref());
+            (known != Some(key)).then(|| RecordRef::Key(key.clone()))
+        };
+        let refs: Vec<RecordRef> = works.iter().filter_map(strange).collect();
+        if refs.is_empty() {
+            return Ok(works);
+        }
+        let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
+        let mut ready = Vec::new();
+        for work in works {
+            let owner = strange(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
+            match owner.filter(|owner| owner.live && owner.key != work.base_key()) {
+                Some(owner) => {
+                    let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();
+                    let whose = owner.salesforce_id.map(|id| id.to_string()).unwrap_or_default();
+                    let message =
+                        format!("row {row} belongs to {whose}, but its link column names this record");
+                    self.reject(&work, Side::Postgres, "LINK", message, vec![]);
+                }
+                None => ready.push(work),
+            }
+        }
+        Ok(ready)
     }
 
     fn retain_or_again(&mut self, works: Vec<Work>, keep: &[bool]) -> Vec<Work> {
