@@ -40,9 +40,11 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode,
         tasks.spawn(async move { team.work(duration, stopped).await });
     }
     let watcher = tokio::spawn(watch.clone().run(stage.observer().await?, stage.org()));
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let ended = tokio::select! {
         () = tokio::time::sleep(duration) => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminated.recv() => Ok(()),
         failed = first_failure(&mut tasks) => failed,
     };
     let _ = stop.send(true);

@@ -137,13 +137,7 @@ fn run_query(app: &App, text: &str, deleted_too: bool) -> Response {
     if query.count {
         return Json(json!({"totalSize": rows.len(), "done": true, "records": []})).into_response();
     }
-    let rows: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let id = row.iter().find(|(name, _)| *name == "Id").and_then(|(_, value)| value.as_ref());
-            record_json(&query.object, &id.map(Stored::text).unwrap_or_default(), row)
-        })
-        .collect();
+    let rows: Vec<String> = rows.iter().map(|(id, row)| record_json(&query.object, id, row)).collect();
     let total = rows.len();
     answer_page(app, Page { rows, total })
 }

@@ -32,8 +32,8 @@ enum Token {
     Symbol(String),
 }
 
-/// A row: the selected fields in the order of SELECT.
-pub(crate) type Row = Vec<(&'static str, Option<Stored>)>;
+/// A row: its record's Id, and the selected fields in the order of SELECT.
+pub(crate) type Row = (String, Vec<(&'static str, Option<Stored>)>);
 
 /// A refusal: code and words.
 pub(crate) type Refusal = (&'static str, String);
@@ -282,7 +282,8 @@ impl Query {
         }
         found.truncate(self.limit.unwrap_or(usize::MAX));
         let row = |record: &&Record| {
-            selected.iter().map(|name| (*name, record.values.get(name).cloned())).collect()
+            let id = record.values.get("Id").map(Stored::text).unwrap_or_default();
+            (id, selected.iter().map(|name| (*name, record.values.get(name).cloned())).collect())
         };
         Ok(found.iter().map(row).collect())
     }
@@ -403,7 +404,7 @@ mod tests {
 
     fn names(org: &Org, text: &str) -> Vec<String> {
         let rows = parse(text).unwrap().run(org, false).unwrap();
-        rows.into_iter().map(|row| row[0].1.as_ref().unwrap().text()).collect()
+        rows.into_iter().map(|(_, row)| row[0].1.as_ref().unwrap().text()).collect()
     }
 
     #[test]
