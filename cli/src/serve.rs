@@ -134,9 +134,14 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
     tracing::info!(%address, syncs = shared.definitions.len(), "serving");
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = tasks.join_next() => ended,
+    };
+    if let Some(ended) = failed {
+        let words = ended.err().map(|error| error.to_string()).unwrap_or_default();
+        return Err(Failure::new(format!("a part of serve ended by itself, which is a bug: {words}")));
     }
     tracing::info!("stopping: runs under way are finished");
     let _ = stop.send(true);

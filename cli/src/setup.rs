@@ -4,13 +4,13 @@ use crate::failure::Failure;
 use crate::runtime::SystemRandom;
 use secrecy::ExposeSecret;
 use syncline_config::{Auth, Config, Fields, SalesforceSecret, Sync};
-use syncline_embedded::{InstanceRow, install, instance_row, put_definition};
+use syncline_embedded::{InstanceRow, definitions, install, instance_row, put_definition};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
     Instance, Pool, Settings, SslMode, add_link, create_table_sql, describe_table, generated_column_name,
     generated_table, has_schema, install_capture, install_schema, quote,
 };
-use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
+use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{
     ColumnDescription, ObjectDescription, TableDescription, Wanted, WantedField, define,
 };
@@ -119,18 +119,29 @@ impl Setup {
         let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
         let mut problems: Vec<String> = Vec::new();
         let mut described: Vec<(&Sync, ObjectDescription, Vec<WantedField>, TableDescription)> = Vec::new();
+        let applied = match instance_row(&connection, &self.instance).await? {
+            Some(_) => definitions(&connection, &self.instance).await?,
+            None => Vec::new(),
+        };
         for sync in &self.config.syncs {
             let object = match self.client.describe(&sync.object).await {
                 Ok(object) => ObjectDescription::from(&object),
                 Err(error) => {
-                    problems.push(format!(
-                        "sync.{}: Salesforce has no object {}, or this user may not see it ({error})",
-                        sync.name, sync.object
-                    ));
+                    let words = match &error {
+                        SalesforceError::Refused { .. } => {
+                            format!(
+                                "Salesforce has no object {}, or this user may not see it ({error})",
+                                sync.object
+                            )
+                        }
+                        other => other.to_string(),
+                    };
+                    problems.push(format!("sync.{}: {words}", sync.name));
                     continue;
                 }
             };
-            let fields = self.wanted_fields(sync, &object);
+            let frozen = applied.iter().find(|known| known.name == sync.name && known.object == sync.object);
+            let fields = self.wanted_fields(sync, &object, frozen);
             if !has_schema(&connection, &sync.schema).await? {
                 problems.push(format!(
                     "sync.{0}: there is no schema {1} for table {1}.{2}; CREATE SCHEMA {1} first",
@@ -194,8 +205,23 @@ impl Setup {
         if problems.is_empty() { Ok(inspected) } else { Err(Failure::new(problems.join("\nerror: "))) }
     }
 
-    fn wanted_fields(&self, sync: &Sync, object: &ObjectDescription) -> Vec<WantedField> {
+    /// The fields of a sync; all of them are those that were there when it was applied first.
+    fn wanted_fields(
+        &self,
+        sync: &Sync,
+        object: &ObjectDescription,
+        frozen: Option<&Definition>,
+    ) -> Vec<WantedField> {
         let ours = [&self.config.salesforce.external_id, &self.config.salesforce.marker];
+        if let (Fields::All, Some(frozen)) = (&sync.fields, frozen) {
+            let fields = frozen.fields.iter().map(|mapping| WantedField {
+                field: mapping.field.clone(),
+                column: mapping.column.clone(),
+                direction: syncline_engine::Direction::Both,
+                lookup: None,
+            });
+            return fields.collect();
+        }
         match &sync.fields {
             Fields::Named(fields) => fields
                 .iter()
@@ -308,6 +334,18 @@ fn generated(
             "sync.{}: table {}.{} is not there, and a generated one keeps the Salesforce Id of {}; create the table yourself for a lookup by key, or leave the lookup out",
             sync.name, sync.schema, sync.table, lookup.field
         ));
+    }
+    for (place, (name, _)) in columns.iter().enumerate() {
+        let taken =
+            name == "id" || *name == sync.link || columns[..place].iter().any(|(other, _)| other == name);
+        if taken {
+            let field =
+                named.iter().find(|(_, column)| column == name).map_or("", |(field, _)| field.as_str());
+            return Err(format!(
+                "sync.{}: {field} would get column {name}, which is taken; name the fields and their columns",
+                sync.name
+            ));
+        }
     }
     let sql = create_table_sql(&sync.schema, &sync.table, &sync.link, &columns);
     let column = |name: &str, kind: &str| {

@@ -104,6 +104,10 @@ async fn a_missing_permission_is_named_with_the_grant_that_helps() {
     place.database.run("DROP OWNED BY weak; DROP ROLE weak").await;
     assert!(words.contains("GRANT SELECT, INSERT, UPDATE ON public.contacts TO weak"), "{words}");
     assert!(words.contains("GRANT TRIGGER ON public.contacts TO weak"), "{words}");
+    assert!(
+        words.contains("does not own public.contacts") && words.contains("GRANT syncline TO weak"),
+        "{words}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,6 +176,27 @@ async fn apply_makes_what_is_missing_and_twice_is_as_once() {
     for command in ["status", "conflicts", "rejected"] {
         assert!(place.command(&[command]).status().unwrap().success(), "{command}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_fields_are_frozen_when_they_are_applied() {
+    let place = Place::new().await;
+    place.write(
+        &(place.configuration()
+            + "[sync.widgets]\nobject = \"Widget__c\"\ntable = \"crm_widgets\"\nfields = \"*\"\n"),
+    );
+    assert!(place.command(&["apply"]).status().unwrap().success());
+    {
+        let mut org = place.simulator.org.lock().unwrap();
+        let schema = org.schemas.iter_mut().find(|schema| schema.name == "Widget__c").unwrap();
+        let mut field = schema.field("Mail__c").unwrap().clone();
+        field.name = "Added_Later__c";
+        schema.fields.push(field);
+    }
+    let again = place.command(&["apply"]).output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let served = place.serve().await;
+    assert_eq!(served.terminate().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

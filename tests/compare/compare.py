@@ -129,13 +129,23 @@ for row in sql("SELECT source, editor, field, before, after, application, at_ms 
         entry = row["before"], row["after"], row["application"] == ours, int(row["at_ms"])
         history["postgres"].setdefault(key, []).append(entry)
 
-# A value that left a field and that Syncline put back.
+edits = [json.loads(line) for line in open(question["ledger"], encoding="utf-8")]
+edits = [edit for edit in edits if edit["outcome"] == "confirmed"]
+
+# A value that left a field and that Syncline put back, though nobody typed it again.
+typed_again = {}
+for fields in history.values():
+    for key, entries in fields.items():
+        for _, after, was_ours, _ in entries:
+            if not was_ours:
+                typed_again[(*key, after)] = typed_again.get((*key, after), 0) + 1
 flipped = []
 for side, fields in history.items():
     for key, entries in fields.items():
         earlier = set()
         for before, after, was_ours, _ in entries:
-            if was_ours and after is not None and after in earlier and after != before:
+            again = typed_again.get((*key, after), 0) > 1
+            if was_ours and after is not None and after in earlier and after != before and not again:
                 flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
             earlier |= {before, after}
 
@@ -143,19 +153,24 @@ conflicts = sql("SELECT sync, salesforce_id, postgres_key, field, salesforce, po
                 % question["schema"])
 lost_to_conflict = set()
 false_conflicts = []
+# An editor who saw the other value and replaced it was in no conflict with it.
+followed = {(edit["field"], edit["value"], edit["saw"]) for edit in edits if edit["saw"] is not None}
 typed = {
     side: {(key[2], after) for key, entries in fields.items() for _, after, was_ours, _ in entries if not was_ours}
     for side, fields in history.items()
 }
 for conflict in conflicts:
+    here, there = conflict["salesforce"], conflict["postgres"]
+    if {(conflict["field"], here, there), (conflict["field"], there, here)} & followed:
+        false_conflicts.append("%s %s: %r and %r, and one editor saw the other's value" % (
+            conflict["salesforce_id"], conflict["field"], here, there))
     for side in ("salesforce", "postgres"):
-        lost_to_conflict.add((conflict["field"], conflict[side]))
+        if side != conflict["winner"]:
+            lost_to_conflict.add((conflict["field"], conflict[side]))
         if (conflict["field"], conflict[side]) not in typed[side]:
             false_conflicts.append("%s %s: %r and %r, and nobody typed the one of %s" % (
                 conflict["salesforce_id"], conflict["field"], conflict["salesforce"], conflict["postgres"], side))
 
-edits = [json.loads(line) for line in open(question["ledger"], encoding="utf-8")]
-edits = [edit for edit in edits if edit["outcome"] == "confirmed"]
 seen = {(edit["object"], edit["record"], edit["field"], edit["saw"]) for edit in edits if edit["saw"] is not None}
 replaced = {
     (*key, before)
@@ -192,7 +207,12 @@ for edit in edits:
     if at is not None:
         waits[across].append(max(0, at - edit["at_ms"]))
 
+# Nothing was refused, held or stopped on the way.
+left = ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
+        for row in sql("SELECT %s AS what FROM %s.%s" % (what, question["schema"], table))]
+
 json.dump({
+    "left": left[:SHOWN],
     "edits": len(edits), "stands": stands, "overwritten": overwritten, "conflict": in_conflict, "lost": lost[:SHOWN],
     "records": records, "unequal": unequal[:SHOWN], "doubled": doubled[:SHOWN],
     "false_conflicts": false_conflicts[:SHOWN], "flipped": flipped[:SHOWN],

@@ -94,7 +94,7 @@ impl Team {
     pub(crate) async fn work(
         mut self,
         duration: Duration,
-        stopped: watch::Receiver<bool>,
+        mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let started = Instant::now();
         let mut bursts = match self.role {
@@ -123,7 +123,10 @@ impl Team {
             }
             let pause = PAUSE_MS.start + self.below_u64(PAUSE_MS.end - PAUSE_MS.start);
             let pause = if self.role == Role::Pairs { pause * 6 } else { pause };
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+                _ = stopped.changed() => {}
+            }
         }
         Ok(())
     }

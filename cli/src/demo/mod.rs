@@ -53,7 +53,10 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode,
         done??;
     }
     screen.say("The teams have stopped. Waiting for rest …");
-    let rested = come_to_rest(&stage).await?;
+    let rested = tokio::select! {
+        rested = come_to_rest(&stage) => rested?,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::new("stopped before everything was at rest")),
+    };
     watcher.abort();
     screen.say("The judge reads both sides and the ledger …");
     let question = stage.question();

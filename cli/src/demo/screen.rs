@@ -87,7 +87,7 @@ impl Screen {
             &format!("Two teams edit the same accounts and contacts (seed {seed}). Take part if you like:"),
         ));
         self.line(&format!("  psql {}", stage.database()));
-        self.line("       UPDATE contacts SET title = 'Queen' WHERE id = 1;");
+        self.line("       UPDATE contacts SET title = 'Queen of ' || now() WHERE id = 1;");
         self.line(&format!(
             "  TOKEN=$(curl -s {}/services/oauth2/token -d grant_type=client_credentials \\",
             stage.salesforce()
@@ -206,6 +206,7 @@ impl Screen {
         self.finding("no record stands twice", &verdict.doubled);
         self.finding("no conflict without two differing edits", &verdict.false_conflicts);
         self.finding("no value flipped back", &verdict.flipped);
+        self.finding("nothing is rejected, held or paused", &verdict.left);
         match rested {
             Some(rested) => {
                 self.finding(&format!("at rest {:.1} s after the last edit", rested.as_secs_f64()), &[]);

@@ -54,7 +54,7 @@ CREATE TABLE {schema}.pulse (
     beat bigint NOT NULL,
     at   timestamptz NOT NULL);
 INSERT INTO {schema}.pulse (beat, at) VALUES (0, now());
-COMMENT ON TABLE {schema}.pulse IS 'Advanced by every poll: where it and the state store part, the database was restored.';
+COMMENT ON TABLE {schema}.pulse IS 'For telling a restored database from the one that was synced; not advanced yet.';
 ",
 }];
 

@@ -158,6 +158,11 @@ impl Client {
         self.once(method, path, &[], Some(body)).await
     }
 
+    /// A call that deletes what its query names: never repeated either.
+    pub(crate) async fn remove(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, SalesforceError> {
+        self.once(Method::DELETE, path, query, None).await
+    }
+
     async fn once(
         &self,
         method: Method,

@@ -265,6 +265,42 @@ impl Client {
         Ok(WriteAnswer { outcomes, after, date })
     }
 
+    /// Deletes records, 200 at a time; each has an outcome of its own. An error means that nothing was deleted.
+    ///
+    /// # Errors
+    /// When Salesforce cannot be reached, or refuses the first call as a whole.
+    pub async fn delete(
+        &self,
+        definition: &Definition,
+        ids: &[SalesforceId],
+    ) -> Result<Vec<WriteOutcome>, SalesforceError> {
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(COLLECTION_RECORDS) {
+            let list: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
+            let list = list.join(",");
+            let query = [("ids", list.as_str()), ("allOrNone", "false")];
+            match self.remove(&self.path("composite/sobjects"), &query).await {
+                Ok(answer) => {
+                    let results: Vec<SaveResult> = serde_json::from_slice(&answer.body).unwrap_or_default();
+                    if results.len() == ids.len() {
+                        outcomes.extend(results.into_iter().map(|result| outcome(definition, result)));
+                    } else {
+                        outcomes.extend(ids.iter().map(|_| WriteOutcome::Unknown));
+                    }
+                }
+                Err(SalesforceError::Unanswered { .. }) => {
+                    outcomes.extend(ids.iter().map(|_| WriteOutcome::Unknown));
+                }
+                Err(error) if outcomes.is_empty() => return Err(error),
+                Err(error) => {
+                    let busy = WriteOutcome::Busy { message: error.to_string() };
+                    outcomes.extend(ids.iter().map(|_| busy.clone()));
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
     async fn created(
         &self,
         definition: &Definition,

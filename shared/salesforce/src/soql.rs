@@ -44,16 +44,37 @@ impl Client {
     /// All rows of a query over living and deleted records, and the `Date` of its first answer. A locator that
     /// expires between two pages starts the query again, once.
     pub(crate) async fn query_all(&self, soql: &str) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
-        match self.pages(soql).await {
+        self.pages("queryAll", soql).await
+    }
+
+    /// All rows of a query over living records: each field's text, null left out.
+    ///
+    /// # Errors
+    /// When Salesforce refuses the query or does not answer.
+    pub async fn query(&self, soql: &str) -> Result<Vec<BTreeMap<String, String>>, SalesforceError> {
+        let (rows, _) = self.pages("query", soql).await?;
+        let texts = |row: &RawRow| {
+            let fields = row.iter().filter(|(name, _)| *name != "attributes");
+            fields.filter_map(|(name, raw)| Some((name.clone(), scalar(raw)?))).collect()
+        };
+        Ok(rows.iter().map(texts).collect())
+    }
+
+    async fn pages(&self, resource: &str, soql: &str) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
+        match self.all_pages(resource, soql).await {
             Err(SalesforceError::Refused { code, .. }) if code == "INVALID_QUERY_LOCATOR" => {
-                self.pages(soql).await
+                self.all_pages(resource, soql).await
             }
             other => other,
         }
     }
 
-    async fn pages(&self, soql: &str) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
-        let answer = self.read(Method::GET, &self.path("queryAll"), &[("q", soql)], None).await?;
+    async fn all_pages(
+        &self,
+        resource: &str,
+        soql: &str,
+    ) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
+        let answer = self.read(Method::GET, &self.path(resource), &[("q", soql)], None).await?;
         let date = answer.date;
         let mut page = parse(&answer)?;
         let mut rows = std::mem::take(&mut page.records);

@@ -272,12 +272,13 @@ fn check_table(wanted: &Wanted, table: &TableDescription, problems: &mut Problem
                 wanted.link, column.postgres_type
             ));
         }
-        Some(_) => {}
-        None if table.owned => {}
-        None => problems.fatal(format!(
-            "{name} has no column {} and role {} does not own it; as {} run: ALTER TABLE {name} ADD COLUMN {} varchar(18)",
-            wanted.link, table.role, table.owner, wanted.link
-        )),
+        _ => {}
+    }
+    if !table.owned {
+        problems.fatal(format!(
+            "role {0} does not own {name}, which adding the link column and enabling its triggers takes; GRANT {1} TO {0}, or ALTER TABLE {name} OWNER TO {0}",
+            table.role, table.owner
+        ));
     }
     for key in &table.key {
         let mapped = wanted.fields.iter().any(|field| field.column == *key);

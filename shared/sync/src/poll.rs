@@ -25,8 +25,8 @@ pub async fn capture_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
     let log = ports.database().take_log(LOG_ROWS).await?;
     for sync in log.truncated() {
         let message = format!(
-            "the table of sync {sync} was truncated; nothing was deleted in Salesforce. Once the rows are back, or \
-             are meant to come back from Salesforce, run `syncline resume {sync}`"
+            "the table of sync {sync} was truncated; nothing was deleted in Salesforce. Put the rows back, then \
+             run `syncline resume {sync}`; records whose rows stay away are held"
         );
         ports.state().put_paused(sync, Some(&message)).await?;
         ports.alerts().raise(Alert { sync: sync.clone(), message }).await;

@@ -85,6 +85,8 @@ pub struct Verdict {
     pub false_conflicts: Vec<String>,
     /// Values that came back.
     pub flipped: Vec<String>,
+    /// Records rejected or held, and paused syncs.
+    pub left: Vec<String>,
     /// Salesforce's edits into Postgres.
     pub to_postgres: Latency,
     /// Postgres's edits into Salesforce.
@@ -99,7 +101,7 @@ impl Verdict {
     pub fn holds(&self) -> bool {
         self.edits > 0
             && self.stands + self.overwritten + self.conflict == self.edits
-            && [&self.lost, &self.unequal, &self.doubled, &self.false_conflicts, &self.flipped]
+            && [&self.lost, &self.unequal, &self.doubled, &self.false_conflicts, &self.flipped, &self.left]
                 .iter()
                 .all(|list| list.is_empty())
     }

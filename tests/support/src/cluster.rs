@@ -103,6 +103,8 @@ impl Cluster {
             .args(["-c", &format!("port={port}"), "-c", "max_connections=200", "-c", "wal_level=replica"])
             .args(["-c", &format!("fsync={durable}"), "-c", &format!("synchronous_commit={durable}")])
             .args(["-c", "autovacuum_naptime=5s", "-c", "max_prepared_transactions=10"])
+            // A Ctrl-C in the terminal is for whoever started the cluster.
+            .process_group(0)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
