@@ -244,9 +244,15 @@ impl State for EmbeddedState {
                 }
             }
             let rejected = bodies(outcomes.rejected.iter().map(|one| (one.record.as_str(), one, one.at)))?;
-            put_bodies(connection, schema, sync, "rejected", "at = excluded.at,", &rejected).await?;
+            let newer = "DO UPDATE SET at = excluded.at, body = excluded.body";
+            put_bodies(connection, schema, sync, "rejected", newer, &rejected).await?;
             let held = bodies(outcomes.held.iter().map(|one| (one.record.as_str(), one, one.at)))?;
-            put_bodies(connection, schema, sync, "held", "", &held).await?;
+            // A delete that was seen stays one though a later look finds the record merely missing.
+            let known = "DO UPDATE SET body = excluded.body
+                         WHERE held.body::jsonb #>> '{held,deleted,side}'
+                               IS DISTINCT FROM excluded.body::jsonb #>> '{held,missing,side}'
+                            OR held.body::jsonb #>> '{held,deleted,side}' IS NULL";
+            put_bodies(connection, schema, sync, "held", known, &held).await?;
             defer(connection, schema, sync, &outcomes.deferred).await?;
             if !outcomes.linked.is_empty() {
                 let linked = outcomes
@@ -401,16 +407,16 @@ async fn put_bodies(
     schema: &str,
     sync: &str,
     table: &str,
-    also: &str,
+    on_conflict: &str,
     columns: &Bodies,
 ) -> Result<(), PortError> {
     if columns.0.is_empty() {
         return Ok(());
     }
     let sql = format!(
-        "INSERT INTO {{schema}}.{table} (sync, record, body, at)
+        "INSERT INTO {{schema}}.{table} AS {table} (sync, record, body, at)
          SELECT $1, u.record, u.body, u.at::timestamptz FROM unnest($2::text[], $3::text[], $4::text[]) AS u(record, body, at)
-         ON CONFLICT (sync, record) DO UPDATE SET {also} body = excluded.body"
+         ON CONFLICT (sync, record) {on_conflict}"
     );
     let parameters: [Parameter<'_>; 4] = [
         (&sync, Type::TEXT),

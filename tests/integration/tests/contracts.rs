@@ -23,11 +23,15 @@ async fn prepared() -> (TestDatabase, Pool, Instance) {
 #[tokio::test]
 async fn the_embedded_state_keeps_the_contract() {
     let (database, pool, instance) = prepared().await;
-    let state = EmbeddedState::new(pool, &instance);
-    contract::state(&state, async || {
-        usize::try_from(database.count("SELECT count(*) FROM syncline.conflict").await).unwrap()
-    })
-    .await;
+    let state = EmbeddedState::new(pool.clone(), &instance);
+    let conflicts =
+        async || usize::try_from(database.count("SELECT count(*) FROM syncline.conflict").await).unwrap();
+    let connection = pool.get().await.unwrap();
+    let held = async || {
+        let records = syncline_embedded::held(&connection, &instance, 10).await.unwrap();
+        records.into_iter().map(|one| one.held).collect()
+    };
+    contract::state(&state, conflicts, held).await;
 }
 
 #[tokio::test]

@@ -69,12 +69,17 @@ fn rejected(number: u32) -> Rejected {
 }
 
 /// The contract of a state store. `conflicts` counts the conflict log.
-pub async fn state<S: State>(state: &S, conflicts: impl AsyncFn() -> usize) {
+pub async fn state<S: State>(
+    state: &S,
+    conflicts: impl AsyncFn() -> usize,
+    held: impl AsyncFn() -> Vec<Held>,
+) {
     bases_are_saved_by_compare_and_set(state).await;
     a_pointer_leads_to_one_base(state).await;
     conflicts_count_only_with_their_base(state, conflicts).await;
     put_off_touches_fold_and_come_due(state).await;
     outcomes_are_kept_until_cleared(state).await;
+    a_delete_that_was_seen_stays_one(state, held).await;
     small_things_read_back(state).await;
 }
 
@@ -197,6 +202,36 @@ async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
     assert_eq!(loaded[0].rejected, None);
 }
 
+async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncFn() -> Vec<Held>) {
+    let held = |held| {
+        let record = id(8).to_string();
+        let record = HeldRecord {
+            v: 1,
+            sync: SYNC.into(),
+            record,
+            salesforce_id: None,
+            postgres_key: None,
+            held,
+            at: at(1),
+        };
+        Outcomes { held: vec![record], ..Outcomes::default() }
+    };
+    let missing = |side| Held::Missing { side };
+    let deleted = |side| Held::Deleted { side };
+    for (next, expected) in [
+        (missing(Side::Postgres), missing(Side::Postgres)),
+        (deleted(Side::Postgres), deleted(Side::Postgres)),
+        (missing(Side::Postgres), deleted(Side::Postgres)),
+        (missing(Side::Salesforce), missing(Side::Salesforce)),
+    ] {
+        state.store(SYNC, held(next)).await.unwrap();
+        assert_eq!(kept().await, [expected]);
+    }
+    let cleared = vec![id(8).to_string()];
+    state.store(SYNC, Outcomes { cleared, ..Outcomes::default() }).await.unwrap();
+    assert_eq!(kept().await, []);
+}
+
 async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.cursor(SYNC).await.unwrap(), Cursor::default());
     let cursor =
@@ -271,7 +306,8 @@ mod tests {
     #[tokio::test]
     async fn the_state_in_memory_keeps_the_contract() {
         let memory = MemoryState::default();
-        state(&memory, async || memory.conflicts().len()).await;
+        let held = async || memory.held().into_iter().map(|one| one.held).collect();
+        state(&memory, async || memory.conflicts().len(), held).await;
     }
 
     #[tokio::test]

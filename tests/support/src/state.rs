@@ -4,7 +4,7 @@ use crate::yielding::yield_now;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use syncline_engine::{Base, BaseKey, Side};
+use syncline_engine::{Base, BaseKey, Held, Side};
 use syncline_sync::{
     Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef,
     Rejected, State,
@@ -150,6 +150,11 @@ impl State for MemoryState {
             let place = (sync.to_owned(), held.record.clone());
             if let Some(known) = inner.held.get(&place) {
                 held.at = known.at;
+                if let (Held::Deleted { side }, Held::Missing { side: same }) = (&known.held, &held.held)
+                    && side == same
+                {
+                    continue;
+                }
             }
             inner.held.insert(place, held);
         }

@@ -179,7 +179,7 @@ pub struct Breaker {
 pub struct Outcomes {
     /// Records that need a person from now on.
     pub rejected: Vec<Rejected>,
-    /// Records that are held.
+    /// Records that are held. A delete that was seen stays one though a later look finds the record merely missing.
     pub held: Vec<HeldRecord>,
     /// Records that are neither rejected nor held any more.
     pub cleared: Vec<String>,
