@@ -1,6 +1,7 @@
 //! `syncline.toml`: parsed and validated with every problem in one answer; secrets; telemetry.
 
 mod parse;
+mod reader;
 mod secret;
 mod telemetry;
 
