@@ -82,7 +82,7 @@ impl Place {
 
     /// Waits until the database says so.
     pub async fn until(&self, sql: &str) {
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             if self.database.text(&format!("SELECT ({sql})::text")).await.as_deref() == Some("true") {
                 return;
             }

@@ -15,7 +15,7 @@ const TEST_KEY: &str = include_str!("../fixtures/jwt-test-key.pem");
 async fn world() -> World {
     let sync = SyncOptions::contacts(&[("LastName", "last_name"), ("Title", "title")]);
     let world =
-        World::new(Options { sql: CONTACTS, syncs: vec![sync], lease: SignedDuration::from_millis(1_200) })
+        World::new(Options { sql: CONTACTS, syncs: vec![sync], lease: SignedDuration::from_millis(2_500) })
             .await;
     world.scan().await;
     world.to_rest().await;
@@ -139,13 +139,13 @@ async fn locked_rows_limits_and_outages_are_waited_for() {
 #[tokio::test]
 async fn late_rows_are_found_by_looking_back() {
     let world = world().await;
-    world.simulator.org.lock().unwrap().late_visibility = SignedDuration::from_millis(700);
+    world.simulator.org.lock().unwrap().late_visibility = SignedDuration::from_secs(3);
     world.create("Contact", &[("LastName", "Late")]);
     world.database.run("UPDATE syncline.cursor SET body = (body::jsonb - 'next')::text").await;
     world.scan().await;
     world.to_rest().await;
     assert_eq!(world.database.count("SELECT count(*) FROM contacts").await, 0, "not visible yet");
-    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
     world.database.run("UPDATE syncline.cursor SET body = (body::jsonb - 'next')::text").await;
     world.scan().await;
     world.to_rest().await;
