@@ -144,7 +144,8 @@ impl MemoryPorts {
             org: MemoryOrg::new(clock.clone(), immediate),
             database: MemoryDatabase::default(),
             state: MemoryState::default(),
-            queue: MemoryQueue::new(clock.clone(), SignedDuration::from_secs(60)),
+            // Shorter than many a run: that groups exclude each other is an economy, safety must not rest on it.
+            queue: MemoryQueue::new(clock.clone(), SignedDuration::from_secs(1)),
             clock,
             random: SeededRandom::new(seed),
             alerts: RecordedAlerts::default(),
