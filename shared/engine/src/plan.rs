@@ -127,7 +127,7 @@ pub struct RecordPlan {
     pub conflicts: Vec<FieldConflict>,
     /// Fields on which both sides agree already.
     pub agreed: BTreeMap<FieldName, FieldBase>,
-    /// Fields without a base from now on, such as one that waits for its parent's link.
+    /// Parents that lookups of this record wait for.
     pub waits_for: BTreeSet<Parent>,
     /// Why nothing is written, if the sides differ and nothing is.
     pub held: Option<Held>,
