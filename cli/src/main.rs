@@ -3,6 +3,7 @@
 
 mod demo;
 mod failure;
+mod operate;
 mod runtime;
 mod serve;
 mod setup;
@@ -36,7 +37,9 @@ enum Command {
     ///
     /// Secrets are named, never written, in the file: env:NAME or file:PATH. The Salesforce secret is JSON: for
     /// auth = "jwt" {"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}, for
-    /// auth = "client-credentials" {"client_id": "…", "client_secret": "…"}. The Postgres secret is an address,
+    /// auth = "client-credentials" {"client_id": "…", "client_secret": "…"}, for auth = "refresh-token"
+    /// {"client_id": "…", "refresh_token": "…"}, for auth = "password" {"client_id": "…", "client_secret": "…",
+    /// "username": "…", "password": "…"}. The Postgres secret is an address,
     /// postgres://user:password@host:5432/database.
     Validate,
 
@@ -83,6 +86,29 @@ enum Command {
     Resume {
         /// The sync.
         sync: String,
+
+        /// Lets so many more deletes through within the next hour than delete_limit does.
+        #[arg(long, value_name = "N")]
+        deletes: Option<u64>,
+    },
+
+    /// Stops a sync: its touches wait and fold until it is resumed.
+    Pause {
+        /// The sync.
+        sync: String,
+    },
+
+    /// Shows messages whose runs crashed five times, and sends them again.
+    DeadLetters {
+        /// Sends all of them again.
+        #[arg(long)]
+        redrive: bool,
+    },
+
+    /// What the instance remembers.
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
     },
 
     /// Shows Syncline at work on this machine: a simulated Salesforce, a private PostgreSQL, two busy teams.
@@ -98,6 +124,21 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+#[derive(Subcommand)]
+enum StateCommand {
+    /// Binds the instance to the org and the database that the configuration leads to.
+    ///
+    /// A restored, copied or failed-over database and a refreshed sandbox stop Syncline before it writes. If the one
+    /// it stopped at is the one to be synced from now on, this says so, and shows what was and what is.
+    Rebind,
+
+    /// Forgets what both sides agreed on last: every record is compared anew, as at the first link.
+    ///
+    /// Empty never overwrites filled; where both sides are filled and differ, the primary wins and the other value
+    /// stands in the conflict log. Stop serve first.
+    Rebuild,
 }
 
 #[tokio::main]
@@ -145,7 +186,18 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Conflicts { limit } => show::conflicts(&config, limit).await?,
         Command::Rejected { limit } => show::rejected(&config, limit).await?,
         Command::History { record } => show::history(&config, &record).await?,
-        Command::Resume { sync } => show::resume(&config, &sync).await?,
+        Command::Resume { sync, deletes } => operate::resume(&config, &sync, deletes).await?,
+        Command::Pause { sync } => operate::pause(&config, &sync).await?,
+        Command::DeadLetters { redrive } => operate::dead_letters(&config, redrive).await?,
+        Command::State { command: StateCommand::Rebind } => {
+            for line in setup::Setup::connect(config).await?.rebind().await? {
+                println!("{line}");
+            }
+        }
+        Command::State { command: StateCommand::Rebuild } => {
+            let forgotten = setup::Setup::connect(config).await?.rebuild().await?;
+            println!("{forgotten} bases are forgotten; serve compares every record anew");
+        }
         Command::Demo { .. } => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::SecureRandom as _;
 use syncline_embedded::{EmbeddedQueue, EmbeddedState};
-use syncline_postgres::{Instance, Pool, PostgresDatabase};
+use syncline_postgres::{Identity, Instance, Pool, PostgresDatabase};
 use syncline_salesforce::Client;
 use syncline_sync::{Alert, Alerts, Clock, Ports, Random, Settings, Step, Steps};
 
@@ -73,13 +73,22 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn new(salesforce: Client, pool: &Pool, instance: &Instance, settings: Settings) -> Self {
+    pub(crate) fn new(
+        salesforce: Client,
+        pool: &Pool,
+        instance: &Instance,
+        identity: Option<Identity>,
+        settings: Settings,
+    ) -> Self {
         let random = SystemRandom::new();
         let receiver = format!("{:016x}", random.bits() >> 64);
         let visibility = settings.lease + VISIBILITY_BEYOND_LEASE;
         Self {
             salesforce,
-            database: PostgresDatabase::new(pool.clone(), instance.clone()),
+            database: match identity {
+                Some(identity) => PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity),
+                None => PostgresDatabase::new(pool.clone(), instance.clone()),
+            },
             state: EmbeddedState::new(pool.clone(), instance),
             queue: EmbeddedQueue::new(pool.clone(), instance, receiver, visibility),
             clock: SystemClock,

@@ -12,10 +12,10 @@ use axum::routing::{get, post};
 use ingest::Caller;
 use std::sync::Arc;
 use std::time::Duration;
-use syncline_config::Config;
+use syncline_config::{Config, DailyCalls};
 use syncline_embedded::{definitions, instance_row};
 use syncline_engine::Definition;
-use syncline_postgres::{Instance, Pool, make_partitions};
+use syncline_postgres::Pool;
 use syncline_sync::{Ports, Queue, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,7 +39,6 @@ struct Shared {
     /// The queue has something.
     sent: Notify,
     pool: Pool,
-    instance: Instance,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -88,7 +87,12 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .into_iter()
         .filter(|known| inspected.definitions.iter().any(|wanted| wanted.name == known.name))
         .collect();
+    setup.client.bind(&row.organization_id);
     let settings = Settings {
+        daily_calls: Some(match setup.config.salesforce.daily_calls {
+            DailyCalls::Percent(percent) => syncline_sync::DailyCalls::Percent(percent),
+            DailyCalls::Count(count) => syncline_sync::DailyCalls::Count(count),
+        }),
         instance: setup.config.instance.clone(),
         lease: setup.config.serve.lease,
         look_back: setup.config.serve.look_back,
@@ -97,12 +101,11 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let workers = setup.config.serve.workers;
     let caller = secret.map(|secret| Caller { secret, organization_id: setup.organization_id.clone() });
     let shared = Arc::new(Shared {
-        runtime: Runtime::new(setup.client, &setup.pool, &setup.instance, settings),
+        runtime: Runtime::new(setup.client, &setup.pool, &setup.instance, row.identity, settings),
         definitions: wanted,
         caller,
         sent: Notify::new(),
         pool: setup.pool,
-        instance: setup.instance,
     });
     work(shared, listener, workers).await
 }
@@ -115,7 +118,7 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
     }
     tasks.spawn(log_loop(shared.clone(), stopped.clone()));
     tasks.spawn(scan_loop(shared.clone(), stopped.clone()));
-    tasks.spawn(partition_loop(shared.clone(), stopped.clone()));
+    tasks.spawn(house_loop(shared.clone(), stopped.clone()));
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(health))
@@ -197,7 +200,7 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
 async fn log_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut wait = LOG_INTERVAL;
     while !pause(&shared, &mut stopped, wait, false).await {
-        wait = match poll::poll_log(&shared.runtime).await {
+        wait = match poll::poll_log(&shared.runtime, &shared.definitions).await {
             Ok(touched) => {
                 if touched > 0 {
                     shared.sent.notify_waiters();
@@ -227,14 +230,10 @@ async fn scan_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn partition_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn house_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     loop {
-        let made = async {
-            let mut connection = shared.pool.get().await?;
-            make_partitions(&mut connection, &shared.instance).await
-        };
-        if let Err(error) = made.await {
-            tracing::warn!(%error, "history's next partitions could not be made");
+        if let Err(error) = poll::keep_house(&shared.runtime, &shared.definitions).await {
+            tracing::warn!(%error, "what is out of date could not be dropped, or the next partitions made");
         }
         if pause(&shared, &mut stopped, Duration::from_secs(3_600), false).await {
             return;

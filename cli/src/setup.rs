@@ -4,11 +4,12 @@ use crate::failure::Failure;
 use crate::runtime::SystemRandom;
 use secrecy::ExposeSecret;
 use syncline_config::{Auth, Config, Fields, SalesforceSecret, Sync};
-use syncline_embedded::{InstanceRow, definitions, install, instance_row, put_definition};
+use syncline_embedded::{InstanceRow, definitions, install, instance_row, put_definition, rebind, rebuild};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
-    Instance, Pool, Settings, SslMode, add_link, create_table_sql, describe_table, generated_column_name,
-    generated_table, has_schema, install_capture, install_schema, quote,
+    Instance, Pool, Settings, SslMode, add_link, add_link_table, create_table_sql, describe_table,
+    generated_column_name, generated_table, has_schema, install_capture, install_schema, quote,
+    read_identity,
 };
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{
@@ -25,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) pool: Pool,
     pub(crate) client: Client,
     pub(crate) organization_id: String,
+    /// Host and port of the database.
+    pub(crate) host: String,
 }
 
 /// What `apply` would make.
@@ -32,18 +35,33 @@ pub(crate) struct Inspected {
     pub(crate) definitions: Vec<Definition>,
     notes: Vec<String>,
     create: Vec<String>,
-    links: Vec<(String, String, String, bool)>,
+    links: Vec<LinkColumn>,
+}
+
+/// A link column that is added where it is missing.
+struct LinkColumn {
+    schema: String,
+    table: String,
+    link: String,
+    unique: bool,
+    partitioned: bool,
 }
 
 /// The pool of the configured database.
 pub(crate) fn pool(config: &Config) -> Result<Pool, Failure> {
+    Ok(pool_and_host(config)?.0)
+}
+
+/// The pool of the configured database, and its host and port.
+fn pool_and_host(config: &Config) -> Result<(Pool, String), Failure> {
     let secret =
         config.postgres.secret.read().map_err(|error| Failure::new(format!("postgres.secret: {error}")))?;
     let sslmode = config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
     let settings = Settings::parse(secret.expose_secret(), sslmode).map_err(|error| {
         Failure::new(format!("{} (from {}): {error}", "postgres.secret", config.postgres.secret.place()))
     })?;
-    Ok(Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?)
+    let host = settings.at().split('/').next().unwrap_or_default().to_owned();
+    Ok((Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?, host))
 }
 
 fn credentials(config: &Config) -> Result<Credentials, Failure> {
@@ -51,6 +69,8 @@ fn credentials(config: &Config) -> Result<Credentials, Failure> {
     let secret = match config.salesforce.auth {
         Auth::Jwt => SalesforceSecret::jwt(secret),
         Auth::ClientCredentials => SalesforceSecret::client_credentials(secret),
+        Auth::RefreshToken => SalesforceSecret::refresh_token(secret),
+        Auth::Password => SalesforceSecret::password(secret),
     };
     Ok(match secret.map_err(|error| Failure::new(format!("salesforce.secret: {error}")))? {
         SalesforceSecret::Jwt { client_id, username, private_key } => {
@@ -59,6 +79,12 @@ fn credentials(config: &Config) -> Result<Credentials, Failure> {
         SalesforceSecret::ClientCredentials { client_id, client_secret } => {
             Credentials::ClientCredentials { client_id, client_secret }
         }
+        SalesforceSecret::RefreshToken { client_id, client_secret, refresh_token } => {
+            Credentials::RefreshToken { client_id, client_secret, refresh_token }
+        }
+        SalesforceSecret::Password { client_id, client_secret, username, password } => {
+            Credentials::Password { client_id, client_secret, username, password }
+        }
     })
 }
 
@@ -66,9 +92,9 @@ impl Setup {
     /// Connects to both sides; what fails on either is said at once.
     pub(crate) async fn connect(config: Config) -> Result<Self, Failure> {
         let mut failures: Vec<String> = Vec::new();
-        let pool = match pool(&config) {
-            Ok(pool) => match pool.get().await {
-                Ok(_) => Some(pool),
+        let pool = match pool_and_host(&config) {
+            Ok((pool, host)) => match pool.get().await {
+                Ok(_) => Some((pool, host)),
                 Err(error) => {
                     failures
                         .push(format!("{error}; check postgres.secret ({})", config.postgres.secret.place()));
@@ -105,9 +131,9 @@ impl Setup {
             }
         };
         match (pool, salesforce) {
-            (Some(pool), Some((client, organization_id))) => {
+            (Some((pool, host)), Some((client, organization_id))) => {
                 let instance = Instance(config.instance.clone());
-                Ok(Self { config, instance, pool, client, organization_id })
+                Ok(Self { config, instance, pool, client, organization_id, host })
             }
             _ => Err(Failure::new(failures.join("\nerror: "))),
         }
@@ -164,7 +190,15 @@ impl Setup {
                 },
             };
             let unique = table.unique_columns.contains(&sync.link);
-            inspected.links.push((sync.schema.clone(), sync.table.clone(), sync.link.clone(), unique));
+            if !sync.link_table {
+                inspected.links.push(LinkColumn {
+                    schema: sync.schema.clone(),
+                    table: sync.table.clone(),
+                    link: sync.link.clone(),
+                    unique,
+                    partitioned: table.kind == "p",
+                });
+            }
             described.push((sync, object, fields, table));
         }
         let parents: Vec<(String, String, usize)> = described
@@ -185,6 +219,9 @@ impl Setup {
                 primary: sync.primary,
                 direction: sync.direction,
                 on_first_link: sync.on_first_link,
+                deletes: sync.deletes,
+                delete_limit: sync.delete_limit,
+                link_table: sync.link_table,
                 external_id: self.config.salesforce.external_id.clone(),
                 marker: self.config.salesforce.marker.clone(),
                 poll_interval_s: u32::try_from(sync.poll_interval.as_secs().max(1)).unwrap_or(u32::MAX),
@@ -256,20 +293,24 @@ impl Setup {
         self.check_binding(instance_row(&connection, &self.instance).await?.as_ref()).await?;
         install_schema(&mut connection, &self.instance).await?;
         let fresh_key = SystemRandom::new().bytes();
-        install(&mut connection, &self.instance, &self.organization_id, fresh_key).await?;
+        let identity = read_identity(&connection, &self.host).await?;
+        install(&mut connection, &self.instance, &self.organization_id, &identity, fresh_key).await?;
         done.push(format!("schema {} is ready", self.instance.schema_name()));
         for sql in &inspected.create {
             connection.batch_execute(sql).await?;
             done.push(sql.lines().next().unwrap_or_default().trim_end_matches(" (").to_owned());
         }
-        for (schema, table, link, unique) in &inspected.links {
-            add_link(&mut connection, schema, table, link, *unique).await.map_err(|error| {
+        for LinkColumn { schema, table, link, unique, partitioned } in &inspected.links {
+            add_link(&mut connection, schema, table, link, *unique, *partitioned).await.map_err(|error| {
                 Failure::new(format!(
                     "{schema}.{table}: the link column {link} cannot be made unique: {error}"
                 ))
             })?;
         }
         for definition in &inspected.definitions {
+            if definition.link_table {
+                add_link_table(&connection, &self.instance, &definition.name).await?;
+            }
             install_capture(&mut connection, &self.instance, definition).await.map_err(|error| {
                 Failure::new(format!(
                     "sync.{}: capture cannot be installed on {}.{}: {error}",
@@ -293,28 +334,52 @@ impl Setup {
     /// An instance belongs to one org and one database: another one is somebody else's.
     pub(crate) async fn check_binding(&self, row: Option<&InstanceRow>) -> Result<(), Failure> {
         let Some(row) = row else { return Ok(()) };
+        let mut problems = Vec::new();
         if row.organization_id != self.organization_id {
-            return Err(Failure::new(format!(
-                "instance {} is bound to org {}, and the sign-in leads to org {}; use another instance name for another org",
-                self.instance.0, row.organization_id, self.organization_id
-            )));
+            let (expected, found) = (row.organization_id.clone(), self.organization_id.clone());
+            problems.push(SalesforceError::OtherOrg { expected, found }.to_string());
         }
         let connection = self.pool.get().await?;
-        let here = connection
-            .query_typed(
-                "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text",
-                &[],
-            )
-            .await?;
-        let Some(here) = here.first() else { return Ok(()) };
-        let (system, name): (String, String) = (here.try_get(0)?, here.try_get(1)?);
-        if (&system, &name) != (&row.system_identifier, &row.database_name) {
-            return Err(Failure::new(format!(
-                "instance {} is bound to database {} of cluster {}, and this is {name} of cluster {system}: a copy of another installation; nothing was written",
-                self.instance.0, row.database_name, row.system_identifier
-            )));
-        }
+        let here = read_identity(&connection, &self.host).await?;
+        let expected = row.identity.as_ref();
+        problems.extend(expected.and_then(|expected| here.mismatch(expected, &self.instance.0)));
+        if problems.is_empty() { Ok(()) } else { Err(Failure::new(problems.join("\nerror: "))) }
+    }
+
+    /// `state rebind`: this org and this database are the instance's from now on.
+    pub(crate) async fn rebind(&self) -> Result<Vec<String>, Failure> {
+        let connection = self.pool.get().await?;
+        let Some(row) = instance_row(&connection, &self.instance).await? else {
+            return Err(Failure::new("nothing is applied yet; run `syncline apply`"));
+        };
+        let here = read_identity(&connection, &self.host).await?;
+        rebind(&connection, &self.instance, &self.organization_id, &here).await?;
+        self.resume_stopped(&connection).await?;
+        let was =
+            row.identity.map_or_else(|| "a database of an earlier release".to_owned(), |one| one.to_string());
+        Ok(vec![
+            format!("was bound to org {} and {was}", row.organization_id),
+            format!("is bound to org {} and {here}", self.organization_id),
+        ])
+    }
+
+    /// Syncs that stopped because of another database or org go on.
+    async fn resume_stopped(&self, connection: &syncline_postgres::Connection) -> Result<(), Failure> {
+        let sql = format!(
+            "DELETE FROM {}.paused WHERE reason LIKE '%`syncline state rebind`%' OR reason LIKE '%`syncline state rebuild`%'",
+            self.instance.schema()
+        );
+        connection.execute_typed(&sql, &[]).await?;
         Ok(())
+    }
+
+    /// `state rebuild`: what was agreed on is forgotten.
+    pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
+        let connection = self.pool.get().await?;
+        self.check_binding(instance_row(&connection, &self.instance).await?.as_ref()).await?;
+        let forgotten = rebuild(&connection, &self.instance).await?;
+        self.resume_stopped(&connection).await?;
+        Ok(forgotten)
     }
 }
 
@@ -349,8 +414,10 @@ fn generated(
     }
     let sql = create_table_sql(&sync.schema, &sync.table, &sync.link, &columns);
     let column = |name: &str, kind: &str| {
-        let catalog =
-            kind.replace("varchar", "character varying").replace("timestamptz", "timestamp with time zone");
+        let catalog = if kind == "time" { "time without time zone" } else { kind };
+        let catalog = catalog
+            .replace("varchar", "character varying")
+            .replace("timestamptz", "timestamp with time zone");
         ColumnDescription {
             name: name.to_owned(),
             postgres_type: PostgresType::from_format_type(&catalog),
@@ -366,7 +433,8 @@ fn generated(
         schema: sync.schema.clone(),
         table: sync.table.clone(),
         kind: "r".to_owned(),
-        row_security: false,
+        hides_rows: false,
+        may_delete: true,
         may_write: true,
         may_trigger: true,
         owner: String::new(),

@@ -4,12 +4,11 @@ use crate::failure::Failure;
 use crate::setup::pool;
 use comfy_table::{ContentArrangement, Table, presets};
 use syncline_config::Config;
-use syncline_embedded::{EmbeddedState, Overview, conflicts as read_conflicts, held, instance_row, overview};
+use syncline_embedded::{Overview, conflicts as read_conflicts, held, instance_row, overview};
 use syncline_engine::{Held, Parent};
 use syncline_postgres::{Connection, Instance, Pool, read_history};
-use syncline_sync::State;
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
@@ -19,7 +18,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-async fn connect(config: &Config) -> Result<(Pool, Connection, Instance), Failure> {
+pub(crate) async fn connect(config: &Config) -> Result<(Pool, Connection, Instance), Failure> {
     let pool = pool(config)?;
     let connection = pool.get().await?;
     let instance = Instance(config.instance.clone());
@@ -49,7 +48,7 @@ fn shown(value: Option<&str>) -> String {
 
 pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
     let (_, connection, instance) = connect(config).await?;
-    let Overview { linked, log, queue, deferred, conflicts, rejected, held, paused, breakers } =
+    let Overview { linked, log, queue, deferred, conflicts, rejected, held, dead, paused, breakers } =
         overview(&connection, &instance).await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
@@ -62,6 +61,9 @@ pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
     println!(
         "so far:  {conflicts} conflicts (syncline conflicts), {rejected} rejected, {held} held (syncline rejected)"
     );
+    if dead > 0 {
+        println!("{dead} dead letters: their runs crashed five times (syncline dead-letters)");
+    }
     for (side, message) in breakers {
         println!("{side} is left alone for a moment: {message}");
     }
@@ -123,7 +125,10 @@ pub(crate) async fn rejected(config: &Config, limit: i64) -> Result<(), Failure>
             table.add_row([
                 one.sync,
                 record(id, one.postgres_key.as_ref().map(|key| key.0.as_str())),
-                reason(&one.held),
+                match &one.merged_into {
+                    Some(master) => format!("{} (merged into {master})", reason(&one.held)),
+                    None => reason(&one.held),
+                },
                 one.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             ]);
         }
@@ -134,7 +139,9 @@ pub(crate) async fn rejected(config: &Config, limit: i64) -> Result<(), Failure>
 
 fn reason(held: &Held) -> String {
     match held {
-        Held::Deleted { side } => format!("deleted in {side}; nothing is deleted across"),
+        Held::Deleted { side } => {
+            format!("deleted in {side}, and deletes = \"review\": nothing is written until a person decides")
+        }
         Held::Missing { side } => format!("not found in {side}, and nothing says that it was deleted"),
         Held::Unreadable { side, field, error } => format!("{field} in {side} holds {error}"),
         Held::Waiting { field, parent } => {
@@ -170,28 +177,12 @@ pub(crate) async fn history(config: &Config, record: &str) -> Result<(), Failure
             format!("{side} ({})", entry.sync),
             entry.field.unwrap_or_else(|| "(the record)".to_owned()),
             if created { String::new() } else { shown(entry.before.as_deref()) },
-            if created { "created".to_owned() } else { shown(entry.after.as_deref()) },
+            if created { String::new() } else { shown(entry.after.as_deref()) },
             entry.reason,
             touched,
             entry.outcome,
         ]);
     }
     println!("{table}");
-    Ok(())
-}
-
-pub(crate) async fn resume(config: &Config, sync: &str) -> Result<(), Failure> {
-    if !config.syncs.iter().any(|known| known.name == sync) {
-        return Err(Failure::new(format!("there is no [sync.{sync}] in the configuration")));
-    }
-    let (pool, _, instance) = connect(config).await?;
-    let state = EmbeddedState::new(pool, &instance);
-    match state.paused(sync).await? {
-        Some(reason) => {
-            state.put_paused(sync, None).await?;
-            println!("sync {sync} goes on; it was paused because: {reason}");
-        }
-        None => println!("sync {sync} was not paused"),
-    }
     Ok(())
 }

@@ -2,4 +2,4 @@
 
 mod handler;
 
-pub use handler::{poll_log, poll_scans};
+pub use handler::{keep_house, poll_log, poll_scans};

@@ -6,8 +6,8 @@ mod secret;
 mod telemetry;
 
 pub use parse::{
-    Auth, Config, ConfigError, Field, Fields, IngestConfig, PostgresConfig, SalesforceConfig, ServeConfig,
-    Sync,
+    Auth, Config, ConfigError, DailyCalls, Field, Fields, IngestConfig, PostgresConfig, SalesforceConfig,
+    ServeConfig, Sync,
 };
 pub use secret::{SalesforceSecret, SecretError, SecretRef};
 pub use telemetry::{LogFormat, init_telemetry};

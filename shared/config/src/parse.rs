@@ -5,7 +5,7 @@ use crate::secret::SecretRef;
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use syncline_engine::{Direction, FirstLink, Side};
+use syncline_engine::{DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use toml::{Table, Value};
 
 /// How Syncline signs in to Salesforce.
@@ -15,6 +15,19 @@ pub enum Auth {
     Jwt,
     /// Client credentials.
     ClientCredentials,
+    /// A refresh token.
+    RefreshToken,
+    /// Name and password.
+    Password,
+}
+
+/// How many calls a day Syncline may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DailyCalls {
+    /// Of a hundred calls of the org's allowance.
+    Percent(u32),
+    /// Calls.
+    Count(u64),
 }
 
 /// `[salesforce]`.
@@ -28,6 +41,8 @@ pub struct SalesforceConfig {
     pub secret: SecretRef,
     /// The pinned API version.
     pub api_version: String,
+    /// The daily calls that Syncline may use.
+    pub daily_calls: DailyCalls,
     /// The external Id field.
     pub external_id: String,
     /// The marker field.
@@ -104,6 +119,12 @@ pub struct Sync {
     pub direction: Direction,
     /// What happens where there is no base.
     pub on_first_link: FirstLink,
+    /// What deletes lead to.
+    pub deletes: Deletes,
+    /// How many within an hour.
+    pub delete_limit: DeleteLimit,
+    /// The link is kept in a table of Syncline's own.
+    pub link_table: bool,
     /// Between two catch-ups.
     pub poll_interval: SignedDuration,
     /// The fields.
@@ -217,9 +238,17 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
             );
         }
     }
-    let auths = [("jwt", Auth::Jwt), ("client-credentials", Auth::ClientCredentials)];
+    let auths = [
+        ("jwt", Auth::Jwt),
+        ("client-credentials", Auth::ClientCredentials),
+        ("refresh-token", Auth::RefreshToken),
+        ("password", Auth::Password),
+    ];
     if !table.contains_key("auth") {
-        reader.problem("salesforce.auth", "is missing; it has to be jwt or client-credentials");
+        reader.problem(
+            "salesforce.auth",
+            "is missing; it has to be jwt, client-credentials, refresh-token or password",
+        );
     }
     let auth = reader.choice(&mut section, "auth", &auths);
     let secret = reader.secret(&mut section, "secret", "\"env:SALESFORCE_SECRET\"");
@@ -231,6 +260,7 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
             format!("is {api_version:?}; it has to be like \"62.0\", 50.0 or later"),
         );
     }
+    let daily_calls = daily_calls(reader, section.get("daily_calls"));
     let external_id = reader.text(&mut section, "external_id").unwrap_or_else(|| "Syncline_Id__c".to_owned());
     let marker = reader.text(&mut section, "marker").unwrap_or_else(|| "Syncline_Write__c".to_owned());
     reader.close(&section);
@@ -239,9 +269,79 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
         auth: auth?,
         secret: secret?,
         api_version,
+        daily_calls,
         external_id,
         marker,
     })
+}
+
+/// Half of the org's allowance, if nothing is said.
+fn daily_calls(reader: &mut Reader, value: Option<&Value>) -> DailyCalls {
+    let wanted = match value {
+        None => return DailyCalls::Percent(50),
+        Some(Value::Integer(count)) => {
+            u64::try_from(*count).ok().filter(|count| *count > 0).map(DailyCalls::Count)
+        }
+        Some(Value::String(text)) => {
+            let percent = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+            percent.filter(|percent| (1..=100).contains(percent)).map(DailyCalls::Percent)
+        }
+        Some(_) => None,
+    };
+    wanted.unwrap_or_else(|| {
+        reader.problem(
+            "salesforce.daily_calls",
+            "has to be a number of calls, or a share of the org's allowance such as \"30%\"",
+        );
+        DailyCalls::Percent(50)
+    })
+}
+
+const POLICIES: &[(&str, DeletePolicy)] =
+    &[("keep", DeletePolicy::Keep), ("propagate", DeletePolicy::Propagate), ("review", DeletePolicy::Review)];
+
+/// One policy for both sides, or one for each.
+fn deletes(reader: &mut Reader, path: &str, section: &mut Section<'_>, table: &Table) -> Deletes {
+    if let Some(Value::Table(sides)) = table.get("deletes") {
+        let _ = section.get("deletes");
+        let path = format!("{path}.deletes");
+        let mut section = Section::new(&path, sides);
+        let from_salesforce = reader.choice(&mut section, "from_salesforce", POLICIES).unwrap_or_default();
+        let from_postgres = reader.choice(&mut section, "from_postgres", POLICIES).unwrap_or_default();
+        reader.close(&section);
+        return Deletes { from_salesforce, from_postgres };
+    }
+    let policy = reader.choice(section, "deletes", POLICIES).unwrap_or_default();
+    Deletes { from_salesforce: policy, from_postgres: policy }
+}
+
+fn delete_limit(reader: &mut Reader, path: &str, section: &mut Section<'_>) -> DeleteLimit {
+    let mut limit = DeleteLimit::default();
+    let path = format!("{path}.delete_limit");
+    let table = match section.get("delete_limit") {
+        None => return limit,
+        Some(Value::Table(table)) => table,
+        Some(_) => {
+            reader.problem(&path, "has to be { percent = 5, count = 100 }");
+            return limit;
+        }
+    };
+    let mut section = Section::new(&path, table);
+    for (name, place, most) in
+        [("percent", &mut limit.percent, 100), ("count", &mut limit.count, i64::from(u32::MAX))]
+    {
+        match section.get(name) {
+            None => {}
+            Some(Value::Integer(number)) if (0..=most).contains(number) => {
+                *place = u32::try_from(*number).unwrap_or(*place);
+            }
+            Some(_) => {
+                reader.problem(&format!("{path}.{name}"), format!("has to be a number from 0 to {most}"))
+            }
+        }
+    }
+    reader.close(&section);
+    limit
 }
 
 fn postgres(reader: &mut Reader, table: &Table) -> Option<PostgresConfig> {
@@ -302,6 +402,16 @@ fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
     let direction = reader.choice(&mut section, "direction", DIRECTIONS).unwrap_or_default();
     let policies = [("fill-empty", FirstLink::FillEmpty), ("primary", FirstLink::Primary)];
     let on_first_link = reader.choice(&mut section, "on_first_link", &policies).unwrap_or_default();
+    let deletes = deletes(reader, &path, &mut section, table);
+    let delete_limit = delete_limit(reader, &path, &mut section);
+    let link_table = match section.get("link_table") {
+        None => false,
+        Some(Value::Boolean(yes)) => *yes,
+        Some(_) => {
+            reader.problem(&format!("{path}.link_table"), "has to be true or false");
+            false
+        }
+    };
     let poll_interval = reader.duration(&mut section, "poll_interval", SignedDuration::from_mins(1));
     let fields = match section.get("fields") {
         Some(Value::String(text)) if text == "*" => Some(Fields::All),
@@ -332,6 +442,9 @@ fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
         primary,
         direction,
         on_first_link,
+        deletes,
+        delete_limit,
+        link_table,
         poll_interval,
         fields: fields?,
     })
@@ -414,6 +527,8 @@ mod tests {
         table = "crm.contacts"
         primary = "postgres"
         poll_interval = "30s"
+        deletes = { from_salesforce = "propagate", from_postgres = "keep" }
+        delete_limit = { count = 7 }
         [sync.contacts.fields]
         LastName = "last_name"
         AccountId = { column = "account_id", lookup = "accounts" }
@@ -428,6 +543,11 @@ mod tests {
         let contacts = &config.syncs[1];
         assert_eq!((contacts.schema.as_str(), contacts.table.as_str()), ("crm", "contacts"));
         assert_eq!(contacts.primary, Side::Postgres);
+        assert_eq!(contacts.deletes.from(Side::Salesforce), DeletePolicy::Propagate);
+        assert_eq!(contacts.deletes.from(Side::Postgres), DeletePolicy::Keep);
+        assert_eq!(contacts.delete_limit, DeleteLimit { percent: 5, count: 7 });
+        assert_eq!(config.syncs[0].deletes, Deletes::default());
+        assert_eq!(config.salesforce.daily_calls, DailyCalls::Percent(50));
         let Fields::Named(fields) = &contacts.fields else { panic!() };
         assert_eq!(fields.len(), 3);
         assert_eq!(config.syncs[0].fields, Fields::All);
@@ -441,6 +561,7 @@ mod tests {
             login_url = "http://acme.my.salesforce.com"
             auth = "token"
             secret = "hunter2"
+            daily_calls = "a lot"
             [postgres]
             sslmode = "prefer"
             [serve]
@@ -450,6 +571,8 @@ mod tests {
             object = "Contact"
             primry = "postgres"
             poll_interval = "soon"
+            deletes = "never"
+            delete_limit = { count = -1 }
             [sync.Contacts.fields]
             A = "a"
             B = "a"
@@ -470,6 +593,9 @@ mod tests {
             "sync.Contacts.table: is missing",
             "sync.Contacts.primry: is no setting; is primary meant?",
             "sync.Contacts.poll_interval: is \"soon\"",
+            "sync.Contacts.deletes: is \"never\"",
+            "sync.Contacts.delete_limit.count",
+            "salesforce.daily_calls",
             "sync.Contacts.fields.C: is a number",
         ] {
             assert!(error.contains(words), "{words:?} is missing from:\n{error}");

@@ -105,9 +105,69 @@ pub enum SalesforceSecret {
         /// The consumer secret.
         client_secret: SecretString,
     },
+    /// For `auth = "refresh-token"`.
+    RefreshToken {
+        /// The consumer key.
+        client_id: String,
+        /// The consumer secret, where the app asks for it.
+        client_secret: Option<SecretString>,
+        /// The refresh token.
+        refresh_token: SecretString,
+    },
+    /// For `auth = "password"`.
+    Password {
+        /// The consumer key.
+        client_id: String,
+        /// The consumer secret.
+        client_secret: SecretString,
+        /// The user.
+        username: String,
+        /// The password and security token.
+        password: SecretString,
+    },
 }
 
 impl SalesforceSecret {
+    /// The JSON of a secret for `auth = "refresh-token"`.
+    pub const REFRESH_TOKEN_SHAPE: &'static str =
+        r#"{"client_id": "…", "client_secret": "…", "refresh_token": "…"}"#;
+    /// The JSON of a secret for `auth = "password"`.
+    pub const PASSWORD_SHAPE: &'static str =
+        r#"{"client_id": "…", "client_secret": "…", "username": "…", "password": "…"}"#;
+
+    /// Reads the JSON for a refresh token.
+    ///
+    /// # Errors
+    /// When the secret is not there or has another shape.
+    pub fn refresh_token(secret: &SecretRef) -> Result<Self, SecretError> {
+        #[derive(Deserialize)]
+        struct Shape {
+            client_id: String,
+            client_secret: Option<SecretString>,
+            refresh_token: SecretString,
+        }
+        let Shape { client_id, client_secret, refresh_token } =
+            shaped(secret, "refresh-token", Self::REFRESH_TOKEN_SHAPE)?;
+        Ok(Self::RefreshToken { client_id, client_secret, refresh_token })
+    }
+
+    /// Reads the JSON for name and password.
+    ///
+    /// # Errors
+    /// When the secret is not there or has another shape.
+    pub fn password(secret: &SecretRef) -> Result<Self, SecretError> {
+        #[derive(Deserialize)]
+        struct Shape {
+            client_id: String,
+            client_secret: SecretString,
+            username: String,
+            password: SecretString,
+        }
+        let Shape { client_id, client_secret, username, password } =
+            shaped(secret, "password", Self::PASSWORD_SHAPE)?;
+        Ok(Self::Password { client_id, client_secret, username, password })
+    }
+
     /// The JSON of a secret for `auth = "jwt"`.
     pub const JWT_SHAPE: &'static str =
         r#"{"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}"#;

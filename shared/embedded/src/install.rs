@@ -1,10 +1,11 @@
 //! The tables of state and queue, the instance's own row, and applied definitions.
 
 use syncline_engine::{Definition, FingerprintKey};
-use syncline_postgres::{Connection, DatabaseError, Instance, Migration, migrate};
-use tokio_postgres::types::Type;
+use syncline_postgres::{Connection, DatabaseError, Identity, Instance, Migration, migrate};
+use tokio_postgres::types::{ToSql, Type};
 
-const MIGRATIONS: &[Migration] = &[Migration {
+const MIGRATIONS: &[Migration] = &[
+    Migration {
     sql: "
 CREATE TABLE {schema}.instance (
     one               boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -84,7 +85,24 @@ CREATE TABLE {schema}.queue_message (
     sent_at       timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE INDEX ON {schema}.queue_message (queue_group, id);
 ",
-}];
+    },
+    Migration {
+        sql: "
+ALTER TABLE {schema}.instance ADD COLUMN timeline bigint, ADD COLUMN database_oid bigint, ADD COLUMN host text;
+ALTER TABLE {schema}.base ADD COLUMN ended_at timestamptz;
+CREATE INDEX base_ended_at ON {schema}.base (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE {schema}.counter (
+    name text NOT NULL, minute timestamptz NOT NULL, count bigint NOT NULL, PRIMARY KEY (name, minute));
+CREATE TABLE {schema}.pace (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one), calls_left float8 NOT NULL, at timestamptz NOT NULL);
+CREATE TABLE {schema}.pulse_seen (one boolean PRIMARY KEY DEFAULT true CHECK (one), beat bigint NOT NULL);
+CREATE TABLE {schema}.queue_dead (
+    id bigint PRIMARY KEY, queue_group text NOT NULL, body text NOT NULL, receive_count int NOT NULL,
+    sent_at timestamptz NOT NULL, dead_at timestamptz NOT NULL DEFAULT clock_timestamp());
+COMMENT ON TABLE {schema}.queue_dead IS 'Messages whose runs crashed five times; syncline dead-letters shows them and sends them again.';
+",
+    },
+];
 
 /// What an instance is bound to.
 #[derive(Clone, Debug)]
@@ -93,10 +111,8 @@ pub struct InstanceRow {
     pub key: FingerprintKey,
     /// The org.
     pub organization_id: String,
-    /// The database cluster.
-    pub system_identifier: String,
-    /// The database.
-    pub database_name: String,
+    /// The database; `None` where an earlier release applied it and did not ask for all of it.
+    pub identity: Option<Identity>,
 }
 
 /// Brings the tables to their last version and binds the instance, the first time, to this org and database.
@@ -108,24 +124,72 @@ pub async fn install(
     connection: &mut Connection,
     instance: &Instance,
     organization_id: &str,
+    identity: &Identity,
     fresh_key: [u8; 32],
 ) -> Result<InstanceRow, DatabaseError> {
     migrate(connection, instance, "embedded", MIGRATIONS).await?;
     let schema = instance.schema();
     let fresh_key = fresh_key.to_vec();
-    connection
-        .execute_typed(
-            &format!(
-                "INSERT INTO {schema}.instance (fingerprint_key, organization_id, system_identifier, database_name)
-                 SELECT $1, $2, (SELECT system_identifier::text FROM pg_control_system()), current_database()
-                 ON CONFLICT DO NOTHING"
-            ),
-            &[(&fresh_key, Type::BYTEA), (&organization_id, Type::TEXT)],
-        )
-        .await?;
+    let sql = format!(
+        "INSERT INTO {schema}.instance (fingerprint_key, organization_id, system_identifier, database_name)
+         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&fresh_key, Type::BYTEA),
+        (&organization_id, Type::TEXT),
+        (&identity.system, Type::TEXT),
+        (&identity.database, Type::TEXT),
+    ];
+    connection.execute_typed(&sql, &parameters).await?;
+    let known = instance_row(connection, instance).await?;
+    if known.is_some_and(|known| known.identity.is_none()) {
+        rebind(connection, instance, organization_id, identity).await?;
+    }
     instance_row(connection, instance).await?.ok_or_else(|| {
         DatabaseError::Missing(format!("schema {schema} has no instance row; run `syncline apply` again"))
     })
+}
+
+/// Binds the instance to this org and this database from now on.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn rebind(
+    connection: &Connection,
+    instance: &Instance,
+    organization_id: &str,
+    identity: &Identity,
+) -> Result<(), DatabaseError> {
+    let schema = instance.schema();
+    let sql = format!(
+        "UPDATE {schema}.instance SET organization_id = $1, system_identifier = $2, timeline = $3,
+                database_name = $4, database_oid = $5, host = $6"
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&organization_id, Type::TEXT),
+        (&identity.system, Type::TEXT),
+        (&identity.timeline, Type::INT8),
+        (&identity.database, Type::TEXT),
+        (&identity.oid, Type::INT8),
+        (&identity.host, Type::TEXT),
+    ];
+    connection.execute_typed(&sql, &parameters).await?;
+    connection.execute_typed(&format!("DELETE FROM {schema}.pulse_seen"), &[]).await?;
+    Ok(())
+}
+
+/// Forgets what was agreed on, in every sync that is not under way: each record is compared as at the first link,
+/// found by its link. Answers how many bases were forgotten.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn rebuild(connection: &Connection, instance: &Instance) -> Result<u64, DatabaseError> {
+    let schema = instance.schema();
+    let forgotten = connection.execute_typed(&format!("DELETE FROM {schema}.base"), &[]).await?;
+    for table in ["cursor", "held", "pulse_seen"] {
+        connection.execute_typed(&format!("DELETE FROM {schema}.{table}"), &[]).await?;
+    }
+    Ok(forgotten)
 }
 
 /// What the instance is bound to, or `None` where `apply` was never run.
@@ -145,7 +209,8 @@ pub async fn instance_row(
     let rows = connection
         .query_typed(
             &format!(
-                "SELECT fingerprint_key, organization_id, system_identifier, database_name FROM {schema}.instance"
+                "SELECT fingerprint_key, organization_id, system_identifier, database_name, timeline, database_oid, host
+                 FROM {schema}.instance"
             ),
             &[],
         )
@@ -158,8 +223,12 @@ pub async fn instance_row(
     Ok(Some(InstanceRow {
         key: FingerprintKey::new(key),
         organization_id: row.try_get(1)?,
-        system_identifier: row.try_get(2)?,
-        database_name: row.try_get(3)?,
+        identity: match (row.try_get(4)?, row.try_get(5)?, row.try_get(6)?) {
+            (Some(timeline), Some(oid), Some(host)) => {
+                Some(Identity { system: row.try_get(2)?, database: row.try_get(3)?, timeline, oid, host })
+            }
+            _ => None,
+        },
     }))
 }
 

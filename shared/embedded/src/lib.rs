@@ -5,8 +5,10 @@ mod listing;
 mod queue;
 mod state;
 
-pub use install::{InstanceRow, definitions, install, instance_row, put_definition};
-pub use listing::{Overview, ShownConflict, conflicts, held, overview, rejected};
+pub use install::{InstanceRow, definitions, install, instance_row, put_definition, rebind, rebuild};
+pub use listing::{
+    DeadLetter, Overview, ShownConflict, conflicts, dead_letters, held, overview, redrive, rejected,
+};
 pub use queue::EmbeddedQueue;
 pub use state::EmbeddedState;
 

@@ -1,9 +1,8 @@
 //! What a person asks to see.
 
 use crate::side_of;
-use jiff::Timestamp;
 use syncline_postgres::{Connection, DatabaseError, Instance};
-use syncline_sync::{HeldRecord, Rejected};
+use syncline_sync::{HeldRecord, MessageBody, Rejected};
 use tokio_postgres::types::Type;
 
 /// A conflict as it is shown.
@@ -46,6 +45,8 @@ pub struct Overview {
     pub rejected: i64,
     /// Held records.
     pub held: i64,
+    /// Dead letters.
+    pub dead: i64,
     /// Paused syncs and why.
     pub paused: Vec<(String, String)>,
     /// Sides that are left alone, in their last words.
@@ -61,7 +62,8 @@ pub async fn overview(connection: &Connection, instance: &Instance) -> Result<Ov
     let sql = format!(
         "SELECT (SELECT count(*) FROM {schema}.log), (SELECT count(*) FROM {schema}.queue_message),
                 (SELECT count(*) FROM {schema}.deferred), (SELECT count(*) FROM {schema}.conflict),
-                (SELECT count(*) FROM {schema}.rejected), (SELECT count(*) FROM {schema}.held)"
+                (SELECT count(*) FROM {schema}.rejected), (SELECT count(*) FROM {schema}.held),
+                (SELECT count(*) FROM {schema}.queue_dead)"
     );
     let rows = connection.query_typed(&sql, &[]).await?;
     let mut overview = Overview::default();
@@ -72,6 +74,7 @@ pub async fn overview(connection: &Connection, instance: &Instance) -> Result<Ov
         overview.conflicts = row.try_get(3)?;
         overview.rejected = row.try_get(4)?;
         overview.held = row.try_get(5)?;
+        overview.dead = row.try_get(6)?;
     }
     let sql = format!(
         "SELECT d.sync, count(b.key) FROM {schema}.definition d LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live
@@ -91,7 +94,7 @@ pub async fn overview(connection: &Connection, instance: &Instance) -> Result<Ov
     {
         let body: String = row.try_get(1)?;
         if let Ok(breaker) = serde_json::from_str::<syncline_sync::Breaker>(&body)
-            && breaker.is_open(Timestamp::now())
+            && breaker.is_open()
         {
             overview.breakers.push((side_of(&row.try_get::<_, String>(0)?).to_string(), breaker.message));
         }
@@ -171,4 +174,58 @@ pub async fn held(
     limit: i64,
 ) -> Result<Vec<HeldRecord>, DatabaseError> {
     listed(connection, instance, "held", limit).await
+}
+
+/// A message whose runs crashed too often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its number.
+    pub id: i64,
+    /// When it was given up.
+    pub at: String,
+    /// How often it was received.
+    pub receives: i32,
+    /// The records that it touches.
+    pub records: Vec<String>,
+}
+
+/// The dead letters, oldest first.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn dead_letters(
+    connection: &Connection,
+    instance: &Instance,
+) -> Result<Vec<DeadLetter>, DatabaseError> {
+    let sql = format!(
+        "SELECT id, to_char(dead_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), receive_count, body
+         FROM {}.queue_dead ORDER BY id",
+        instance.schema()
+    );
+    let rows = connection.query_typed(&sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let body: String = row.try_get(3)?;
+            let records = serde_json::from_str::<MessageBody>(&body).map_or_else(
+                |_| vec!["a message of another version".to_owned()],
+                |body| {
+                    body.touches.iter().map(|touch| format!("{} {}", touch.sync, touch.record())).collect()
+                },
+            );
+            Ok(DeadLetter { id: row.try_get(0)?, at: row.try_get(1)?, receives: row.try_get(2)?, records })
+        })
+        .collect()
+}
+
+/// Sends the dead letters again; answers how many.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn redrive(connection: &Connection, instance: &Instance) -> Result<u64, DatabaseError> {
+    let schema = instance.schema();
+    let sql = format!(
+        "WITH dead AS (DELETE FROM {schema}.queue_dead RETURNING queue_group, body)
+         INSERT INTO {schema}.queue_message (queue_group, body) SELECT queue_group, body FROM dead"
+    );
+    Ok(connection.execute_typed(&sql, &[]).await?)
 }

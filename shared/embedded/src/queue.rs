@@ -7,6 +7,9 @@ use syncline_postgres::{Connection, Instance, Pool, store_error};
 use syncline_sync::{Delivery, PortError, Queue};
 use tokio_postgres::types::{ToSql, Type};
 
+/// A message is received so often before it counts as poisonous.
+const MOST_RECEIVES: i32 = 5;
+
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A queue in the synced database.
@@ -56,6 +59,22 @@ impl EmbeddedQueue {
         self.free_groups(&connection, &tokens).await
     }
 
+    /// What crashed its runs too often goes to the dead letters, where it stops nobody.
+    async fn bury(&self, connection: &Connection) -> Result<(), PortError> {
+        let sql = "WITH dead AS (
+                       DELETE FROM {schema}.queue_message m USING {schema}.queue_group g
+                       WHERE g.name = m.queue_group AND m.receive_count >= $1
+                         AND (m.token IS NULL OR m.token IS DISTINCT FROM g.token OR g.lease_until <= clock_timestamp())
+                       RETURNING m.id, m.queue_group, m.body, m.receive_count, m.sent_at)
+                   INSERT INTO {schema}.queue_dead (id, queue_group, body, receive_count, sent_at)
+                   SELECT * FROM dead ON CONFLICT DO NOTHING RETURNING id";
+        let dead = self.run(connection, sql, &[(&MOST_RECEIVES, Type::INT4)]).await?;
+        if !dead.is_empty() {
+            tracing::error!(messages = dead.len(), "dead letters; see `syncline dead-letters`");
+        }
+        Ok(())
+    }
+
     /// Groups of which these receives hold no message any more are anybody's.
     async fn free_groups(&self, connection: &Connection, tokens: &[&str]) -> Result<(), PortError> {
         let sql = "UPDATE {schema}.queue_group g SET lease_until = '-infinity', token = NULL
@@ -87,6 +106,7 @@ impl Queue for EmbeddedQueue {
         let token = format!("{}-{number}", self.receiver);
         let limit = i64::try_from(max).unwrap_or(i64::MAX);
         let connection = connection(&self.pool).await?;
+        self.bury(&connection).await?;
         let sql = "WITH free AS (
                        SELECT g.name FROM {schema}.queue_group g
                        WHERE g.lease_until <= clock_timestamp()

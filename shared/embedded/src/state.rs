@@ -1,7 +1,7 @@
 //! The state store.
 
 use crate::{connection, unreadable};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Side};
 use syncline_postgres::{Connection, Instance, Pool, store_error};
@@ -85,6 +85,10 @@ impl EmbeddedState {
     }
 }
 
+fn saturated(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 async fn run(
     connection: &Connection,
     schema: &str,
@@ -163,6 +167,8 @@ impl State for EmbeddedState {
             puts.iter().map(|put| put.base.postgres_key.as_ref().map(|key| key.0.as_str())).collect();
         let external_ids: Vec<Option<&str>> =
             puts.iter().map(|put| put.base.external_id.as_deref()).collect();
+        let ended: Vec<Option<String>> =
+            puts.iter().map(|put| put.base.ended_at.map(|at| at.to_string())).collect();
         let live: Vec<bool> = puts.iter().map(|put| put.base.live).collect();
         let intents: Vec<bool> = puts.iter().map(|put| put.base.intent.is_some()).collect();
         let expected: Vec<i64> =
@@ -177,9 +183,10 @@ impl State for EmbeddedState {
             (&intents, Type::BOOL_ARRAY),
             (&expected, Type::INT8_ARRAY),
             (&bodies, Type::TEXT_ARRAY),
+            (&ended, Type::TEXT_ARRAY),
         ];
-        let source = "unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bool[], $8::int8[], $9::text[])
-                      AS u(key, salesforce_id, postgres_key, external_id, live, has_intent, expected, body)";
+        let source = "unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bool[], $8::int8[], $9::text[], $10::text[])
+                      AS u(key, salesforce_id, postgres_key, external_id, live, has_intent, expected, body, ended_at)";
         let owned = "o.sync = $1 AND o.key <> u.key AND (o.salesforce_id = u.salesforce_id
                      OR o.postgres_key = u.postgres_key OR o.external_id = u.external_id)";
         let schema = &self.schema;
@@ -190,7 +197,7 @@ impl State for EmbeddedState {
             let update = format!(
                 "UPDATE {{schema}}.base b SET salesforce_id = u.salesforce_id, postgres_key = u.postgres_key,
                         external_id = u.external_id, live = u.live, has_intent = u.has_intent,
-                        version = u.expected + 1, body = u.body
+                        version = u.expected + 1, body = u.body, ended_at = u.ended_at::timestamptz
                  FROM {source}
                  WHERE b.sync = $1 AND b.key = u.key AND b.version = u.expected AND u.expected > 0
                    AND NOT EXISTS (SELECT FROM {{schema}}.base o WHERE {owned})
@@ -201,8 +208,8 @@ impl State for EmbeddedState {
                 saved.push(text(&row, 0)?);
             }
             let insert = format!(
-                "INSERT INTO {{schema}}.base (sync, key, salesforce_id, postgres_key, external_id, live, has_intent, version, body)
-                 SELECT $1, u.key, u.salesforce_id, u.postgres_key, u.external_id, u.live, u.has_intent, 1, u.body
+                "INSERT INTO {{schema}}.base (sync, key, salesforce_id, postgres_key, external_id, live, has_intent, version, body, ended_at)
+                 SELECT $1, u.key, u.salesforce_id, u.postgres_key, u.external_id, u.live, u.has_intent, 1, u.body, u.ended_at::timestamptz
                  FROM {source} WHERE u.expected = 0 ON CONFLICT DO NOTHING RETURNING key"
             );
             if expected.contains(&0) {
@@ -325,6 +332,125 @@ impl State for EmbeddedState {
     async fn put_breaker(&self, side: Side, breaker: &Breaker) -> Result<(), PortError> {
         let sql = "INSERT INTO {schema}.breaker (side, body) VALUES ($1, $2) ON CONFLICT (side) DO UPDATE SET body = excluded.body";
         self.put_body(sql, side.word(), breaker).await
+    }
+
+    async fn take(
+        &self,
+        counter: &str,
+        count: u64,
+        limit: u64,
+        now: Timestamp,
+        window: SignedDuration,
+    ) -> Result<bool, PortError> {
+        let (count, limit) = (saturated(count), saturated(limit));
+        let (from, now) = ((now - window).to_string(), now.to_string());
+        let schema = &self.schema;
+        self.transaction(async |connection| {
+            // One at a time counts, so that none of two sees room for both.
+            let lock = "SELECT pg_advisory_xact_lock(hashtextextended('{schema}/counter/' || $1, 0))";
+            run(connection, schema, lock, &[(&counter, Type::TEXT)]).await?;
+            let parameters: [Parameter<'_>; 5] = [
+                (&counter, Type::TEXT),
+                (&count, Type::INT8),
+                (&limit, Type::INT8),
+                (&from, Type::TEXT),
+                (&now, Type::TEXT),
+            ];
+            let sql = "INSERT INTO {schema}.counter AS c (name, minute, count)
+                       SELECT $1, date_trunc('minute', $5::text::timestamptz), $2
+                       WHERE $2 + coalesce((SELECT sum(count) FROM {schema}.counter
+                                            WHERE name = $1 AND minute > $4::text::timestamptz - interval '1 minute'), 0) <= $3
+                       ON CONFLICT (name, minute) DO UPDATE SET count = c.count + excluded.count
+                       RETURNING 1";
+            Ok(!run(connection, schema, sql, &parameters).await?.is_empty())
+        })
+        .await
+    }
+
+    async fn taken(&self, counter: &str, now: Timestamp, window: SignedDuration) -> Result<i64, PortError> {
+        let from = (now - window).to_string();
+        let sql = "SELECT coalesce(sum(count), 0)::int8 FROM {schema}.counter
+                   WHERE name = $1 AND minute > $2::text::timestamptz - interval '1 minute'";
+        let rows = self.query(sql, &[(&counter, Type::TEXT), (&from, Type::TEXT)]).await?;
+        rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))
+    }
+
+    async fn allow(&self, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
+        let (count, now) = (saturated(count), now.to_string());
+        let sql = "INSERT INTO {schema}.counter AS c (name, minute, count)
+                   VALUES ($1, date_trunc('minute', $3::text::timestamptz), -$2::int8)
+                   ON CONFLICT (name, minute) DO UPDATE SET count = c.count + excluded.count";
+        let parameters: [Parameter<'_>; 3] =
+            [(&counter, Type::TEXT), (&count, Type::INT8), (&now, Type::TEXT)];
+        self.query(sql, &parameters).await?;
+        Ok(())
+    }
+
+    async fn draw(
+        &self,
+        calls: u64,
+        per_second: f64,
+        capacity: f64,
+        now: Timestamp,
+    ) -> Result<f64, PortError> {
+        #[expect(clippy::cast_precision_loss, reason = "calls of a moment are far below 2^52")]
+        let calls = calls as f64;
+        let now = now.to_string();
+        let parameters: [Parameter<'_>; 4] = [
+            (&calls, Type::FLOAT8),
+            (&per_second, Type::FLOAT8),
+            (&capacity, Type::FLOAT8),
+            (&now, Type::TEXT),
+        ];
+        let sql = "INSERT INTO {schema}.pace AS p (calls_left, at) VALUES ($3 - $1, $4::text::timestamptz)
+                   ON CONFLICT (one) DO UPDATE SET at = greatest(p.at, excluded.at), calls_left = least($3,
+                       p.calls_left + $2 * greatest(extract(epoch FROM excluded.at - p.at), 0)::float8) - $1
+                   RETURNING calls_left";
+        let rows = self.query(sql, &parameters).await?;
+        rows.first().map_or(Ok(capacity), |row| row.try_get(0)).map_err(|error| store_error(&error))
+    }
+
+    async fn linked(&self, sync: &str) -> Result<u64, PortError> {
+        let sql = "SELECT count(*) FROM {schema}.base WHERE sync = $1 AND live";
+        let rows = self.query(sql, &[(&sync, Type::TEXT)]).await?;
+        let count: i64 =
+            rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn make_due(&self, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
+        let (now, seconds) = (now.to_string(), spread.as_secs_f64());
+        let sql =
+            "UPDATE {schema}.deferred SET due = $1::text::timestamptz + random() * $2 * interval '1 second'
+                   WHERE waits_for = '{}' AND due > $1::text::timestamptz";
+        self.query(sql, &[(&now, Type::TEXT), (&seconds, Type::FLOAT8)]).await?;
+        Ok(())
+    }
+
+    async fn pulse(&self) -> Result<u64, PortError> {
+        let rows = self.query("SELECT beat FROM {schema}.pulse_seen", &[]).await?;
+        let beat: i64 =
+            rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))?;
+        Ok(u64::try_from(beat).unwrap_or(0))
+    }
+
+    async fn put_pulse(&self, pulse: u64) -> Result<(), PortError> {
+        let pulse = saturated(pulse);
+        let sql = "INSERT INTO {schema}.pulse_seen AS p (beat) VALUES ($1)
+                   ON CONFLICT (one) DO UPDATE SET beat = greatest(p.beat, excluded.beat)";
+        self.query(sql, &[(&pulse, Type::INT8)]).await?;
+        Ok(())
+    }
+
+    async fn forget(&self, before: Timestamp) -> Result<(), PortError> {
+        let before = before.to_string();
+        for sql in [
+            "DELETE FROM {schema}.base WHERE ended_at < $1::text::timestamptz AND NOT live AND NOT has_intent",
+            "DELETE FROM {schema}.counter WHERE minute < $1::text::timestamptz",
+        ] {
+            self.query(sql, &[(&before, Type::TEXT)]).await?;
+        }
+        Ok(())
     }
 
     async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {

@@ -1,7 +1,7 @@
 //! The base of a record: what both sides agreed on last, and what a run is about to write.
 
 use crate::fingerprint::Fingerprint;
-use crate::id::{BaseKey, FieldName, PostgresKey, SalesforceId};
+use crate::id::{BaseKey, FieldName, PostgresKey, SalesforceId, Side};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,6 +44,40 @@ pub enum Op {
     Create,
     /// Other values in one that stands.
     Update,
+    /// The record or row is deleted.
+    Delete,
+}
+
+/// How one side came to lack a record that is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absence {
+    /// Nothing says that it was deleted.
+    Missing,
+    /// It was deleted, on evidence, and nothing was decided yet.
+    Deleted,
+    /// It was deleted, and by policy stands on the other side alone.
+    Kept,
+}
+
+/// What is remembered of a side that lacks the record: evidence that was seen once stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// The side.
+    pub side: Side,
+    /// How.
+    pub how: Absence,
+}
+
+/// The last write of a field, for telling two sides that correct each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swing {
+    /// The side that was written.
+    pub to: Side,
+    /// How often in a row the field came back changed within a minute.
+    pub rounds: u8,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The part of an intent that concerns one side.
@@ -96,6 +130,18 @@ pub struct Base {
     pub marker: Option<String>,
     /// What a run is about to write.
     pub intent: Option<Intent>,
+    /// The side that lacks the record, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
+    /// The Id of a deleted record that the row was linked to before; its link column may still show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<SalesforceId>,
+    /// When both sides had lost the record. It is remembered for 30 days, so that an undelete finds its row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// The last writes of fields, within a minute.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub swings: BTreeMap<FieldName, Swing>,
     /// Counts up with every save; the compare-and-set compares it. 0 was never saved.
     pub version: u64,
 }
@@ -117,6 +163,10 @@ impl Base {
             read_at: None,
             marker: None,
             intent: None,
+            gone: None,
+            replaced: None,
+            ended_at: None,
+            swings: BTreeMap::new(),
             version: 0,
         }
     }

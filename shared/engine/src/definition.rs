@@ -42,6 +42,67 @@ pub enum FirstLink {
     Primary,
 }
 
+/// What a delete on one side leads to on the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeletePolicy {
+    /// The other side keeps its record, which is no longer synced until the deleted one comes back.
+    Keep,
+    /// It is deleted there too.
+    Propagate,
+    /// A person decides; until then nothing is written.
+    #[default]
+    Review,
+}
+
+/// The policies by the side that deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletes {
+    /// For records deleted in Salesforce.
+    pub from_salesforce: DeletePolicy,
+    /// For rows deleted in Postgres.
+    pub from_postgres: DeletePolicy,
+}
+
+impl Deletes {
+    /// The policy for deletes on this side.
+    #[must_use]
+    pub fn from(self, side: Side) -> DeletePolicy {
+        match side {
+            Side::Salesforce => self.from_salesforce,
+            Side::Postgres => self.from_postgres,
+        }
+    }
+}
+
+/// How many deletes a sync carries across within an hour before it pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteLimit {
+    /// Of a hundred linked records.
+    pub percent: u32,
+    /// Records.
+    pub count: u32,
+}
+
+/// A share of few records is less than one: so many deletes are always within the percentage.
+const SMALLEST_SHARE: u64 = 10;
+
+impl Default for DeleteLimit {
+    fn default() -> Self {
+        Self { percent: 5, count: 100 }
+    }
+}
+
+impl DeleteLimit {
+    /// The deletes that are let through among this many linked records: the count, or the share where that is
+    /// less, but never less than ten by the share alone.
+    #[must_use]
+    pub fn allowed(self, linked: u64) -> u64 {
+        let share = linked.saturating_mul(u64::from(self.percent)) / 100;
+        u64::from(self.count).min(share.max(SMALLEST_SHARE))
+    }
+}
+
 /// A field whose Postgres column holds the key of a row of another sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
@@ -103,6 +164,21 @@ pub struct Definition {
     pub direction: Direction,
     /// What happens where there is no base.
     pub on_first_link: FirstLink,
+    /// What deletes lead to.
+    #[serde(default)]
+    pub deletes: Deletes,
+    /// How many of them within an hour.
+    #[serde(default)]
+    pub delete_limit: DeleteLimit,
+    /// The link is kept in a table of ours, for the user's table may not be altered.
+    #[serde(default)]
+    pub link_table: bool,
+    /// The table is partitioned.
+    #[serde(default)]
+    pub partitioned: bool,
+    /// Salesforce merges records of this object: a deleted one may name its master.
+    #[serde(default)]
+    pub mergeable: bool,
     /// The unique external Id field by which a create is found again; none where nothing is created.
     pub external_id: Option<String>,
     /// The text field that says which of our writes came last, where it is installed.

@@ -10,15 +10,19 @@ mod id;
 mod merge;
 mod plan;
 mod resolve;
+mod swing;
 mod types;
 mod value;
 
-pub use base::{BASE_FORM, Base, FieldBase, Intent, IntentSide, Op, Stamp};
-pub use definition::{Definition, Direction, FieldMapping, FirstLink, Lookup};
+pub use base::{Absence, BASE_FORM, Base, FieldBase, Gone, Intent, IntentSide, Op, Stamp, Swing};
+pub use definition::{
+    Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, FirstLink, Lookup,
+};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use plan::{Action, Cell, FieldWrite, Held, Image, Parent, Presence, RecordPlan, plan};
 pub use resolve::{Evidence, resolve};
+pub use swing::{OSCILLATING, oscillating, swings};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};
 pub use value::{Rule, RuleKind, Value, ValueError};

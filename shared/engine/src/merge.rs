@@ -22,6 +22,8 @@ pub enum Reason {
     FirstLink,
     /// The field travels one way and its own side is followed.
     OneWay,
+    /// The record was deleted on the other side.
+    Deleted,
 }
 
 impl Reason {
@@ -35,6 +37,7 @@ impl Reason {
             Self::FilledEmpty => "filled-empty",
             Self::FirstLink => "first-link",
             Self::OneWay => "one-way",
+            Self::Deleted => "deleted",
         }
     }
 }

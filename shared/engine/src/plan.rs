@@ -1,7 +1,7 @@
 //! The plan of a record: everything that will be written, decided before anything is.
 
-use crate::base::{Base, FieldBase, IntentSide, Op};
-use crate::definition::{Definition, FieldMapping};
+use crate::base::{Absence, Base, FieldBase, Gone, IntentSide, Op};
+use crate::definition::{Definition, DeletePolicy, FieldMapping};
 use crate::fingerprint::FingerprintKey;
 use crate::id::{FieldName, PostgresKey, SalesforceId, Side, SyncName};
 use crate::merge::{Decision, FieldConflict, Reason, merge_field};
@@ -65,6 +65,8 @@ pub enum Action {
     Create(BTreeMap<FieldName, FieldWrite>),
     /// These fields get other values.
     Update(BTreeMap<FieldName, FieldWrite>),
+    /// It is deleted.
+    Delete,
 }
 
 impl Action {
@@ -72,7 +74,7 @@ impl Action {
     #[must_use]
     pub fn fields(&self) -> Option<&BTreeMap<FieldName, FieldWrite>> {
         match self {
-            Self::None => None,
+            Self::None | Self::Delete => None,
             Self::Create(fields) | Self::Update(fields) => Some(fields),
         }
     }
@@ -131,6 +133,8 @@ pub struct RecordPlan {
     pub waits_for: BTreeSet<Parent>,
     /// Why nothing is written, if the sides differ and nothing is.
     pub held: Option<Held>,
+    /// The side that lacks the record and how, for the base to remember.
+    pub gone: Option<Gone>,
     /// The base's `live` once the plan was carried out.
     pub live: bool,
 }
@@ -147,6 +151,7 @@ impl RecordPlan {
     pub fn intent(&self, definition: &Definition, key: &FingerprintKey, side: Side) -> Option<IntentSide> {
         let (op, fields) = match self.action(side) {
             Action::None => return None,
+            Action::Delete => return Some(IntentSide { op: Op::Delete, fields: BTreeMap::new() }),
             Action::Create(fields) => (Op::Create, fields),
             Action::Update(fields) => (Op::Update, fields),
         };
@@ -197,19 +202,34 @@ pub fn plan(
     let live = base.is_some_and(|base| base.live);
     for (side, presence) in [(Side::Salesforce, salesforce), (Side::Postgres, postgres)] {
         if let Some(held) = unreadable(side, presence) {
-            return RecordPlan { held: Some(held), live, ..RecordPlan::default() };
+            let gone = base.and_then(|base| base.gone);
+            return RecordPlan { held: Some(held), gone, live, ..RecordPlan::default() };
         }
     }
     match (salesforce, postgres) {
         (Presence::Present(one), Presence::Present(other)) => both(definition, key, base, one, other),
-        (Presence::Present(image), gone) => one_side(definition, key, live, Side::Salesforce, image, gone),
-        (gone, Presence::Present(image)) => one_side(definition, key, live, Side::Postgres, image, gone),
-        (Presence::Deleted, _) | (_, Presence::Deleted) => RecordPlan::default(),
-        (Presence::Missing, Presence::Missing) => RecordPlan {
-            held: live.then_some(Held::Missing { side: Side::Salesforce }),
-            live,
-            ..RecordPlan::default()
+        (Presence::Present(image), gone) => one_side(definition, key, base, Side::Salesforce, image, gone),
+        (gone, Presence::Present(image)) => one_side(definition, key, base, Side::Postgres, image, gone),
+        (one, other) => match base.filter(|base| base.live) {
+            Some(base) => neither(base, one, other),
+            None => RecordPlan::default(),
         },
+    }
+}
+
+/// Neither side holds the record. Its base ends once both are known to have deleted it; a side that only misses it
+/// may show it again.
+fn neither(base: &Base, salesforce: &Presence, postgres: &Presence) -> RecordPlan {
+    let sides = [(Side::Salesforce, salesforce), (Side::Postgres, postgres)]
+        .map(|(side, presence)| Gone { side, how: absence(base, side, presence) });
+    let Some(missing) = sides.iter().find(|gone| gone.how == Absence::Missing) else {
+        return RecordPlan::default();
+    };
+    RecordPlan {
+        held: Some(Held::Missing { side: missing.side }),
+        gone: sides.into_iter().find(|gone| gone.how != Absence::Missing).or(base.gone),
+        live: true,
+        ..RecordPlan::default()
     }
 }
 
@@ -285,24 +305,100 @@ fn both(
     plan
 }
 
-/// The record stands on one side. Under a living base the other side lost it, which is held; otherwise it is
-/// new and is created across.
+/// The record stands on one side. Without a living base it is new and is created across.
 fn one_side(
     definition: &Definition,
     key: &FingerprintKey,
-    live: bool,
+    base: Option<&Base>,
     stands: Side,
     image: &Image,
     gone: &Presence,
 ) -> RecordPlan {
-    let across = stands.other();
-    if live {
-        let held = match gone {
-            Presence::Deleted => Held::Deleted { side: across },
-            _ => Held::Missing { side: across },
-        };
-        return RecordPlan { held: Some(held), live, ..RecordPlan::default() };
+    match base.filter(|base| base.live) {
+        Some(base) => lost(definition, key, base, stands, image, gone),
+        None => created(definition, key, stands.other(), image),
     }
+}
+
+/// What a side that lacks the record is taken for: evidence that was seen once counts still.
+fn absence(base: &Base, side: Side, presence: &Presence) -> Absence {
+    match (presence, base.gone.filter(|gone| gone.side == side).map(|gone| gone.how)) {
+        (_, Some(Absence::Kept)) => Absence::Kept,
+        (Presence::Deleted, _) | (_, Some(Absence::Deleted)) => Absence::Deleted,
+        _ => Absence::Missing,
+    }
+}
+
+/// Under a living base one side lost the record: the policy decides, and only on evidence.
+fn lost(
+    definition: &Definition,
+    key: &FingerprintKey,
+    base: &Base,
+    stands: Side,
+    image: &Image,
+    presence: &Presence,
+) -> RecordPlan {
+    let side = stands.other();
+    let how = absence(base, side, presence);
+    let plan =
+        |how, held| RecordPlan { gone: Some(Gone { side, how }), held, live: true, ..RecordPlan::default() };
+    match (how, definition.deletes.from(side)) {
+        (Absence::Missing, _) => plan(how, Some(Held::Missing { side })),
+        (Absence::Deleted, DeletePolicy::Review) => plan(how, Some(Held::Deleted { side })),
+        (Absence::Deleted, DeletePolicy::Propagate) if definition.direction.writes(stands) => {
+            propagated(definition, key, base, stands, image)
+        }
+        (Absence::Kept | Absence::Deleted, _) => plan(Absence::Kept, None),
+    }
+}
+
+/// A delete goes across, unless the record was edited there meanwhile: then the primary wins, and the edit or the
+/// delete that lost stands in the conflict log.
+fn propagated(
+    definition: &Definition,
+    key: &FingerprintKey,
+    base: &Base,
+    stands: Side,
+    image: &Image,
+) -> RecordPlan {
+    let side = stands.other();
+    let edited = definition.fields.iter().filter_map(|mapping| {
+        let Some(Cell::Value(value)) = image.get(&mapping.field) else { return None };
+        let now = field_base(definition, mapping, key, value);
+        let known = base.fields.get(&mapping.field).filter(|known| known.rule == now.rule)?;
+        (definition.writes(mapping, side) && known.fingerprint != now.fingerprint).then(|| {
+            let (salesforce, postgres) = match stands {
+                Side::Salesforce => (value.clone(), Value::Null),
+                Side::Postgres => (Value::Null, value.clone()),
+            };
+            let winner = definition.primary;
+            FieldConflict {
+                field: mapping.field.clone(),
+                salesforce,
+                postgres,
+                winner,
+                reason: Reason::Deleted,
+            }
+        })
+    });
+    let conflicts: Vec<FieldConflict> = edited.collect();
+    let mut plan = if conflicts.is_empty() || definition.primary == side {
+        let mut plan = RecordPlan::default();
+        match stands {
+            Side::Salesforce => plan.salesforce = Action::Delete,
+            Side::Postgres => plan.postgres = Action::Delete,
+        }
+        plan
+    } else {
+        created(definition, key, side, image)
+    };
+    plan.gone = Some(Gone { side, how: Absence::Deleted });
+    plan.conflicts = conflicts;
+    plan
+}
+
+/// The record is created on this side.
+fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &Image) -> RecordPlan {
     if !definition.direction.writes(across) {
         return RecordPlan::default();
     }

@@ -9,7 +9,8 @@ use crate::id::{PostgresKey, SalesforceId};
 pub struct Evidence {
     /// The row's key, if the history has a row with the intent's id.
     pub postgres: Option<PostgresKey>,
-    /// The record's Id, if it bears the marker or, for a create, the external Id, deleted or not.
+    /// The record's Id, if it bears the marker; for a create, the external Id, deleted or not; for a delete, if it
+    /// is in the recycle bin.
     pub salesforce: Option<SalesforceId>,
 }
 
@@ -32,8 +33,13 @@ pub fn resolve(base: &Base, evidence: &Evidence) -> Base {
 }
 
 fn land(base: &mut Base, side: &IntentSide) {
-    if side.op == Op::Create {
-        base.live = true;
+    match side.op {
+        Op::Create => {
+            base.live = true;
+            base.gone = None;
+        }
+        Op::Update => {}
+        Op::Delete => base.live = false,
     }
     base.fields.extend(side.fields.iter().map(|(field, value)| (field.clone(), *value)));
 }

@@ -12,7 +12,8 @@ pub enum SalesforceType {
     Id,
     /// `reference`: a lookup or master-detail; holds an Id.
     Reference,
-    /// `string`, `textarea`, `email`, `phone`, `url`, `picklist`: one text.
+    /// `string`, `textarea`, `email`, `phone`, `url`, `picklist`, `combobox`, `encryptedstring`, and rich text
+    /// (`html`, or a `textarea` that is HTML): one text.
     Text {
         /// Longest value in characters.
         length: u32,
@@ -34,6 +35,8 @@ pub enum SalesforceType {
     Date,
     /// `datetime`: whole seconds, UTC.
     DateTime,
+    /// `time`: a time of day in milliseconds, without a zone.
+    Time,
     /// Any other, by the name that describe gives it.
     Other(String),
 }
@@ -45,13 +48,15 @@ impl SalesforceType {
         match name {
             "id" => Self::Id,
             "reference" => Self::Reference,
-            "string" | "textarea" | "email" | "phone" | "url" | "picklist" => Self::Text { length },
+            "string" | "textarea" | "email" | "phone" | "url" | "picklist" | "combobox"
+            | "encryptedstring" | "html" => Self::Text { length },
             "multipicklist" => Self::MultiPicklist,
             "boolean" => Self::Boolean,
             "int" => Self::Int,
             "double" | "currency" | "percent" => Self::Number { precision, scale },
             "date" => Self::Date,
             "datetime" => Self::DateTime,
+            "time" => Self::Time,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -69,6 +74,7 @@ impl SalesforceType {
             Self::Number { precision, scale } => format!("numeric({},{scale})", (*precision).max(1)),
             Self::Date => "date".to_owned(),
             Self::DateTime => "timestamptz".to_owned(),
+            Self::Time => "time".to_owned(),
             Self::Other(_) => return None,
         })
     }
@@ -86,6 +92,7 @@ impl fmt::Display for SalesforceType {
             Self::Number { precision, scale } => write!(f, "number({precision},{scale})"),
             Self::Date => f.write_str("date"),
             Self::DateTime => f.write_str("datetime"),
+            Self::Time => f.write_str("time"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -99,6 +106,16 @@ pub enum PostgresType {
     Text,
     /// `character varying`, with its length in characters if it has one.
     Varchar(Option<u32>),
+    /// `character`, padded with blanks that its text does not show.
+    Char(u32),
+    /// `citext`.
+    Citext,
+    /// An enumeration, by its name.
+    Enum(String),
+    /// `text[]` or `varchar[]`: the choices of a multipicklist.
+    TextArray,
+    /// `json` or `jsonb`.
+    Json,
     /// `uuid`.
     Uuid,
     /// `smallint`.
@@ -121,6 +138,8 @@ pub enum PostgresType {
     Timestamp,
     /// `timestamp with time zone`.
     TimestampTz,
+    /// `time without time zone`, with the digits of a second that it keeps.
+    Time(u8),
     /// Any other, by its name in the catalog.
     Other(String),
 }
@@ -134,10 +153,21 @@ impl PostgresType {
             None => (name, ""),
         };
         let numbers: Vec<u32> = modifier.split(',').filter_map(|part| part.trim().parse().ok()).collect();
+        if let Some(element) = name.strip_suffix("[]") {
+            return match Self::from_format_type(element) {
+                Self::Text | Self::Varchar(_) => Self::TextArray,
+                _ => Self::Other(name.to_owned()),
+            };
+        }
         match (bare, numbers.as_slice()) {
             ("text", []) => Self::Text,
             ("character varying", []) => Self::Varchar(None),
             ("character varying", [length]) => Self::Varchar(Some(*length)),
+            ("character", []) => Self::Char(1),
+            ("character", [length]) => Self::Char(*length),
+            ("citext", []) => Self::Citext,
+            (qualified, []) if qualified.ends_with(".citext") => Self::Citext,
+            ("json" | "jsonb", []) => Self::Json,
             ("uuid", []) => Self::Uuid,
             ("smallint", []) => Self::SmallInt,
             ("integer", []) => Self::Integer,
@@ -152,6 +182,12 @@ impl PostgresType {
             ("date", []) => Self::Date,
             ("timestamp without time zone", []) => Self::Timestamp,
             ("timestamp with time zone", []) => Self::TimestampTz,
+            ("timestamp", [_]) if name.ends_with("with time zone") => Self::TimestampTz,
+            ("timestamp", [_]) => Self::Timestamp,
+            ("time without time zone", []) => Self::Time(6),
+            ("time", [digits]) if name.ends_with("without time zone") => {
+                Self::Time(u8::try_from(*digits).unwrap_or(6))
+            }
             _ => Self::Other(name.to_owned()),
         }
     }
@@ -163,6 +199,11 @@ impl fmt::Display for PostgresType {
             Self::Text => f.write_str("text"),
             Self::Varchar(None) => f.write_str("varchar"),
             Self::Varchar(Some(length)) => write!(f, "varchar({length})"),
+            Self::Char(length) => write!(f, "char({length})"),
+            Self::Citext => f.write_str("citext"),
+            Self::Enum(name) => write!(f, "{name} (an enumeration)"),
+            Self::TextArray => f.write_str("text[]"),
+            Self::Json => f.write_str("json"),
             Self::Uuid => f.write_str("uuid"),
             Self::SmallInt => f.write_str("smallint"),
             Self::Integer => f.write_str("integer"),
@@ -175,6 +216,7 @@ impl fmt::Display for PostgresType {
             Self::Date => f.write_str("date"),
             Self::Timestamp => f.write_str("timestamp"),
             Self::TimestampTz => f.write_str("timestamptz"),
+            Self::Time(_) => f.write_str("time"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -207,6 +249,14 @@ pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule
         })
     };
     let kind = match (salesforce, postgres) {
+        (S::Other(name), _) if name == "base64" => {
+            return refuse("files are not synced; leave the field out, or keep a link to the file");
+        }
+        (S::Other(name), _) if matches!(name.as_str(), "address" | "location" | "complexvalue") => {
+            return refuse(
+                "it is a compound field, which only its parts are written to; map the parts, such as MailingStreet and MailingCity, or Place__Latitude__s and Place__Longitude__s",
+            );
+        }
         (S::Other(_), _) => return refuse("this Salesforce type is not served; leave the field out"),
         (_, P::Other(_)) => {
             return refuse("this column type is not served; leave the field out or change the column");
@@ -216,11 +266,12 @@ pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule
         (S::Id | S::Reference, _) => {
             return refuse("use text or varchar(18), or give the field a lookup to another sync");
         }
-        (S::Text { .. }, P::Text | P::Varchar(_)) => RuleKind::Text,
+        (S::Text { .. }, P::Text | P::Varchar(_) | P::Char(_) | P::Citext | P::Enum(_)) => RuleKind::Text,
+        (S::Text { .. }, P::Json) => RuleKind::Json,
         (S::Text { length }, P::Uuid) if *length == 0 || *length >= 36 => RuleKind::Uuid,
         (S::Text { .. }, _) => return refuse("use text or varchar"),
-        (S::MultiPicklist, P::Text | P::Varchar(_)) => RuleKind::Choices,
-        (S::MultiPicklist, _) => return refuse("use text"),
+        (S::MultiPicklist, P::Text | P::Varchar(_) | P::Citext | P::TextArray) => RuleKind::Choices,
+        (S::MultiPicklist, _) => return refuse("use text[] or text"),
         (S::Boolean, P::Boolean) => RuleKind::Boolean,
         (S::Boolean, _) => return refuse("use boolean"),
         (S::Int | S::Number { .. }, P::SmallInt | P::Integer | P::BigInt) => RuleKind::Number { scale: 0 },
@@ -238,6 +289,8 @@ pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule
         (S::Date, _) => return refuse("use date"),
         (S::DateTime, P::TimestampTz | P::Timestamp) => RuleKind::DateTime,
         (S::DateTime, _) => return refuse("use timestamptz"),
+        (S::Time, P::Time(digits)) => RuleKind::Time { digits: (*digits).min(3) },
+        (S::Time, _) => return refuse("use time"),
     };
     Ok(Rule { version: 1, kind })
 }
@@ -254,7 +307,12 @@ mod tests {
             ("numeric(18,-2)", PostgresType::Other("numeric(18,-2)".into())),
             ("numeric", PostgresType::Numeric(None)),
             ("timestamp with time zone", PostgresType::TimestampTz),
-            ("timestamp(3) with time zone", PostgresType::Other("timestamp(3) with time zone".into())),
+            ("timestamp(3) with time zone", PostgresType::TimestampTz),
+            ("time(0) without time zone", PostgresType::Time(0)),
+            ("character(3)", PostgresType::Char(3)),
+            ("character varying(40)[]", PostgresType::TextArray),
+            ("extensions.citext", PostgresType::Citext),
+            ("jsonb", PostgresType::Json),
             ("integer[]", PostgresType::Other("integer[]".into())),
         ];
         for (name, expected) in cases {
@@ -270,7 +328,9 @@ mod tests {
             "a Salesforce datetime cannot be kept in a date column: use timestamptz"
         );
         let error = pair(&SalesforceType::Other("base64".into()), &PostgresType::Text).unwrap_err();
-        assert!(error.to_string().contains("base64"), "{error}");
+        assert!(error.to_string().contains("files are not synced"), "{error}");
+        let error = pair(&SalesforceType::Other("address".into()), &PostgresType::Text).unwrap_err();
+        assert!(error.to_string().contains("map the parts"), "{error}");
     }
 
     #[test]
@@ -286,12 +346,14 @@ mod tests {
             SalesforceType::Number { precision: 18, scale: 2 },
             SalesforceType::Date,
             SalesforceType::DateTime,
+            SalesforceType::Time,
         ];
         for salesforce in types {
             let ddl = salesforce.generated_column().unwrap();
             let catalog = ddl
                 .replace("varchar", "character varying")
                 .replace("timestamptz", "timestamp with time zone");
+            let catalog = if catalog == "time" { "time without time zone".to_owned() } else { catalog };
             pair(&salesforce, &PostgresType::from_format_type(&catalog)).unwrap();
         }
     }

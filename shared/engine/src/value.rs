@@ -4,10 +4,11 @@
 //! number or boolean. Numbers never pass through a float on the way, except where the column is one.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, Time};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -29,6 +30,8 @@ pub enum Value {
     DateTime(Timestamp),
     /// The choices of a multipicklist.
     Choices(BTreeSet<String>),
+    /// A time of day.
+    Time(Time),
 }
 
 impl Value {
@@ -49,6 +52,7 @@ impl Value {
             Self::Boolean(yes) => yes.to_string(),
             Self::Date(date) => date.to_string(),
             Self::DateTime(moment) => moment.to_string(),
+            Self::Time(time) => time.strftime("%H:%M:%S%.3f").to_string(),
             Self::Choices(choices) => choices.iter().cloned().collect::<Vec<_>>().join(";"),
         })
     }
@@ -81,6 +85,12 @@ pub enum ValueError {
     /// A text that is neither true nor false.
     #[error("neither true nor false")]
     Boolean,
+    /// No time of day.
+    #[error("not a time of day from 00:00:00 to 23:59:59.999, which is what Salesforce keeps")]
+    Time,
+    /// A text that is no JSON.
+    #[error("not JSON, which is what the column holds")]
+    Json,
     /// The character U+0000, which Postgres cannot store.
     #[error("a text with the character U+0000, which Postgres cannot store")]
     Nul,
@@ -129,6 +139,13 @@ pub enum RuleKind {
     Date,
     /// A moment, the part of a second cut off.
     DateTime,
+    /// A time of day, further digits cut off.
+    Time {
+        /// Digits of a second, three at most.
+        digits: u8,
+    },
+    /// JSON without blanks, keys sorted, numbers without trailing zeros.
+    Json,
 }
 
 impl Rule {
@@ -170,6 +187,8 @@ impl Rule {
             }
             RuleKind::Date => date(text),
             RuleKind::DateTime => date_time(text),
+            RuleKind::Time { digits } => time(text, *digits),
+            RuleKind::Json => json(text, 0).map(Value::Text),
         }
     }
 }
@@ -236,6 +255,58 @@ fn date_time(text: &str) -> Result<Value, ValueError> {
     Timestamp::from_second(whole).map(Value::DateTime).map_err(|_| ValueError::Date)
 }
 
+/// Salesforce ends a time of day with a `Z`, and yet it has no zone.
+fn time(text: &str, digits: u8) -> Result<Value, ValueError> {
+    let bare = text.strip_suffix('Z').unwrap_or(text);
+    let time = Time::from_str(bare).map_err(|_| ValueError::Time)?;
+    let unit = 10_i32.pow(9 - u32::from(digits.min(3)));
+    let nanosecond = time.subsec_nanosecond() / unit * unit;
+    Time::new(time.hour(), time.minute(), time.second(), nanosecond)
+        .map(Value::Time)
+        .map_err(|_| ValueError::Time)
+}
+
+/// Deeper than this nobody nests what a person reads.
+const JSON_DEPTH: u8 = 60;
+
+fn json(text: &str, depth: u8) -> Result<String, ValueError> {
+    if depth > JSON_DEPTH {
+        return Err(ValueError::Json);
+    }
+    let inner = |raw: &RawValue| json(raw.get(), depth + 1);
+    let written = |text: &str| -> Result<String, ValueError> {
+        if text.contains('\0') {
+            return Err(ValueError::Nul);
+        }
+        serde_json::to_string(text).map_err(|_| ValueError::Json)
+    };
+    let text = text.trim();
+    Ok(match text.as_bytes().first() {
+        Some(b'{') => {
+            let map: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text).map_err(|_| ValueError::Json)?;
+            let items: Vec<String> = map
+                .into_iter()
+                .map(|(key, raw)| Ok(format!("{}:{}", written(&key)?, inner(raw)?)))
+                .collect::<Result<_, ValueError>>()?;
+            format!("{{{}}}", items.join(","))
+        }
+        Some(b'[') => {
+            let list: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| ValueError::Json)?;
+            let items: Vec<String> = list.into_iter().map(inner).collect::<Result<_, _>>()?;
+            format!("[{}]", items.join(","))
+        }
+        Some(b'"') => written(&serde_json::from_str::<String>(text).map_err(|_| ValueError::Json)?)?,
+        _ => {
+            let literal: &RawValue = serde_json::from_str(text).map_err(|_| ValueError::Json)?;
+            match decimal(literal.get()) {
+                Ok(number) => number.normalize().to_string(),
+                Err(_) => literal.get().to_owned(),
+            }
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +329,10 @@ mod tests {
             (RuleKind::DateTime, "2026-09-08T23:40:33.000+0000", "2026-09-08 23:40:33.9+00"),
             (RuleKind::DateTime, "2026-09-08T23:40:33.000Z", "2026-09-08 23:40:33"),
             (RuleKind::Single { scale: 2 }, "0.1", "0.10000000149011612"),
+            (RuleKind::Time { digits: 3 }, "10:20:30.123Z", "10:20:30.123456"),
+            (RuleKind::Time { digits: 0 }, "10:20:30.000Z", "10:20:30"),
+            (RuleKind::Json, r#"{"b": [1.50, true], "a": "x\u00e9"}"#, r#"{"a":"xé","b":[1.5,true]}"#),
+            (RuleKind::Json, "1e2", "100"),
         ];
         for (kind, one, other) in same {
             assert_eq!(
@@ -302,6 +377,10 @@ mod tests {
         assert_eq!(canonical(RuleKind::Date, "0044-03-15"), Err(ValueError::Date));
         assert_eq!(canonical(RuleKind::DateTime, "infinity"), Err(ValueError::Date));
         assert_eq!(canonical(RuleKind::Uuid, "nobody"), Err(ValueError::Uuid));
+        assert_eq!(canonical(RuleKind::Time { digits: 3 }, "24:00:00"), Err(ValueError::Time));
+        assert_eq!(canonical(RuleKind::Json, "{a: 1}"), Err(ValueError::Json));
+        assert_eq!(canonical(RuleKind::Json, r#"["\u0000"]"#), Err(ValueError::Nul));
+        assert_eq!(canonical(RuleKind::Json, &"[".repeat(100_000)), Err(ValueError::Json));
     }
 
     #[test]

@@ -39,6 +39,11 @@ fn definition(primary: Side) -> Definition {
         primary,
         direction: Direction::Both,
         on_first_link: FirstLink::FillEmpty,
+        deletes: Deletes::default(),
+        delete_limit: DeleteLimit::default(),
+        link_table: false,
+        partitioned: false,
+        mergeable: false,
         external_id: Some("Syncline_Id__c".into()),
         marker: Some("Syncline_Write__c".into()),
         poll_interval_s: 60,
@@ -78,8 +83,11 @@ fn values_of(presence: &Presence) -> Vec<Value> {
 }
 
 fn apply(presence: &mut Presence, action: &Action, only: Option<usize>) {
+    if *action == Action::Delete {
+        *presence = Presence::Deleted;
+    }
     let Some(fields) = action.fields() else { return };
-    if matches!(presence, Presence::Missing) {
+    if !matches!(presence, Presence::Present(_)) {
         *presence = image(&[Value::Null, Value::Null, Value::Null]);
     }
     let Presence::Present(image) = presence else { return };
@@ -91,6 +99,12 @@ fn apply(presence: &mut Presence, action: &Action, only: Option<usize>) {
 /// The base after a plan, with the sides on which it landed.
 fn base_after(definition: &Definition, base: Option<&Base>, plan: &RecordPlan, landed: [bool; 2]) -> Base {
     let mut after = base.cloned().unwrap_or_else(|| Base::new(BaseKey("b".into())));
+    let creates = matches!(plan.salesforce, Action::Create(_)) || matches!(plan.postgres, Action::Create(_));
+    after.live = after.live && !creates || plan.writes_nothing() && plan.live;
+    after.gone = plan.gone;
+    if !after.live {
+        after.fields.clear();
+    }
     after.fields.extend(plan.agreed.clone());
     after.intent = Some(Intent {
         id: "i".into(),
@@ -119,7 +133,14 @@ fn record() -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn presence() -> impl Strategy<Value = Presence> {
-    prop_oneof![5 => record().prop_map(|values| image(&values)), 1 => Just(Presence::Missing)]
+    prop_oneof![5 => record().prop_map(|values| image(&values)), 1 => Just(Presence::Missing), 2 => Just(Presence::Deleted)]
+}
+
+fn deletes() -> impl Strategy<Value = Deletes> {
+    let policy =
+        || prop::sample::select(vec![DeletePolicy::Keep, DeletePolicy::Propagate, DeletePolicy::Review]);
+    (policy(), policy())
+        .prop_map(|(from_salesforce, from_postgres)| Deletes { from_salesforce, from_postgres })
 }
 
 fn side() -> impl Strategy<Value = Side> {
@@ -138,6 +159,8 @@ fn rule() -> impl Strategy<Value = RuleKind> {
         Just(RuleKind::DateTime),
         Just(RuleKind::Uuid),
         Just(RuleKind::Id),
+        (0u8..4).prop_map(|digits| RuleKind::Time { digits }),
+        Just(RuleKind::Json),
     ]
 }
 
@@ -152,6 +175,8 @@ fn raw() -> impl Strategy<Value = String> {
         "(19|20)[0-9]{2}-0[1-9]-[12][0-9][T ]1[0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|\\+0000|\\+00|)",
         "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}",
         "[0-9a-zA-Z]{15}",
+        "[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?Z?",
+        "\\{\"[ab]\": ?(1.50|\"x\"|null|\\[1, ?2\\])(, \"a\": ?true)?\\}",
         "[0-9a-zA-Z]{18}",
     ]
 }
@@ -195,9 +220,9 @@ proptest! {
 
     #[test]
     fn a_plan_carried_out_and_planned_again_is_empty(
-        base in prop::option::of(record()), one in presence(), other in presence(), primary in side(),
+        base in prop::option::of(record()), one in presence(), other in presence(), primary in side(), deletes in deletes(),
     ) {
-        let definition = definition(primary);
+        let definition = Definition { deletes, ..definition(primary) };
         let base = base.map(|values| base_of(&definition, &values));
         let first = plan(&definition, &key(), base.as_ref(), &one, &other);
         prop_assume!(first.held.is_none());
@@ -206,15 +231,16 @@ proptest! {
         apply(&mut other, &first.postgres, None);
         let base = base_after(&definition, base.as_ref(), &first, [true, true]);
         let second = plan(&definition, &key(), Some(&base), &one, &other);
+        prop_assert!(second.held.is_none(), "{:?}", second);
         prop_assert!(second.writes_nothing() && second.conflicts.is_empty(), "{:?}", second);
     }
 
     #[test]
     fn a_plan_interrupted_anywhere_and_planned_again_ends_where_the_uninterrupted_one_ends(
-        base in prop::option::of(record()), one in presence(), other in presence(), primary in side(),
+        base in prop::option::of(record()), one in presence(), other in presence(), primary in side(), deletes in deletes(),
         postgres_landed in any::<bool>(), salesforce_landed in any::<bool>(),
     ) {
-        let definition = definition(primary);
+        let definition = Definition { deletes, ..definition(primary) };
         let base = base.map(|values| base_of(&definition, &values));
         let whole = plan(&definition, &key(), base.as_ref(), &one, &other);
         prop_assume!(whole.held.is_none());
@@ -286,6 +312,36 @@ proptest! {
         for side in [Side::Salesforce, Side::Postgres] {
             for write in plan.action(side).fields().into_iter().flatten() {
                 prop_assert!(!write.1.after.is_null());
+            }
+        }
+    }
+
+    #[test]
+    fn deletes_go_across_only_on_evidence_and_by_policy(
+        base in prop::option::of(record()), one in presence(), other in presence(), primary in side(),
+        deletes in deletes(), gone in prop::option::of(prop::sample::select(vec![
+            Absence::Missing, Absence::Deleted, Absence::Kept,
+        ])), side in side(),
+    ) {
+        let definition = Definition { deletes, ..definition(primary) };
+        let base = base.map(|values| {
+            Base { gone: gone.map(|how| Gone { side, how }), ..base_of(&definition, &values) }
+        });
+        let plan = plan(&definition, &key(), base.as_ref(), &one, &other);
+        let live = base.is_some();
+        for (lost, presence) in [(Side::Salesforce, &one), (Side::Postgres, &other)] {
+            let kept = gone == Some(Absence::Kept) && side == lost;
+            let seen = gone == Some(Absence::Deleted) && side == lost;
+            let evidence = *presence == Presence::Deleted || seen && !matches!(presence, Presence::Present(_));
+            if *plan.action(lost.other()) == Action::Delete {
+                prop_assert!(live && evidence && !kept && deletes.from(lost) == DeletePolicy::Propagate);
+            }
+            if live && matches!(plan.action(lost), Action::Create(_)) {
+                // Only an edit across that wins by the primary brings a deleted record back.
+                prop_assert!(evidence && primary != lost && !plan.conflicts.is_empty());
+            }
+            if live && *presence == Presence::Missing && !evidence && !kept {
+                prop_assert!(plan.writes_nothing() && plan.live, "a missing record changes nothing: {:?}", plan);
             }
         }
     }

@@ -1,27 +1,21 @@
 //! Capture: triggers that log the keys of rows that changed.
 //!
-//! Statement triggers with transition tables on a plain table, one row trigger for replicated writes, and one for
-//! TRUNCATE. Keys only: rows are re-read, so unchanged TOAST and old images never matter. Later versions replace
-//! the functions and leave the triggers.
+//! On a plain table statement triggers with transition tables, one row trigger for replicated writes, and one for
+//! TRUNCATE. On a partitioned one a single row trigger, which reaches every partition whichever way a row gets
+//! there, and a TRUNCATE trigger on the table and on each leaf, for the table's own does not fire for a leaf's.
+//! Keys only: rows are re-read, so unchanged TOAST and old images never matter. Later versions replace the functions
+//! and leave the triggers.
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
+use crate::link::{key_text, link_table};
 use crate::names::{Instance, quote};
 use syncline_engine::Definition;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 /// How often the triggers' short lock on the table is tried for.
 const LOCK_TRIES: u32 = 5;
-
-/// The SQL text of a row's key: a compact JSON array of its key columns' text.
-fn key_text(definition: &Definition, alias: &str) -> String {
-    let parts: Vec<String> = definition
-        .key
-        .iter()
-        .map(|(column, _)| format!("to_json({alias}.{}::text)::text", quote(column)))
-        .collect();
-    format!("'[' || {} || ']'", parts.join(" || ',' || "))
-}
 
 fn same_key(definition: &Definition) -> String {
     let parts: Vec<String> =
@@ -61,33 +55,85 @@ async fn try_install(
     transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await?;
     transaction.batch_execute(&functions(instance, definition)).await?;
     let table = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
-    for (event, sql) in triggers(instance, definition) {
-        let trigger = instance.capture_name(&definition.name, event);
-        let bare = trigger.trim_matches('"').replace("\"\"", "\"");
-        let known = transaction
-            .query_typed(
-                "SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2",
-                &[(&table, tokio_postgres::types::Type::TEXT), (&bare, tokio_postgres::types::Type::TEXT)],
-            )
-            .await?;
-        if known.is_empty() {
-            transaction.batch_execute(&format!("CREATE TRIGGER {trigger} {sql}")).await?;
-            if event == "replica" {
-                transaction
-                    .batch_execute(&format!("ALTER TABLE {table} ENABLE REPLICA TRIGGER {trigger}"))
-                    .await?;
-            }
-        }
+    for (event, sql, enable) in triggers(instance, definition) {
+        install_trigger(&transaction, instance, definition, &table, event, &sql, enable).await?;
+    }
+    for leaf in leaves(&transaction, definition).await? {
+        let sql = truncate_trigger(instance, definition, &leaf);
+        install_trigger(&transaction, instance, definition, &leaf, "truncate", &sql, None).await?;
     }
     transaction.commit().await?;
     Ok(())
+}
+
+async fn install_trigger(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    instance: &Instance,
+    definition: &Definition,
+    table: &str,
+    event: &str,
+    sql: &str,
+    enable: Option<&str>,
+) -> Result<(), DatabaseError> {
+    let trigger = instance.capture_name(&definition.name, event);
+    let bare = trigger.trim_matches('"').replace("\"\"", "\"");
+    let known = transaction
+        .query_typed(
+            "SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgname = $2",
+            &[(&table, Type::TEXT), (&bare, Type::TEXT)],
+        )
+        .await?;
+    if known.is_empty() {
+        transaction.batch_execute(&format!("CREATE TRIGGER {trigger} {sql}")).await?;
+        if let Some(enable) = enable {
+            transaction
+                .batch_execute(&format!("ALTER TABLE {table} ENABLE {enable} TRIGGER {trigger}"))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The leaf partitions of a partitioned table, quoted.
+async fn leaves(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    definition: &Definition,
+) -> Result<Vec<String>, DatabaseError> {
+    if !definition.partitioned {
+        return Ok(Vec::new());
+    }
+    let table = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
+    let rows = transaction
+        .query_typed(
+            "SELECT format('%I.%I', n.nspname, c.relname)
+             FROM pg_partition_tree(to_regclass($1)) p JOIN pg_class c ON c.oid = p.relid
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE p.isleaf AND p.level > 0 AND c.relkind = 'r'",
+            &[(&table, Type::TEXT)],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+fn truncate_trigger(instance: &Instance, definition: &Definition, table: &str) -> String {
+    format!(
+        "AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {}.{}()",
+        instance.schema(),
+        instance.capture_name(&definition.name, "truncate")
+    )
 }
 
 fn functions(instance: &Instance, definition: &Definition) -> String {
     let schema = instance.schema();
     let function = |event: &str| format!("{schema}.{}", instance.capture_name(&definition.name, event));
     let sync = definition.name.replace('\'', "''");
-    let link = quote(&definition.link);
+    // Where the link is in a table of ours, the row does not bear it.
+    let link = if definition.link_table {
+        |_: &str, _: &Definition| "NULL::text".to_owned()
+    } else {
+        |alias: &str, definition: &Definition| format!("{alias}.{}::text", quote(&definition.link))
+    };
+    let [n_link, o_link, new_link, old_link] = ["n", "o", "NEW", "OLD"].map(|alias| link(alias, definition));
     let (new_key, old_key) = (key_text(definition, "n"), key_text(definition, "o"));
     let same = same_key(definition);
     let insert = format!("INSERT INTO {schema}.log (sync, operation, key, old_key, link, old_link, actor)");
@@ -99,28 +145,29 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
         "CREATE OR REPLACE FUNCTION {statement}() {head} AS $capture$
          BEGIN
            IF TG_OP = 'INSERT' THEN
-             {insert} SELECT '{sync}', 'insert', {new_key}, NULL, n.{link}::text, NULL, {actor} FROM new_rows n;
+             {insert} SELECT '{sync}', 'insert', {new_key}, NULL, {n_link}, NULL, {actor} FROM new_rows n;
            ELSIF TG_OP = 'UPDATE' THEN
-             {insert} SELECT '{sync}', 'update', {new_key}, NULL, n.{link}::text, o.{link}::text, {actor}
+             {insert} SELECT '{sync}', 'update', {new_key}, NULL, {n_link}, {o_link}, {actor}
                FROM new_rows n LEFT JOIN old_rows o ON {same};
-             {insert} SELECT '{sync}', 'rekey', NULL, {old_key}, NULL, o.{link}::text, {actor}
+             {insert} SELECT '{sync}', 'rekey', NULL, {old_key}, NULL, {o_link}, {actor}
                FROM old_rows o WHERE NOT EXISTS (SELECT FROM new_rows n WHERE {same});
            ELSE
-             {insert} SELECT '{sync}', 'delete', {old_key}, NULL, o.{link}::text, NULL, {actor} FROM old_rows o;
+             {insert} SELECT '{sync}', 'delete', {old_key}, NULL, {o_link}, NULL, {actor} FROM old_rows o;
            END IF;
            RETURN NULL;
          END $capture$;
          CREATE OR REPLACE FUNCTION {row}() {head} AS $capture$
          BEGIN
            IF TG_OP = 'DELETE' THEN
-             {insert} VALUES ('{sync}', 'delete', {old_row}, NULL, OLD.{link}::text, NULL, {actor});
+             {insert} VALUES ('{sync}', 'delete', {old_row}, NULL, {old_link}, NULL, {actor});
            ELSIF TG_OP = 'INSERT' THEN
-             {insert} VALUES ('{sync}', 'insert', {new_row}, NULL, NEW.{link}::text, NULL, {actor});
+             {insert} VALUES ('{sync}', 'insert', {new_row}, NULL, {new_link}, NULL, {actor});
            ELSE
-             {insert} VALUES ('{sync}', 'update', {new_row}, nullif({old_row}, {new_row}), NEW.{link}::text, OLD.{link}::text, {actor});
+             {insert} VALUES ('{sync}', 'update', {new_row}, nullif({old_row}, {new_row}), {new_link}, {old_link}, {actor});
            END IF;
            RETURN NULL;
          END $capture$;
+         {rekey}
          CREATE OR REPLACE FUNCTION {truncate}() {head} AS $capture$
          BEGIN
            {insert} VALUES ('{sync}', 'truncate', NULL, NULL, NULL, NULL, {actor});
@@ -129,43 +176,66 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
         statement = function("statement"),
         row = function("row"),
         truncate = function("truncate"),
+        rekey = rekey_function(instance, definition, head),
     )
 }
 
-fn triggers(instance: &Instance, definition: &Definition) -> Vec<(&'static str, String)> {
+/// A link in a table of ours follows its row to another key.
+fn rekey_function(instance: &Instance, definition: &Definition, head: &str) -> String {
+    if !definition.link_table {
+        return String::new();
+    }
+    format!(
+        "CREATE OR REPLACE FUNCTION {}.{}() {head} AS $capture$
+         BEGIN
+           UPDATE {} SET key = {} WHERE key = {} AND key <> {};
+           RETURN NULL;
+         END $capture$;",
+        instance.schema(),
+        instance.capture_name(&definition.name, "rekey"),
+        link_table(instance, definition),
+        key_text(definition, "NEW"),
+        key_text(definition, "OLD"),
+        key_text(definition, "NEW"),
+    )
+}
+
+/// The triggers of the table itself: event, definition, and how they are enabled if not as usual.
+fn triggers(
+    instance: &Instance,
+    definition: &Definition,
+) -> Vec<(&'static str, String, Option<&'static str>)> {
     let table = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
     let function =
         |event: &str| format!("{}.{}()", instance.schema(), instance.capture_name(&definition.name, event));
-    let statement = function("statement");
-    vec![
-        (
-            "insert",
-            format!(
-                "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {statement}"
-            ),
-        ),
-        (
-            "update",
-            format!(
-                "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION {statement}"
-            ),
-        ),
-        (
-            "delete",
-            format!(
-                "AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION {statement}"
-            ),
-        ),
-        (
-            "replica",
-            format!(
-                "AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {}",
-                function("row")
-            ),
-        ),
-        (
-            "truncate",
-            format!("AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {}", function("truncate")),
-        ),
-    ]
+    let (statement, row) = (function("statement"), function("row"));
+    let every_row =
+        format!("AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {row}");
+    let mut triggers = vec![("truncate", truncate_trigger(instance, definition, &table), None)];
+    if definition.link_table {
+        let columns: Vec<String> = definition.key.iter().map(|(column, _)| quote(column)).collect();
+        let sql = format!(
+            "AFTER UPDATE OF {} ON {table} FOR EACH ROW EXECUTE FUNCTION {}",
+            columns.join(", "),
+            function("rekey")
+        );
+        triggers.push(("rekey", sql, Some("ALWAYS")));
+    }
+    if definition.partitioned {
+        triggers.push(("row", every_row, Some("ALWAYS")));
+        return triggers;
+    }
+    let statements = [
+        ("insert", "INSERT", "NEW TABLE AS new_rows"),
+        ("update", "UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        ("delete", "DELETE", "OLD TABLE AS old_rows"),
+    ];
+    for (event, operation, transition) in statements {
+        let sql = format!(
+            "AFTER {operation} ON {table} REFERENCING {transition} FOR EACH STATEMENT EXECUTE FUNCTION {statement}"
+        );
+        triggers.push((event, sql, None));
+    }
+    triggers.push(("replica", every_row, Some("REPLICA")));
+    triggers
 }

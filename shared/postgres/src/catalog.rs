@@ -30,12 +30,15 @@ pub async fn describe_table(
     let name = format!("{}.{}", quote(schema), quote(table));
     let rows = connection
         .query_typed(
-            "SELECT c.oid::int8, c.relkind::text, c.relrowsecurity,
+            // A superuser, BYPASSRLS and the owner of a table without FORCE see every row.
+            "SELECT c.oid::int8, c.relkind::text,
+                    c.relrowsecurity AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user)
+                        AND (c.relforcerowsecurity OR NOT pg_has_role(current_user, c.relowner, 'USAGE')),
                     has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                         AND has_table_privilege(c.oid, 'UPDATE'),
                     has_table_privilege(c.oid, 'TRIGGER'),
                     pg_get_userbyid(c.relowner), current_user::text,
-                    pg_has_role(current_user, c.relowner, 'USAGE')
+                    pg_has_role(current_user, c.relowner, 'USAGE'), has_table_privilege(c.oid, 'DELETE')
              FROM pg_class c WHERE c.oid = to_regclass($1)",
             &[(&name, Type::TEXT)],
         )
@@ -46,7 +49,8 @@ pub async fn describe_table(
         schema: schema.to_owned(),
         table: table.to_owned(),
         kind: row.try_get(1)?,
-        row_security: row.try_get(2)?,
+        hides_rows: row.try_get(2)?,
+        may_delete: row.try_get(8)?,
         may_write: row.try_get(3)?,
         may_trigger: row.try_get(4)?,
         owner: row.try_get(5)?,
@@ -58,19 +62,33 @@ pub async fn describe_table(
     };
     let columns = connection
         .query_typed(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
+            // A domain is what it is made of; it is cast to by its own name.
+            "SELECT a.attname::text, format_type(b.oid, b.modifier), CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
                                     ELSE format_type(a.atttypid, NULL) END,
-                    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+                    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', b.is_enum
              FROM pg_attribute a
+             CROSS JOIN LATERAL (
+                 WITH RECURSIVE base AS (
+                     SELECT t.oid, a.atttypmod AS modifier, t.typtype, t.typbasetype, t.typtypmod, 0 AS depth
+                     FROM pg_type t WHERE t.oid = a.atttypid
+                     UNION ALL
+                     SELECT t.oid, base.typtypmod, t.typtype, t.typbasetype, t.typtypmod, base.depth + 1
+                     FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd')
+                 SELECT base.oid, base.modifier, base.typtype = 'e' AS is_enum FROM base ORDER BY depth DESC LIMIT 1) b
              WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[(&oid, Type::INT8)],
         )
         .await?;
     for row in columns {
         let type_name: String = row.try_get(1)?;
+        let is_enum: bool = row.try_get(6)?;
         description.columns.push(ColumnDescription {
             name: row.try_get(0)?,
-            postgres_type: PostgresType::from_format_type(&type_name),
+            postgres_type: if is_enum {
+                PostgresType::Enum(type_name)
+            } else {
+                PostgresType::from_format_type(&type_name)
+            },
             cast: row.try_get(2)?,
             not_null: row.try_get(3)?,
             has_default: row.try_get(4)?,

@@ -1,10 +1,15 @@
 //! The `Database` port.
 
+use crate::capture::install_capture;
 use crate::connect::{Connection, Pool};
 use crate::error::{DatabaseError, port_error};
+use crate::identity::{IDENTITY_SQL, Identity, identity_of};
+use crate::link::{link_join, link_value};
 use crate::log::{Log, LowWater, take};
 use crate::names::{Instance, quote};
+use crate::schema::make_partitions;
 use crate::transaction::{PostgresTransaction, key_columns};
+use jiff::Timestamp;
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
 use syncline_sync::{Database, PortError};
 use tokio_postgres::types::{ToSql, Type};
@@ -14,20 +19,42 @@ pub struct PostgresDatabase {
     pool: Pool,
     instance: Instance,
     low_water: LowWater,
+    bound_to: Option<Identity>,
 }
 
 impl PostgresDatabase {
     /// The database that a pool leads to.
     #[must_use]
     pub fn new(pool: Pool, instance: Instance) -> Self {
-        Self { pool, instance, low_water: LowWater::new() }
+        Self { pool, instance, low_water: LowWater::new(), bound_to: None }
+    }
+
+    /// The same, and every transaction makes sure that this is the database that the instance is bound to.
+    #[must_use]
+    pub fn bound_to(self, identity: Identity) -> Self {
+        Self { bound_to: Some(identity), ..self }
+    }
+
+    async fn check_identity(&self, connection: &Connection) -> Result<(), PortError> {
+        let Some(expected) = &self.bound_to else { return Ok(()) };
+        let rows = connection.query_typed(IDENTITY_SQL, &[]).await.map_err(|error| port_error(&error))?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let here = identity_of(row, &expected.host).map_err(|error| port_error(&error))?;
+        match here.mismatch(expected, &self.instance.0) {
+            Some(message) => Err(PortError::Identity { message }),
+            None => Ok(()),
+        }
     }
 
     async fn connection(&self) -> Result<Connection, PortError> {
-        self.pool.get().await.map_err(|error| match error {
-            DatabaseError::Statement(_, error) => port_error(&error),
-            other => PortError::Outage { side: Side::Postgres, message: other.to_string() },
-        })
+        self.pool.get().await.map_err(database_error)
+    }
+}
+
+fn database_error(error: DatabaseError) -> PortError {
+    match error {
+        DatabaseError::Statement(_, error) => port_error(&error),
+        other => PortError::Outage { side: Side::Postgres, message: other.to_string() },
     }
 }
 
@@ -46,7 +73,8 @@ impl Database for PostgresDatabase {
         limit: usize,
     ) -> Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError> {
         let connection = self.connection().await?;
-        let columns: Vec<String> = definition.key.iter().map(|(column, _)| quote(column)).collect();
+        let columns: Vec<String> =
+            definition.key.iter().map(|(column, _)| format!("t.{}", quote(column))).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let texts = after.map(|key| key_columns(definition, key)).transpose()?;
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&limit, Type::INT8)];
@@ -58,16 +86,17 @@ impl Database for PostgresDatabase {
                 .enumerate()
                 .map(|(place, (_, cast))| format!("${}::text::{cast}", place + 2))
                 .collect();
-            condition = format!("WHERE ({}) > ({})", columns.join(", "), places.join(", "));
+            condition = format!(" WHERE ({}) > ({})", columns.join(", "), places.join(", "));
             parameters.extend(texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
         }
         let key: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
         let sql = format!(
-            "SELECT array[{}], {}::text FROM {}.{} {condition} ORDER BY {} LIMIT $1",
+            "SELECT array[{}], {} FROM {}.{} t{}{condition} ORDER BY {} LIMIT $1",
             key.join(", "),
-            quote(&definition.link),
+            link_value(definition),
             quote(&definition.schema),
             quote(&definition.table),
+            link_join(&self.instance, definition),
             columns.join(", "),
         );
         let rows = connection.query_typed(&sql, &parameters).await.map_err(|error| port_error(&error))?;
@@ -81,7 +110,38 @@ impl Database for PostgresDatabase {
             .collect()
     }
 
+    async fn beat(&self) -> Result<u64, PortError> {
+        let connection = self.connection().await?;
+        self.check_identity(&connection).await?;
+        let sql = format!(
+            "UPDATE {}.pulse SET beat = beat + 1, at = clock_timestamp() RETURNING beat",
+            self.instance.schema()
+        );
+        let rows = connection.query_typed(&sql, &[]).await.map_err(|error| port_error(&error))?;
+        let beat: i64 =
+            rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| port_error(&error))?;
+        Ok(u64::try_from(beat).unwrap_or(0))
+    }
+
+    async fn keep_house(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
+        let mut connection = self.connection().await?;
+        self.check_identity(&connection).await?;
+        make_partitions(&mut connection, &self.instance).await.map_err(database_error)?;
+        for definition in definitions.iter().filter(|definition| definition.partitioned) {
+            install_capture(&mut connection, &self.instance, definition).await.map_err(database_error)?;
+        }
+        let before = before.to_string();
+        let sql = format!(
+            "DELETE FROM {}.tombstone WHERE deleted_at < $1::text::timestamptz",
+            self.instance.schema()
+        );
+        connection.query_typed(&sql, &[(&before, Type::TEXT)]).await.map_err(|error| port_error(&error))?;
+        Ok(())
+    }
+
     async fn begin(&self, definition: &Definition) -> Result<PostgresTransaction, PortError> {
-        PostgresTransaction::begin(self.connection().await?, self.instance.clone(), definition.clone()).await
+        let connection = self.connection().await?;
+        self.check_identity(&connection).await?;
+        PostgresTransaction::begin(connection, self.instance.clone(), definition.clone()).await
     }
 }

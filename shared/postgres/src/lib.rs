@@ -5,12 +5,16 @@
 
 mod capture;
 mod catalog;
+mod column;
 mod connect;
 mod database;
 mod error;
+mod identity;
+mod link;
 mod log;
 mod migrate;
 mod names;
+mod restore;
 mod schema;
 mod table;
 mod transaction;
@@ -21,9 +25,10 @@ pub use catalog::{describe_table, has_schema};
 pub use connect::{Connection, Pool, Settings, SslMode};
 pub use database::PostgresDatabase;
 pub use error::{DatabaseError, store_error};
+pub use identity::{Identity, read_identity};
 pub use log::Log;
 pub use migrate::{Migration, migrate};
 pub use names::{Instance, quote};
 pub use schema::{HistoryEntry, install_schema, make_partitions, read_history};
-pub use table::{add_link, create_table_sql, generated_column_name, generated_table};
+pub use table::{add_link, add_link_table, create_table_sql, generated_column_name, generated_table};
 pub use transaction::PostgresTransaction;

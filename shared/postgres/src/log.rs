@@ -4,6 +4,7 @@ use crate::connect::Connection;
 use crate::error::port_error;
 use crate::names::Instance;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use syncline_engine::{PostgresKey, SalesforceId};
@@ -47,6 +48,7 @@ pub struct Log<'a> {
     connection: Option<Connection>,
     touches: Vec<Touch>,
     truncated: Vec<String>,
+    deletes: BTreeMap<String, u64>,
     low_water: &'a LowWater,
     highest: i64,
 }
@@ -71,6 +73,7 @@ pub(crate) async fn take<'a>(
         connection: Some(connection),
         touches: Vec::new(),
         truncated: Vec::new(),
+        deletes: BTreeMap::new(),
         low_water,
         highest: 0,
     };
@@ -120,12 +123,36 @@ pub(crate) async fn take<'a>(
         let (id, touch) = read().map_err(|error| port_error(&error))?;
         log.highest = log.highest.max(id);
         match touch {
-            Ok(touch) => touches.push(touch),
+            Ok(touch) => {
+                if touch.evidence.pg_deleted {
+                    *log.deletes.entry(touch.sync.clone()).or_default() += 1;
+                }
+                touches.push(touch);
+            }
             Err(sync) => log.truncated.push(sync),
         }
     }
     log.touches = fold(touches);
+    if !log.deletes.is_empty() {
+        log.count_waiting_deletes(schema).await?;
+    }
     Ok(log)
+}
+
+impl Log<'_> {
+    /// The rest of a large delete is in the log still.
+    async fn count_waiting_deletes(&mut self, schema: String) -> Result<(), PortError> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let sql = format!("SELECT sync, count(*) FROM {schema}.log WHERE operation = 'delete' GROUP BY sync");
+        for row in connection.query_typed(&sql, &[]).await.map_err(|error| port_error(&error))? {
+            let sync: String = row.try_get(0).map_err(|error| port_error(&error))?;
+            let count: i64 = row.try_get(1).map_err(|error| port_error(&error))?;
+            if let Some(waiting) = self.deletes.get_mut(&sync) {
+                *waiting += u64::try_from(count).unwrap_or(0);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl LogBatch for Log<'_> {
@@ -135,6 +162,10 @@ impl LogBatch for Log<'_> {
 
     fn truncated(&self) -> &[String] {
         &self.truncated
+    }
+
+    fn deletes(&self) -> &BTreeMap<String, u64> {
+        &self.deletes
     }
 
     async fn commit(mut self) -> Result<(), PortError> {

@@ -6,7 +6,8 @@ use crate::migrate::{Migration, migrate};
 use crate::names::Instance;
 use tokio_postgres::types::Type;
 
-const MIGRATIONS: &[Migration] = &[Migration {
+const MIGRATIONS: &[Migration] = &[
+    Migration {
     sql: "
 CREATE TABLE {schema}.log (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -56,7 +57,21 @@ CREATE TABLE {schema}.pulse (
 INSERT INTO {schema}.pulse (beat, at) VALUES (0, now());
 COMMENT ON TABLE {schema}.pulse IS 'For telling a restored database from the one that was synced; not advanced yet.';
 ",
-}];
+    },
+    Migration {
+        sql: "
+CREATE TABLE {schema}.tombstone (
+    sync         text NOT NULL,
+    postgres_key text NOT NULL,
+    row          jsonb NOT NULL,
+    deleted_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (sync, postgres_key));
+CREATE INDEX ON {schema}.tombstone (deleted_at);
+COMMENT ON TABLE {schema}.tombstone IS 'Rows that Syncline deleted, for 30 days: an undelete in Salesforce brings them back whole.';
+COMMENT ON TABLE {schema}.pulse IS 'For telling a restored database from the one that was synced, by its beat.';
+",
+    },
+];
 
 /// Brings the schema to its last version and makes history's next partitions.
 ///

@@ -2,7 +2,7 @@
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
-use crate::names::quote;
+use crate::names::{Instance, quote};
 use syncline_sync::define::ObjectDescription;
 
 /// A field's column name in a generated table: snake case, without the `__c` of custom fields.
@@ -58,8 +58,28 @@ pub fn create_table_sql(schema: &str, table: &str, link: &str, columns: &[(Strin
     format!("CREATE TABLE {}.{} (\n{}\n)", quote(schema), quote(table), lines.join(",\n"))
 }
 
+/// The table of ours that keeps the links of a sync whose table may not be altered.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn add_link_table(
+    connection: &Connection,
+    instance: &Instance,
+    sync: &str,
+) -> Result<(), DatabaseError> {
+    let table = format!("{}.{}", instance.schema(), quote(&format!("link_{sync}")));
+    connection
+        .batch_execute(&format!(
+            "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, salesforce_id text NOT NULL UNIQUE);
+             COMMENT ON TABLE {table} IS 'Which row of sync {sync} is which Salesforce record.'"
+        ))
+        .await?;
+    Ok(())
+}
+
 /// Adds the link column and its unique index where they are missing. The index is partial: a fully unique one
-/// makes writing the link wait for open inserts of child rows.
+/// makes writing the link wait for open inserts of child rows. On a partitioned table it is a plain one, for there
+/// only the partition key can be unique.
 ///
 /// # Errors
 /// When the database refuses, for instance because two rows hold one Id.
@@ -69,6 +89,7 @@ pub async fn add_link(
     table: &str,
     link: &str,
     unique: bool,
+    partitioned: bool,
 ) -> Result<(), DatabaseError> {
     let name = format!("{}.{}", quote(schema), quote(table));
     let index = quote(&format!("{table}_{link}_key"));
@@ -78,7 +99,8 @@ pub async fn add_link(
     );
     if !unique {
         sql.push_str(&format!(
-            "CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {name} ({link}) WHERE {link} IS NOT NULL;"
+            "CREATE {} IF NOT EXISTS {index} ON {name} ({link}) WHERE {link} IS NOT NULL;",
+            if partitioned { "INDEX" } else { "UNIQUE INDEX" }
         ));
     }
     let transaction = connection.transaction().await?;

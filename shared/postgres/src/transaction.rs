@@ -1,7 +1,9 @@
 //! The transaction of a run on a sync's table.
 
+use crate::column::column_text;
 use crate::connect::Connection;
 use crate::error::port_error;
+use crate::link::{link_join, link_value, linked_rows};
 use crate::names::{Instance, quote};
 use std::collections::BTreeMap;
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
@@ -86,7 +88,7 @@ impl PostgresTransaction {
         Ok(())
     }
 
-    fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         format!("{}.{}", quote(&self.definition.schema), quote(&self.definition.table))
     }
 
@@ -95,11 +97,11 @@ impl PostgresTransaction {
         let key: Vec<String> =
             self.definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
         let columns: Vec<String> =
-            self.definition.fields.iter().map(|field| format!("t.{}::text", quote(&field.column))).collect();
+            self.definition.fields.iter().map(|field| column_text(field, "t")).collect();
         format!(
-            "array[{}], t.{}::text, t.xmin::text, array[{}]::text[]",
+            "array[{}], {}, t.xmin::text, array[{}]::text[]",
             key.join(", "),
-            quote(&self.definition.link),
+            link_value(&self.definition),
             columns.join(", ")
         )
     }
@@ -242,21 +244,20 @@ impl Transaction for PostgresTransaction {
             let arrays = self.key_arrays(&keys)?;
             let (source, join) = self.key_join();
             let sql = format!(
-                "SELECT u.place, {} FROM {source} JOIN {} t ON {join}",
+                "SELECT u.place, {} FROM {source} JOIN {} t ON {join}{}",
                 self.selected(),
-                self.table()
+                self.table(),
+                link_join(&self.instance, &self.definition)
             );
             let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&key_places, Type::INT4_ARRAY)];
             parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
             rows.extend(self.query(&sql, &parameters).await?);
         }
         if !links.is_empty() {
-            let link = quote(&self.definition.link);
             let sql = format!(
-                "SELECT u.place, {} FROM unnest($1::int4[], $2::text[]) AS u(place, link)
-                 JOIN {} t ON t.{link} IN (u.link, left(u.link, 15)) AND t.{link} IS NOT NULL",
+                "SELECT u.place, {} FROM unnest($1::int4[], $2::text[]) AS u(place, link) {}",
                 self.selected(),
-                self.table()
+                linked_rows(&self.instance, &self.definition, &self.table())
             );
             rows.extend(
                 self.query(&sql, &[(&link_places, Type::INT4_ARRAY), (&links, Type::TEXT_ARRAY)]).await?,
@@ -296,19 +297,29 @@ impl Transaction for PostgresTransaction {
         self.write_history(history, "open").await.map_err(|error| port_error(&error))
     }
 
-    async fn drop_own_log(&mut self, keys: &[PostgresKey]) -> Result<(), PortError> {
+    async fn drop_own_log(
+        &mut self,
+        written: &[PostgresKey],
+        deleted: &[PostgresKey],
+    ) -> Result<(), PortError> {
         let Some(before) = self.log_before else { return Ok(()) };
-        if keys.is_empty() {
+        if written.is_empty() && deleted.is_empty() {
             return Ok(());
         }
-        let texts: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+        let texts = |keys: &[PostgresKey]| keys.iter().map(|key| key.0.clone()).collect::<Vec<String>>();
+        let (written, deleted) = (texts(written), texts(deleted));
         let sql = format!(
             "DELETE FROM {}.log
-             WHERE id > $1 AND xid = pg_current_xact_id() AND sync = $2 AND key = ANY($3) AND operation <> 'delete'",
+             WHERE id > $1 AND xid = pg_current_xact_id() AND sync = $2
+               AND (key = ANY($3) AND operation <> 'delete' OR key = ANY($4) AND operation = 'delete')",
             self.instance.schema()
         );
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&before, Type::INT8), (&self.definition.name, Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&before, Type::INT8),
+            (&self.definition.name, Type::TEXT),
+            (&written, Type::TEXT_ARRAY),
+            (&deleted, Type::TEXT_ARRAY),
+        ];
         self.query(&sql, &parameters).await?;
         Ok(())
     }

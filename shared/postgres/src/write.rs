@@ -1,10 +1,13 @@
 //! Batch writes: one statement per set of fields, halved under savepoints until refused rows stand alone.
 
+use crate::column::column_value;
 use crate::error::{port_error, words};
+use crate::link::{key_text, link_table};
 use crate::names::quote;
+use crate::restore::restore;
 use crate::transaction::PostgresTransaction;
 use std::collections::BTreeMap;
-use syncline_engine::{Definition, PostgresKey, SalesforceId};
+use syncline_engine::{Definition, FieldMapping, PostgresKey, SalesforceId};
 use syncline_sync::{HistoryRow, PortError, RowOutcome, RowWrite};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -67,6 +70,21 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
         ref code if ["08", "53", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
             Err(port_error(error))
         }
+        // Somebody else linked the record meanwhile.
+        SqlState::UNIQUE_VIOLATION
+            if db.table().is_some_and(|table| table.starts_with("link_"))
+                && db.schema().is_some_and(|schema| schema.starts_with("syncline")) =>
+        {
+            Ok(RowOutcome::Moved)
+        }
+        SqlState::NOT_NULL_VIOLATION => Ok(RowOutcome::Refused {
+            code: db.code().code().to_owned(),
+            message: format!(
+                "{}. Salesforce holds nothing there: fill it in, or let the column take null",
+                words(error).trim_end_matches('.')
+            ),
+            column: db.column().map(str::to_owned),
+        }),
         _ => Ok(RowOutcome::Refused {
             code: db.code().code().to_owned(),
             message: words(error),
@@ -81,23 +99,47 @@ async fn write_chunk(
     places: &[usize],
 ) -> Result<Vec<(usize, RowOutcome)>, tokio_postgres::Error> {
     let Ok(connection) = transaction.connection() else { return Ok(Vec::new()) };
-    let free = lock_unmoved(transaction, rows, places).await?;
-    let mut groups: BTreeMap<(bool, bool, Vec<&str>), Vec<usize>> = BTreeMap::new();
+    let is_delete = |place: &&usize| rows[**place].delete;
+    let (deleting, others): (Vec<usize>, Vec<usize>) = places.iter().partition(|place| is_delete(place));
+    // A delete takes a stronger lock than an update: asked for at once, it is skipped rather than waited for.
+    let mut free = lock_unmoved(transaction, rows, &others, "NO KEY UPDATE").await?;
+    free.extend(lock_unmoved(transaction, rows, &deleting, "UPDATE").await?);
+    let mut groups: BTreeMap<(Kind, bool, Vec<&str>), Vec<usize>> = BTreeMap::new();
     for place in places {
         let row = &rows[*place];
         if row.row.is_some() && !free.contains(place) {
             continue;
         }
         let fields: Vec<&str> = row.fields.keys().map(String::as_str).collect();
-        groups.entry((row.row.is_some(), row.link.is_some(), fields)).or_default().push(*place);
+        groups.entry((Kind::of(row), row.link.is_some(), fields)).or_default().push(*place);
     }
     let mut written: Vec<(usize, PostgresKey)> = Vec::new();
-    for ((updates, links, fields), places) in groups {
-        written.extend(if updates {
-            update(transaction, rows, &places, &fields, links).await?
-        } else {
-            insert(transaction, rows, &places, &fields).await?
+    for ((kind, links, fields), places) in groups {
+        written.extend(match kind {
+            Kind::Delete => delete(transaction, rows, &places).await?,
+            Kind::Update => update(transaction, rows, &places, &fields, links).await?,
+            Kind::Insert if transaction.definition.link_table => {
+                let mut inserted = Vec::new();
+                for place in places {
+                    inserted.extend(insert(transaction, rows, &[place], &fields).await?);
+                }
+                inserted
+            }
+            Kind::Insert => insert(transaction, rows, &places, &fields).await?,
+            Kind::Restore => {
+                let mut restored = Vec::new();
+                for place in places {
+                    restored.extend(match restore(transaction, &rows[place]).await? {
+                        Some(key) => vec![(place, key)],
+                        None => insert(transaction, rows, &[place], &fields).await?,
+                    });
+                }
+                restored
+            }
         });
+    }
+    if transaction.definition.link_table {
+        write_links(transaction, rows, &written).await?;
     }
     let history: Vec<HistoryRow> = written
         .iter()
@@ -122,11 +164,105 @@ async fn write_chunk(
     Ok(written.into_iter().map(|(place, key)| (place, RowOutcome::Written(key))).chain(suppressed).collect())
 }
 
+/// What is done with a row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Delete,
+    Update,
+    Insert,
+    /// An insert under a key that was its row's before.
+    Restore,
+}
+
+impl Kind {
+    fn of(row: &RowWrite) -> Self {
+        match (&row.row, row.delete, &row.key) {
+            (Some(_), true, _) => Self::Delete,
+            (Some(_), false, _) => Self::Update,
+            (None, _, Some(_)) => Self::Restore,
+            (None, _, None) => Self::Insert,
+        }
+    }
+}
+
+/// Deletes rows, each with its tombstone.
+async fn delete(
+    transaction: &PostgresTransaction,
+    rows: &[RowWrite],
+    places: &[usize],
+) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
+    let definition = &transaction.definition;
+    let keys: Vec<&PostgresKey> =
+        places.iter().filter_map(|place| rows[*place].row.as_ref().map(|(key, _)| key)).collect();
+    let (Ok(connection), Ok(arrays)) = (transaction.connection(), transaction.key_arrays(&keys)) else {
+        return Ok(Vec::new());
+    };
+    let numbers: Vec<i32> = places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
+    let (source, join) = transaction.key_join();
+    let sync = arrays.len() + 2;
+    let sql = format!(
+        "WITH gone AS (DELETE FROM {} AS t USING {source} WHERE {join}
+                       RETURNING u.place, {} AS key, {} AS key_text, to_jsonb(t) AS row),
+              kept AS (INSERT INTO {}.tombstone (sync, postgres_key, row) SELECT ${sync}, key_text, row FROM gone
+                       ON CONFLICT (sync, postgres_key) DO UPDATE SET row = excluded.row, deleted_at = clock_timestamp())
+         SELECT place, key FROM gone",
+        table(definition),
+        returned_key(definition),
+        key_text(definition, "t"),
+        transaction.instance.schema(),
+    );
+    let mut parameters: Vec<Parameter<'_>> = vec![(&numbers, Type::INT4_ARRAY)];
+    parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
+    parameters.push((&definition.name, Type::TEXT));
+    placed_keys(&connection.query_typed(&sql, &parameters).await?)
+}
+
+fn placed_keys(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
+    rows.iter()
+        .map(|row| {
+            let place: i32 = row.try_get(0)?;
+            let key: Vec<String> = row.try_get(1)?;
+            let key = PostgresKey(serde_json::Value::from(key).to_string());
+            Ok((usize::try_from(place).unwrap_or(usize::MAX), key))
+        })
+        .collect()
+}
+
+/// Keeps the links of rows that were written in the table of ours.
+async fn write_links(
+    transaction: &PostgresTransaction,
+    rows: &[RowWrite],
+    written: &[(usize, PostgresKey)],
+) -> Result<(), tokio_postgres::Error> {
+    let Ok(connection) = transaction.connection() else { return Ok(()) };
+    let links = link_table(&transaction.instance, &transaction.definition);
+    let gone: Vec<&str> =
+        written.iter().filter(|(place, _)| rows[*place].delete).map(|(_, key)| key.0.as_str()).collect();
+    if !gone.is_empty() {
+        let sql = format!("DELETE FROM {links} WHERE key = ANY($1)");
+        connection.execute_typed(&sql, &[(&gone, Type::TEXT_ARRAY)]).await?;
+    }
+    let new: Vec<(&str, &str)> = written
+        .iter()
+        .filter_map(|(place, key)| Some((key.0.as_str(), rows[*place].link.as_ref()?.as_str())))
+        .collect();
+    if !new.is_empty() {
+        let (keys, ids): (Vec<&str>, Vec<&str>) = new.into_iter().unzip();
+        let sql = format!(
+            "INSERT INTO {links} (key, salesforce_id) SELECT * FROM unnest($1::text[], $2::text[])
+             ON CONFLICT (key) DO UPDATE SET salesforce_id = excluded.salesforce_id"
+        );
+        connection.execute_typed(&sql, &[(&keys, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)]).await?;
+    }
+    Ok(())
+}
+
 /// Locks the rows that stand as they were read. Locked by others or changed since: left alone.
 async fn lock_unmoved(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
     places: &[usize],
+    strength: &str,
 ) -> Result<Vec<usize>, tokio_postgres::Error> {
     let mut numbers: Vec<i32> = Vec::new();
     let mut keys: Vec<&PostgresKey> = Vec::new();
@@ -149,7 +285,7 @@ async fn lock_unmoved(
     let sql = format!(
         "SELECT u.place FROM {} t JOIN {} ON {join}
          WHERE t.xmin::text = (${last}::text[])[array_position($1::int4[], u.place)]
-         FOR NO KEY UPDATE OF t SKIP LOCKED",
+         FOR {strength} OF t SKIP LOCKED",
         table(&transaction.definition),
         source
     );
@@ -160,12 +296,12 @@ async fn lock_unmoved(
     locked.iter().map(|row| Ok(usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX))).collect()
 }
 
-fn table(definition: &Definition) -> String {
+pub(crate) fn table(definition: &Definition) -> String {
     format!("{}.{}", quote(&definition.schema), quote(&definition.table))
 }
 
 /// The text of a key of alias `t`, as an array.
-fn returned_key(definition: &Definition) -> String {
+pub(crate) fn returned_key(definition: &Definition) -> String {
     let key: Vec<String> =
         definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
     format!("array[{}]", key.join(", "))
@@ -179,12 +315,8 @@ fn field_arrays(rows: &[RowWrite], places: &[usize], fields: &[&str]) -> Vec<Vec
         .collect()
 }
 
-fn columns<'a>(definition: &'a Definition, fields: &[&str]) -> Vec<(&'a str, &'a str)> {
-    fields
-        .iter()
-        .filter_map(|field| definition.field(field))
-        .map(|mapping| (mapping.column.as_str(), mapping.cast.as_str()))
-        .collect()
+fn mappings<'a>(definition: &'a Definition, fields: &[&str]) -> Vec<&'a FieldMapping> {
+    fields.iter().filter_map(|field| definition.field(field)).collect()
 }
 
 async fn insert(
@@ -198,22 +330,39 @@ async fn insert(
     let links: Vec<Option<&str>> =
         places.iter().map(|place| rows[*place].link.as_ref().map(SalesforceId::as_str)).collect();
     let arrays = field_arrays(rows, places, fields);
-    let columns = columns(definition, fields);
     let link = quote(&definition.link);
-    let names: Vec<String> = columns.iter().map(|(column, _)| quote(column)).collect();
+    let mappings = mappings(definition, fields);
+    let mut names: Vec<String> = mappings.iter().map(|mapping| quote(&mapping.column)).collect();
+    let mut values: Vec<String> =
+        mappings.iter().enumerate().map(|(at, mapping)| column_value(mapping, &format!("u.c{at}"))).collect();
     let sources: Vec<String> = (0..arrays.len()).map(|at| format!(", ${}::text[]", at + 2)).collect();
     let aliases: Vec<String> = (0..arrays.len()).map(|at| format!(", c{at}")).collect();
-    let values: Vec<String> =
-        columns.iter().enumerate().map(|(at, (_, cast))| format!(", u.c{at}::{cast}")).collect();
+    if !definition.link_table {
+        names.push(link.clone());
+        values.push("u.link".to_owned());
+    }
+    // A partitioned table has no unique index on the link: lock and base keep a record from being inserted twice.
+    let conflict = if definition.link_table || definition.partitioned {
+        String::new()
+    } else {
+        format!("ON CONFLICT ({link}) WHERE {link} IS NOT NULL DO NOTHING")
+    };
+    let returned_link =
+        if definition.link_table { "NULL::text".to_owned() } else { format!("t.{link}::text") };
+    let target = if names.is_empty() {
+        "DEFAULT VALUES".to_owned()
+    } else {
+        format!(
+            "({}) SELECT {} FROM unnest($1::text[]{}) AS u(link{})",
+            names.join(", "),
+            values.join(", "),
+            sources.concat(),
+            aliases.concat()
+        )
+    };
     let sql = format!(
-        "INSERT INTO {} AS t ({link}{}{}) SELECT u.link{} FROM unnest($1::text[]{}) AS u(link{})
-         ON CONFLICT ({link}) WHERE {link} IS NOT NULL DO NOTHING RETURNING {}, t.{link}::text",
+        "INSERT INTO {} AS t {target} {conflict} RETURNING {}, {returned_link}",
         table(definition),
-        if names.is_empty() { "" } else { ", " },
-        names.join(", "),
-        values.concat(),
-        sources.concat(),
-        aliases.concat(),
         returned_key(definition),
     );
     let mut parameters: Vec<Parameter<'_>> = vec![(&links, Type::TEXT_ARRAY)];
@@ -223,7 +372,13 @@ async fn insert(
     for row in inserted {
         let key: Vec<String> = row.try_get(0)?;
         let link: Option<String> = row.try_get(1)?;
-        if let Some(at) = links.iter().position(|wanted| *wanted == link.as_deref()) {
+        if definition.link_table {
+            written.extend(
+                places
+                    .first()
+                    .map(|place| (*place, PostgresKey(serde_json::Value::from(key.clone()).to_string()))),
+            );
+        } else if let Some(at) = links.iter().position(|wanted| *wanted == link.as_deref()) {
             written.push((places[at], PostgresKey(serde_json::Value::from(key).to_string())));
         }
     }
@@ -247,10 +402,12 @@ async fn update(
     let arrays = field_arrays(rows, places, fields);
     let links: Vec<Option<&str>> =
         places.iter().map(|place| rows[*place].link.as_ref().map(SalesforceId::as_str)).collect();
-    let mut sets: Vec<String> = columns(definition, fields)
+    let mut sets: Vec<String> = mappings(definition, fields)
         .iter()
         .enumerate()
-        .map(|(at, (column, cast))| format!("{} = u.c{at}::{cast}", quote(column)))
+        .map(|(at, mapping)| {
+            format!("{} = {}", quote(&mapping.column), column_value(mapping, &format!("u.c{at}")))
+        })
         .collect();
     let mut parameters: Vec<Parameter<'_>> = vec![(&numbers, Type::INT4_ARRAY)];
     let mut sources = String::new();
@@ -265,11 +422,16 @@ async fn update(
         sources.push_str(&format!(", ${}::text[]", parameters.len()));
         aliases.push_str(&format!(", c{at}"));
     }
-    if with_link {
+    if with_link && !definition.link_table {
         parameters.push((&links, Type::TEXT_ARRAY));
         sources.push_str(&format!(", ${}::text[]", parameters.len()));
         aliases.push_str(", link");
         sets.push(format!("{} = u.link", quote(&definition.link)));
+    }
+    if sets.is_empty() {
+        // Only the link is written, and not into this table.
+        let keys = places.iter().zip(keys).map(|(place, key)| (*place, key.clone()));
+        return Ok(keys.collect());
     }
     let (_, join) = transaction.key_join();
     let sql = format!(
@@ -278,14 +440,5 @@ async fn update(
         sets.join(", "),
         returned_key(definition),
     );
-    let updated = connection.query_typed(&sql, &parameters).await?;
-    updated
-        .iter()
-        .map(|row| {
-            let place: i32 = row.try_get(0)?;
-            let key: Vec<String> = row.try_get(1)?;
-            let key = PostgresKey(serde_json::Value::from(key).to_string());
-            Ok((usize::try_from(place).unwrap_or(usize::MAX), key))
-        })
-        .collect()
+    placed_keys(&connection.query_typed(&sql, &parameters).await?)
 }

@@ -29,6 +29,9 @@ struct Known {
     date: Option<Timestamp>,
     usage: Usage,
     calls: u64,
+    /// Calls that were told of already.
+    told: u64,
+    organization_id: Option<String>,
 }
 
 /// A client of one org.
@@ -88,6 +91,24 @@ impl Client {
         self.known().usage
     }
 
+    /// From now on every session has to be of this org: a sandbox that was refreshed is another.
+    pub fn bind(&self, organization_id: &str) {
+        self.known().organization_id = Some(organization_id.to_owned());
+    }
+
+    /// The cheapest call there is.
+    pub(crate) async fn probed(&self) -> Result<(), SalesforceError> {
+        self.once(Method::GET, &self.path("limits"), &[], None).await.map(|_| ())
+    }
+
+    /// Calls made since this was asked last.
+    pub(crate) fn take_calls(&self) -> u64 {
+        let mut known = self.known();
+        let calls = known.calls - known.told;
+        known.told = known.calls;
+        calls
+    }
+
     /// Calls made since the start.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -111,6 +132,10 @@ impl Client {
             return Ok(session);
         }
         let session = Arc::new(self.credentials.sign_in(&self.http, &self.login_url).await?);
+        let expected = self.known().organization_id.clone();
+        if let Some(expected) = expected.filter(|expected| *expected != session.organization_id) {
+            return Err(SalesforceError::OtherOrg { expected, found: session.organization_id.clone() });
+        }
         self.known().session = Some(session.clone());
         Ok(session)
     }

@@ -1,7 +1,8 @@
-//! Signing in: JWT bearer and client credentials.
+//! Signing in: JWT bearer, client credentials, refresh token, and name and password.
 //!
 //! Source: OAuth 2.0 JWT Bearer Flow and OAuth 2.0 Client Credentials Flow in Salesforce Help. Both answer an
-//! access token and the instance's URL, neither a refresh token: an expired session signs in again.
+//! access token and the instance's URL, neither a refresh token: an expired session signs in again, by whichever
+//! way it began.
 
 use crate::error::SalesforceError;
 use base64::Engine as _;
@@ -31,6 +32,26 @@ pub enum Credentials {
         client_id: String,
         /// The app's consumer secret.
         client_secret: SecretString,
+    },
+    /// A refresh token that a person's consent gave.
+    RefreshToken {
+        /// The app's consumer key.
+        client_id: String,
+        /// The app's consumer secret, where the app asks for it.
+        client_secret: Option<SecretString>,
+        /// The refresh token.
+        refresh_token: SecretString,
+    },
+    /// A user's name and password: for orgs that still allow it.
+    Password {
+        /// The app's consumer key.
+        client_id: String,
+        /// The app's consumer secret.
+        client_secret: SecretString,
+        /// The user.
+        username: String,
+        /// The password, followed by the security token where the org asks for it.
+        password: SecretString,
     },
 }
 
@@ -74,6 +95,24 @@ impl Credentials {
                 ("grant_type", "client_credentials".to_owned()),
                 ("client_id", client_id.clone()),
                 ("client_secret", client_secret.expose_secret().to_owned()),
+            ],
+            Self::RefreshToken { client_id, client_secret, refresh_token } => {
+                let mut form = vec![
+                    ("grant_type", "refresh_token".to_owned()),
+                    ("client_id", client_id.clone()),
+                    ("refresh_token", refresh_token.expose_secret().to_owned()),
+                ];
+                if let Some(secret) = client_secret {
+                    form.push(("client_secret", secret.expose_secret().to_owned()));
+                }
+                form
+            }
+            Self::Password { client_id, client_secret, username, password } => vec![
+                ("grant_type", "password".to_owned()),
+                ("client_id", client_id.clone()),
+                ("client_secret", client_secret.expose_secret().to_owned()),
+                ("username", username.clone()),
+                ("password", password.expose_secret().to_owned()),
             ],
             Self::Jwt { client_id, username, private_key } => vec![
                 ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),

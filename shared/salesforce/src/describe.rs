@@ -92,6 +92,7 @@ impl From<&DescribedField> for FieldDescription {
             required: field.required(),
             createable: field.createable,
             updateable: field.updateable,
+            masked: field.type_name == "encryptedstring",
             unique_external_id: field.external_id && field.unique,
             reference_to: field.reference_to.clone(),
         }

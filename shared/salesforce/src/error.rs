@@ -37,6 +37,16 @@ pub enum SalesforceError {
         "the private key for the JWT sign-in cannot be used: {0}; it has to be an RSA key of 2048 bits or more in PEM (PKCS#8 or PKCS#1)"
     )]
     PrivateKey(String),
+    /// The sign-in leads to another org than the instance is bound to.
+    #[error(
+        "the instance is bound to org {expected}, and the sign-in leads to org {found}: another org, or a sandbox that was refreshed. Nothing is written. If this org is to be synced from now on, run `syncline state rebind`"
+    )]
+    OtherOrg {
+        /// The org that the instance is bound to.
+        expected: String,
+        /// The org of the session.
+        found: String,
+    },
     /// The daily allowance is spent.
     #[error("REQUEST_LIMIT_EXCEEDED: {0}")]
     Limit(String),
@@ -58,6 +68,7 @@ impl From<SalesforceError> for PortError {
         let side = Side::Salesforce;
         match error {
             SalesforceError::Limit(message) => Self::Limit { message },
+            SalesforceError::OtherOrg { .. } => Self::Identity { message: error.to_string() },
             SalesforceError::Refused { ref code, .. } if is_about_the_definition(code) => {
                 Self::Definition { side, message: error.to_string() }
             }

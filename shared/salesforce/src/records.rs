@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use syncline_engine::{Definition, FieldName, SalesforceId, Value};
 use syncline_sync::{
-    FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
-    ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord,
+    Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 
 /// Ids of one collections retrieve. Source: Get Multiple Records with Fewer Round-Trips, sObject Collections.
@@ -49,6 +49,8 @@ fn json_of(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Boolean(yes) => yes.to_string(),
+        // A time of day has no zone, and yet the API asks for this.
+        Value::Time(_) => format!("\"{value}Z\""),
         other => serde_json::Value::from(other.text()).to_string(),
     }
 }
@@ -194,8 +196,9 @@ impl Client {
         for places in absent.chunks(WHERE_IDS) {
             let list: Vec<String> = places.iter().map(|place| quoted(ids[*place].as_str())).collect();
             let marker = definition.marker.as_ref().map(|field| format!(", {field}")).unwrap_or_default();
+            let master = if definition.mergeable { ", MasterRecordId" } else { "" };
             let soql = format!(
-                "SELECT Id, IsDeleted{marker} FROM {} WHERE Id IN ({})",
+                "SELECT Id, IsDeleted, SystemModstamp{marker}{master} FROM {} WHERE Id IN ({})",
                 definition.object,
                 list.join(",")
             );
@@ -205,9 +208,13 @@ impl Client {
                 if text(&row, "IsDeleted").as_deref() != Some("true") {
                     continue;
                 }
-                let marker = definition.marker.as_ref().and_then(|field| text(&row, field));
+                let deleted = DeletedRecord {
+                    stamp: moment(text(&row, "SystemModstamp"))?,
+                    marker: definition.marker.as_ref().and_then(|field| text(&row, field)),
+                    master: text(&row, "MasterRecordId").and_then(|id| SalesforceId::parse(&id).ok()),
+                };
                 for place in places.iter().filter(|place| ids[**place] == id) {
-                    outcomes[*place] = ReadOutcome::Deleted { marker: marker.clone() };
+                    outcomes[*place] = ReadOutcome::Deleted(deleted.clone());
                 }
             }
         }
@@ -266,14 +273,16 @@ impl Client {
     }
 
     /// Deletes records, 200 at a time; each has an outcome of its own. An error means that nothing was deleted.
-    ///
-    /// # Errors
-    /// When Salesforce cannot be reached, or refuses the first call as a whole.
-    pub async fn delete(
+    async fn deleted(
         &self,
         definition: &Definition,
         ids: &[SalesforceId],
-    ) -> Result<Vec<WriteOutcome>, SalesforceError> {
+    ) -> Result<WriteAnswer, SalesforceError> {
+        let after = match self.last_date() {
+            Some(date) => date,
+            None => self.read(Method::GET, &self.path("limits"), &[], None).await?.date,
+        };
+        let mut date = after;
         let mut outcomes = Vec::with_capacity(ids.len());
         for ids in ids.chunks(COLLECTION_RECORDS) {
             let list: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
@@ -281,6 +290,7 @@ impl Client {
             let query = [("ids", list.as_str()), ("allOrNone", "false")];
             match self.remove(&self.path("composite/sobjects"), &query).await {
                 Ok(answer) => {
+                    date = answer.date;
                     let results: Vec<SaveResult> = serde_json::from_slice(&answer.body).unwrap_or_default();
                     if results.len() == ids.len() {
                         outcomes.extend(results.into_iter().map(|result| outcome(definition, result)));
@@ -298,7 +308,7 @@ impl Client {
                 }
             }
         }
-        Ok(outcomes)
+        Ok(WriteAnswer { outcomes, after, date })
     }
 
     async fn created(
@@ -451,6 +461,19 @@ impl Salesforce for Client {
         records: &[RecordUpdate],
     ) -> Result<WriteAnswer, PortError> {
         Ok(self.updated(definition, records).await?)
+    }
+
+    async fn delete(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
+        Ok(self.deleted(definition, ids).await?)
+    }
+
+    async fn probe(&self) -> Result<(), PortError> {
+        Ok(self.probed().await?)
+    }
+
+    fn take_usage(&self) -> (u64, Option<u64>) {
+        let usage = self.usage();
+        (self.take_calls(), (usage.allowed > 0).then_some(usage.allowed))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Messages from the queue, reconciled.
 
+use crate::outage::{any_away, note_error, pause};
+use crate::pace;
 use crate::ports::{
-    Alert, Alerts, Clock, Deferred, Delivery, MessageBody, Outcomes, PortError, Ports, Random, State, Step,
-    Steps,
+    Clock, Deferred, Delivery, MessageBody, Outcomes, PortError, Ports, Queue, Random, State, Step, Steps,
 };
 use crate::reconcile::{Summary, reconcile};
-use crate::retry::{Backoff, Disposition, disposition};
+use crate::retry::Backoff;
 use crate::touch::{Touch, fold};
-use jiff::SignedDuration;
+use futures_util::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use syncline_engine::{Definition, Side};
 
 /// How long a message of a newer form waits.
@@ -27,37 +30,88 @@ pub struct Applied {
 
 /// Reconciles all touches of all messages together. An outage never fails a message: its touches are put off
 /// and the message is done. Only where they cannot be put off does it come again.
+///
+/// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
+/// touches, and what is a single touch runs alone, so that only the poisonous one goes on counting its receives.
 pub async fn apply<P: Ports>(ports: &P, definitions: &[Definition], deliveries: &[Delivery]) -> Applied {
     let mut applied = Applied::default();
-    let mut touches: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
-    let mut receipts = Vec::new();
+    let mut fresh: Vec<(String, Vec<Touch>)> = Vec::new();
+    let mut alone: Vec<(String, Vec<Touch>)> = Vec::new();
     for delivery in deliveries {
+        let receipt = delivery.receipt.clone();
         match serde_json::from_str::<MessageBody>(&delivery.body) {
             Ok(body)
                 if body.v <= MessageBody::FORM
                     && body.touches.iter().all(|touch| touch.v <= crate::TOUCH_FORM) =>
             {
-                receipts.push(delivery.receipt.clone());
-                for touch in body.touches {
-                    touches.entry(touch.sync.clone()).or_default().push(touch);
+                match (delivery.receive_count, body.touches.len()) {
+                    (..=1, _) => fresh.push((receipt, body.touches)),
+                    (_, ..=1) => alone.push((receipt, body.touches)),
+                    _ => match send_singly(ports, &delivery.group, body.touches).await {
+                        Ok(()) => applied.done.push(receipt),
+                        Err(_) => applied.release.push(receipt),
+                    },
                 }
             }
             _ => {
                 let due = ports.clock().now() + NEWER_FORM_WAIT;
                 match ports.state().defer_message(&delivery.group, &delivery.body, due).await {
-                    Ok(()) => applied.done.push(delivery.receipt.clone()),
-                    Err(_) => applied.release.push(delivery.receipt.clone()),
+                    Ok(()) => applied.done.push(receipt),
+                    Err(_) => applied.release.push(receipt),
                 }
             }
         }
     }
+    reconcile_together(ports, definitions, fresh, &mut applied).await;
+    for message in alone {
+        reconcile_together(ports, definitions, vec![message], &mut applied).await;
+    }
+    applied
+}
+
+async fn send_singly<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> Result<(), PortError> {
+    tracing::warn!(%group, touches = touches.len(), "a message came again: its touches are tried one by one");
+    let mut messages = Vec::new();
+    for touch in fold(touches) {
+        let body = serde_json::to_string(&MessageBody::new(vec![touch]))
+            .map_err(|error| PortError::Store { message: error.to_string() })?;
+        messages.push((group.to_owned(), body));
+    }
+    for sent in ports.queue().send(messages).await {
+        sent?;
+    }
+    Ok(())
+}
+
+/// A panic is the same as a crash: its messages come again.
+async fn reconcile_together<P: Ports>(
+    ports: &P,
+    definitions: &[Definition],
+    messages: Vec<(String, Vec<Touch>)>,
+    applied: &mut Applied,
+) {
+    if messages.is_empty() {
+        return;
+    }
+    let mut touches: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
+    let mut receipts = Vec::new();
+    for (receipt, of_message) in messages {
+        receipts.push(receipt);
+        for touch in of_message {
+            touches.entry(touch.sync.clone()).or_default().push(touch);
+        }
+    }
     let mut failed = false;
     for (sync, touches) in touches {
-        let touches = fold(touches);
-        match of_sync(ports, definitions, &sync, touches).await {
-            Ok(summary) => applied.summary.add(&summary),
-            Err(error) => {
+        let run = AssertUnwindSafe(of_sync(ports, definitions, &sync, fold(touches))).catch_unwind();
+        match run.await {
+            Ok(Ok(summary)) => applied.summary.add(&summary),
+            Ok(Err(error)) => {
                 tracing::error!(%sync, %error, "touches could not be stored; their messages come again");
+                failed = true;
+            }
+            Err(_) => {
+                tracing::error!(%sync, "a run panicked, which is a bug; its messages come again one by one");
                 failed = true;
             }
         }
@@ -68,7 +122,6 @@ pub async fn apply<P: Ports>(ports: &P, definitions: &[Definition], deliveries: 
     } else {
         applied.done.extend(receipts);
     }
-    applied
 }
 
 async fn of_sync<P: Ports>(
@@ -77,16 +130,15 @@ async fn of_sync<P: Ports>(
     sync: &str,
     touches: Vec<Touch>,
 ) -> Result<Summary, PortError> {
-    let now = ports.clock().now();
     let definition = definitions.iter().find(|definition| definition.name == sync);
     let (Some(definition), None) = (definition, ports.state().paused(sync).await?) else {
-        return put_off(ports, sync, touches, Backoff::Outage).await;
+        return put_off(ports, sync, touches, None).await;
     };
-    for side in [Side::Salesforce, Side::Postgres] {
-        let breaker = ports.state().breaker(side).await?;
-        if breaker.is_open(now) {
-            return put_off(ports, sync, touches, Backoff::Outage).await;
-        }
+    if any_away(ports).await? {
+        return put_off(ports, sync, touches, None).await;
+    }
+    if let Some(wait) = pace::draw(ports).await? {
+        return put_off(ports, sync, touches, Some(ports.clock().now() + wait)).await;
     }
     match reconcile(ports, definition, touches.clone()).await {
         Ok(summary) => {
@@ -103,48 +155,30 @@ async fn of_sync<P: Ports>(
         }
         Err(error) => {
             tracing::warn!(%sync, touches = touches.len(), %error, "run put off");
+            if matches!(error, PortError::Identity { .. }) {
+                for definition in definitions {
+                    pause(ports, &definition.name, &error.to_string()).await?;
+                }
+            }
             note_error(ports, sync, &error).await?;
-            put_off(ports, sync, touches, Backoff::Outage).await
+            put_off(ports, sync, touches, None).await
         }
     }
 }
 
-/// What an error means for the touches to come.
-async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortError) -> Result<(), PortError> {
-    let now = ports.clock().now();
-    match disposition(error) {
-        Disposition::Release => return Err(error.clone()),
-        Disposition::Retry(side) => {
-            let breaker = ports.state().breaker(side).await?.failed(now, &error.to_string());
-            ports.state().put_breaker(side, &breaker).await?;
-        }
-        Disposition::Limit => {
-            let mut breaker = ports.state().breaker(Side::Salesforce).await?;
-            breaker.open_until = Some(now + SignedDuration::from_mins(1));
-            breaker.message = error.to_string();
-            ports.state().put_breaker(Side::Salesforce, &breaker).await?;
-        }
-        Disposition::Pause => {
-            let message = error.to_string();
-            ports.state().put_paused(sync, Some(&message)).await?;
-            ports.alerts().raise(Alert { sync: sync.to_owned(), message }).await;
-        }
-    }
-    Ok(())
-}
-
+/// Puts touches off until a moment, or for a while that grows with each time.
 async fn put_off<P: Ports>(
     ports: &P,
     sync: &str,
     touches: Vec<Touch>,
-    backoff: Backoff,
+    until: Option<Timestamp>,
 ) -> Result<Summary, PortError> {
     let now = ports.clock().now();
     let summary = Summary { put_off: touches.len(), ..Summary::default() };
     let deferred = touches
         .into_iter()
         .map(|mut touch| {
-            let due = backoff.due(now, touch.attempt, ports.random().bits());
+            let due = until.unwrap_or_else(|| Backoff::Outage.due(now, touch.attempt, ports.random().bits()));
             touch.attempt += 1;
             Deferred { touch, due, waits_for: vec![] }
         })

@@ -2,8 +2,8 @@
 //! answer.
 
 use syncline_engine::{
-    Definition, Direction, FieldMapping, FirstLink, Lookup, PostgresType, Rule, RuleKind, SalesforceType,
-    Side, pair,
+    Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, FirstLink, Lookup, PostgresType,
+    Rule, RuleKind, SalesforceType, Side, pair,
 };
 
 /// A field as Salesforce describes it.
@@ -19,6 +19,8 @@ pub struct FieldDescription {
     pub createable: bool,
     /// An update may set it.
     pub updateable: bool,
+    /// Users without the permission View Encrypted Data see a mask in it.
+    pub masked: bool,
     /// An external Id that no two records share.
     pub unique_external_id: bool,
     /// The objects that a lookup points to.
@@ -66,10 +68,12 @@ pub struct TableDescription {
     pub schema: String,
     /// Its name.
     pub table: String,
-    /// `relkind`: `r` is a plain table.
+    /// `relkind`: `r` is a plain table, `p` a partitioned one.
     pub kind: String,
-    /// Row security is on.
-    pub row_security: bool,
+    /// Row security hides rows from the role, or would if it asked for them.
+    pub hides_rows: bool,
+    /// The role may delete.
+    pub may_delete: bool,
     /// The role may read, insert and update.
     pub may_write: bool,
     /// The role may create triggers.
@@ -128,6 +132,12 @@ pub struct Wanted {
     pub direction: Direction,
     /// What happens where there is no base.
     pub on_first_link: FirstLink,
+    /// What deletes lead to.
+    pub deletes: Deletes,
+    /// How many of them within an hour.
+    pub delete_limit: DeleteLimit,
+    /// The link is kept in a table of ours.
+    pub link_table: bool,
     /// The external Id field.
     pub external_id: String,
     /// The marker field.
@@ -225,6 +235,11 @@ pub fn define(
         primary: wanted.primary,
         direction: wanted.direction,
         on_first_link: wanted.on_first_link,
+        deletes: wanted.deletes,
+        delete_limit: wanted.delete_limit,
+        link_table: wanted.link_table,
+        partitioned: table.kind == "p",
+        mergeable: object.field("MasterRecordId").is_some(),
         external_id: (external_id == Some(true)).then(|| wanted.external_id.clone()),
         marker: marker.map(|_| wanted.marker.clone()),
         poll_interval_s: wanted.poll_interval_s,
@@ -240,15 +255,14 @@ fn installed(object: &ObjectDescription, name: &str) -> Option<bool> {
 
 fn check_table(wanted: &Wanted, table: &TableDescription, problems: &mut Problems<'_>) {
     let name = format!("{}.{}", wanted.schema, wanted.table);
-    if table.kind != "r" {
+    if !matches!(table.kind.as_str(), "r" | "p") {
         let kind = match table.kind.as_str() {
-            "p" => "a partitioned table",
             "v" => "a view",
             "m" => "a materialized view",
             "f" => "a foreign table",
             _ => "no table",
         };
-        problems.fatal(format!("{name} is {kind}; only plain tables are served so far"));
+        problems.fatal(format!("{name} is {kind}; only tables are served"));
     }
     if table.key.is_empty() {
         problems.fatal(format!("{name} has no primary key; add one, for rows have to be told apart"));
@@ -265,7 +279,19 @@ fn check_table(wanted: &Wanted, table: &TableDescription, problems: &mut Problem
             table.role
         ));
     }
-    match table.column(&wanted.link) {
+    if !table.may_delete && wanted.deletes.from_salesforce == DeletePolicy::Propagate {
+        problems.fatal(format!(
+            "deletes.from_salesforce = \"propagate\", and role {0} may not delete from {name}; GRANT DELETE ON {name} TO {0}",
+            table.role
+        ));
+    }
+    if table.hides_rows {
+        problems.fatal(format!(
+            "row security on {name} hides rows from role {0}, and a hidden row looks like a deleted one; ALTER ROLE {0} BYPASSRLS, or ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY if {0} owns it",
+            table.role
+        ));
+    }
+    match table.column(&wanted.link).filter(|_| !wanted.link_table) {
         Some(column) if !matches!(column.postgres_type, PostgresType::Text | PostgresType::Varchar(_)) => {
             problems.fatal(format!(
                 "{name}.{} is {}; the link column has to be varchar(18) or text",
@@ -274,9 +300,9 @@ fn check_table(wanted: &Wanted, table: &TableDescription, problems: &mut Problem
         }
         _ => {}
     }
-    if !table.owned {
+    if !table.owned && !wanted.link_table {
         problems.fatal(format!(
-            "role {0} does not own {name}, which adding the link column and enabling its triggers takes; GRANT {1} TO {0}, or ALTER TABLE {name} OWNER TO {0}",
+            "role {0} does not own {name}, which adding the link column and enabling its triggers takes; GRANT {1} TO {0}, or ALTER TABLE {name} OWNER TO {0}, or set link_table = true, which needs the right to create triggers only",
             table.role, table.owner
         ));
     }
@@ -350,6 +376,12 @@ fn mapping(
     if field.column == wanted.link || field.column == "id" && table.key == ["id"] && field.field == "Id" {
         problems
             .fatal(format!("column {} is Syncline's own link or the key and cannot be mapped", field.column));
+    }
+    if described.masked {
+        problems.note(format!(
+            "{}.{} is encrypted: the integration user needs the permission View Encrypted Data, or its column fills with masks",
+            wanted.object, field.field
+        ));
     }
     let to_salesforce = wanted.direction.writes(Side::Salesforce) && field.direction.writes(Side::Salesforce);
     let mut direction = field.direction;
@@ -438,6 +470,7 @@ mod tests {
             required,
             createable: true,
             updateable: true,
+            masked: false,
             unique_external_id: name == "Syncline_Id__c",
             reference_to: vec![],
         }
@@ -470,6 +503,9 @@ mod tests {
             primary: Side::Salesforce,
             direction: Direction::Both,
             on_first_link: FirstLink::FillEmpty,
+            deletes: Deletes::default(),
+            delete_limit: DeleteLimit::default(),
+            link_table: false,
             external_id: "Syncline_Id__c".into(),
             marker: "Syncline_Write__c".into(),
             poll_interval_s: 60,
@@ -487,7 +523,8 @@ mod tests {
             schema: "public".into(),
             table: "contacts".into(),
             kind: "r".into(),
-            row_security: false,
+            hides_rows: false,
+            may_delete: true,
             may_write: true,
             may_trigger: true,
             owner: "app".into(),

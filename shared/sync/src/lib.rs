@@ -8,18 +8,23 @@
 pub mod apply;
 pub mod define;
 pub mod ingest;
+mod limit;
+mod outage;
+mod pace;
 pub mod poll;
 mod ports;
 pub mod reconcile;
 mod retry;
 mod touch;
 
+pub use limit::{DELETE_WINDOW, delete_counter};
+pub use outage::watch;
 pub use ports::{
-    Alert, Alerts, Breaker, Clock, Conflict, Cursor, Database, Deferred, Delivery, Due, FoundRecord,
-    HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody, NewRecord, Outcomes, PortError,
-    Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate, Rejected, RemoteRecord, Row,
-    RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps,
-    Transaction, WriteAnswer, WriteOutcome,
+    Alert, Alerts, Breaker, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord, Delivery,
+    Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody, NewRecord,
+    Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate,
+    Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow,
+    Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

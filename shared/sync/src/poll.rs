@@ -1,18 +1,23 @@
 //! Touches from everything that does not call us: the capture log, catch-up, first scans, and what was put off.
 
 use crate::ingest::enqueue;
+use crate::limit::look_ahead;
+use crate::outage::{any_away, note_error, pause};
+use crate::pace;
 use crate::ports::{
     Alert, Alerts, Clock, Cursor, Database, LogBatch, PortError, Ports, Queue, Salesforce, ScanFrom,
     ScannedRow, State,
 };
 use crate::touch::{Source, Touch};
 use jiff::SignedDuration;
-use syncline_engine::Definition;
+use syncline_engine::{Definition, DeletePolicy};
 
 /// Log rows taken in one transaction, at most.
 const LOG_ROWS: usize = 2_000;
 /// Rows of a table's first scan, at a time.
 const SCAN_ROWS: usize = 2_000;
+/// The recycle bin keeps 15 days: a catch-up from longer ago would miss deletes.
+const OLDEST_CURSOR: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Touches put off that are taken up, at a time.
 const DUE_TOUCHES: usize = 500;
 
@@ -21,8 +26,16 @@ const DUE_TOUCHES: usize = 500;
 ///
 /// # Errors
 /// When the database or the queue fails; the log keeps them.
-pub async fn capture_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
+pub async fn capture_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<usize, PortError> {
     let log = ports.database().take_log(LOG_ROWS).await?;
+    for (sync, waiting) in log.deletes() {
+        let definition = definitions.iter().find(|definition| definition.name == *sync);
+        if let Some(definition) =
+            definition.filter(|one| one.deletes.from_postgres == DeletePolicy::Propagate)
+        {
+            look_ahead(ports, definition, *waiting).await?;
+        }
+    }
     for sync in log.truncated() {
         let message = format!(
             "the table of sync {sync} was truncated; nothing was deleted in Salesforce. Put the rows back, then \
@@ -37,6 +50,37 @@ pub async fn capture_log<P: Ports>(ports: &P) -> Result<usize, PortError> {
     let sent = enqueue(ports, log.touches().to_vec()).await?;
     log.commit().await?;
     Ok(sent)
+}
+
+/// Two pollers may be so far apart.
+const BEATS_APART: u64 = 20;
+
+/// Advances the pulse on both ends. Where the database is behind the state store, or far ahead of it, one of them
+/// was restored: everything pauses before anything is written, for yesterday's values would be legal changes.
+///
+/// # Errors
+/// When either end fails, or the database is not the one that the instance is bound to.
+pub async fn pulse<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
+    let known = ports.state().pulse().await?;
+    let beat = match ports.database().beat().await {
+        Err(error @ PortError::Identity { .. }) => {
+            for definition in definitions {
+                pause(ports, &definition.name, &error.to_string()).await?;
+            }
+            return Err(error);
+        }
+        other => other?,
+    };
+    if beat > known && (known == 0 || beat - known <= BEATS_APART) {
+        return ports.state().put_pulse(beat).await;
+    }
+    let message = format!(
+        "the pulse in the database is {beat} and the one in the state store is {known}: one of them was restored to an earlier time, and its values would count as changes. Nothing is written. Restore the other one to the same time, or run `syncline state rebuild`, which forgets what was agreed on and compares every record as at the first link"
+    );
+    for definition in definitions {
+        pause(ports, &definition.name, &message).await?;
+    }
+    Err(PortError::Identity { message })
 }
 
 /// Takes up what was put off and is due.
@@ -75,10 +119,21 @@ pub async fn due<P: Ports>(ports: &P) -> Result<usize, PortError> {
 /// # Errors
 /// When a side, the state store or the queue fails; the cursor has not moved.
 pub async fn scan<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bool), PortError> {
-    let mut cursor = ports.state().cursor(&definition.name).await?;
-    if ports.state().paused(&definition.name).await?.is_some() {
+    if ports.state().paused(&definition.name).await?.is_some()
+        || any_away(ports).await?
+        || pace::draw(ports).await?.is_some()
+    {
         return Ok((0, false));
     }
+    let scanned = page(ports, definition).await;
+    if let Err(error) = &scanned {
+        note_error(ports, &definition.name, error).await?;
+    }
+    scanned
+}
+
+async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bool), PortError> {
+    let mut cursor = ports.state().cursor(&definition.name).await?;
     if !cursor.salesforce_scanned {
         return first_scan_of_salesforce(ports, definition, cursor).await;
     }
@@ -96,6 +151,12 @@ pub async fn scan<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize
     };
     let from = ScanFrom::Stamp { stamp, id: cursor.id.clone() };
     let page = ports.salesforce().scan(&definition.object, from).await?;
+    if cursor.scan_started.is_none() && page.date.duration_since(stamp) > OLDEST_CURSOR {
+        // What was deleted that long ago is out of the recycle bin: every record is looked at.
+        let fresh = Cursor { v: 1, ..Cursor::default() };
+        ports.state().put_cursor(&definition.name, &fresh).await?;
+        return Ok((0, true));
+    }
     let started = *cursor.scan_started.get_or_insert(page.date);
     let sent = enqueue(ports, scanned(ports, definition, &page.rows, Source::CatchUp)).await?;
     if page.last {

@@ -23,7 +23,7 @@ pub fn disposition(error: &PortError) -> Disposition {
     match error {
         PortError::Outage { side, .. } => Disposition::Retry(*side),
         PortError::Limit { .. } => Disposition::Limit,
-        PortError::Definition { .. } => Disposition::Pause,
+        PortError::Definition { .. } | PortError::Identity { .. } => Disposition::Pause,
         PortError::Store { .. } => Disposition::Release,
     }
 }
@@ -63,10 +63,19 @@ impl Breaker {
         Self { v: 1, failures, open_until, message: message.to_owned() }
     }
 
-    /// True while the side is left alone.
+    /// The breaker once the daily allowance is spent: a minute, doubling to 16.
     #[must_use]
-    pub fn is_open(&self, now: Timestamp) -> bool {
-        self.open_until.is_some_and(|until| until > now)
+    pub fn limited(&self, now: Timestamp, message: &str) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let minutes = 1_i64 << failures.saturating_sub(1).min(4);
+        let open_until = Some(now + SignedDuration::from_mins(minutes));
+        Self { v: 1, failures, open_until, message: message.to_owned() }
+    }
+
+    /// True while the side is left alone: until a probe after `open_until` finds that it answers.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open_until.is_some()
     }
 }
 
@@ -82,6 +91,7 @@ mod tests {
             (PortError::Outage { side, message: message.clone() }, Disposition::Retry(side)),
             (PortError::Limit { message: message.clone() }, Disposition::Limit),
             (PortError::Definition { side, message: message.clone() }, Disposition::Pause),
+            (PortError::Identity { message: message.clone() }, Disposition::Pause),
             (PortError::Store { message }, Disposition::Release),
         ];
         for (error, expected) in table {

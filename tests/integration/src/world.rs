@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use support::cluster::TestDatabase;
 use support::{NoSteps, RecordedAlerts, fingerprint_key};
 use syncline_embedded::{EmbeddedQueue, EmbeddedState, install, put_definition};
-use syncline_engine::{Definition, Direction, FirstLink, Side};
+use syncline_engine::{Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use syncline_postgres::{
-    Instance, Pool, PostgresDatabase, Settings as DatabaseSettings, add_link, describe_table,
-    install_capture, install_schema,
+    Instance, Pool, PostgresDatabase, Settings as DatabaseSettings, add_link, add_link_table, describe_table,
+    install_capture, install_schema, read_identity,
 };
 use syncline_salesforce::{Client, Credentials};
 use syncline_sync::define::{ObjectDescription, Wanted, WantedField, define};
@@ -31,6 +31,12 @@ pub struct SyncOptions {
     pub primary: Side,
     /// Which way.
     pub direction: Direction,
+    /// What deletes lead to.
+    pub deletes: Deletes,
+    /// How many within an hour.
+    pub delete_limit: DeleteLimit,
+    /// The link is kept in a table of Syncline's.
+    pub link_table: bool,
 }
 
 impl SyncOptions {
@@ -49,7 +55,17 @@ impl SyncOptions {
             fields: fields.iter().map(|(field, column)| (*field, *column, None)).collect(),
             primary: Side::Salesforce,
             direction: Direction::Both,
+            deletes: Deletes::default(),
+            delete_limit: DeleteLimit::default(),
+            link_table: false,
         }
+    }
+
+    /// The same, with deletes carried across from either side.
+    #[must_use]
+    pub fn propagating(self) -> Self {
+        let policy = DeletePolicy::Propagate;
+        Self { deletes: Deletes { from_salesforce: policy, from_postgres: policy }, ..self }
     }
 }
 
@@ -119,10 +135,20 @@ impl World {
         let organization_id = client.organization_id().await.unwrap();
         let mut connection = pool.get().await.unwrap();
         install_schema(&mut connection, &instance).await.unwrap();
-        install(&mut connection, &instance, &organization_id, [42; 32]).await.unwrap();
+        let identity = read_identity(&connection, "127.0.0.1").await.unwrap();
+        install(&mut connection, &instance, &organization_id, &identity, [42; 32]).await.unwrap();
+        client.bind(&organization_id);
         let mut definitions = Vec::new();
         for sync in &options.syncs {
-            add_link(&mut connection, "public", sync.name, "salesforce_id", false).await.unwrap();
+            let kind = describe_table(&connection, "public", sync.name).await.unwrap().unwrap().kind;
+            if sync.link_table {
+                add_link_table(&connection, &instance, sync.name).await.unwrap();
+            } else {
+                let partitioned = kind == "p";
+                add_link(&mut connection, "public", sync.name, "salesforce_id", false, partitioned)
+                    .await
+                    .unwrap();
+            }
             let object = ObjectDescription::from(&client.describe(sync.object).await.unwrap());
             let table = describe_table(&connection, "public", sync.name).await.unwrap().unwrap();
             let parents =
@@ -142,6 +168,9 @@ impl World {
                 primary: sync.primary,
                 direction: sync.direction,
                 on_first_link: FirstLink::FillEmpty,
+                deletes: sync.deletes,
+                delete_limit: sync.delete_limit,
+                link_table: sync.link_table,
                 external_id: "Syncline_Id__c".to_owned(),
                 marker: "Syncline_Write__c".to_owned(),
                 poll_interval_s: 3_600,
@@ -157,7 +186,7 @@ impl World {
         drop(connection);
         let visibility = SignedDuration::from_secs(20);
         Self {
-            postgres: PostgresDatabase::new(pool.clone(), instance.clone()),
+            postgres: PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity),
             state: EmbeddedState::new(pool.clone(), &instance),
             queue: EmbeddedQueue::new(pool.clone(), &instance, "test".into(), visibility),
             random: TestRandom(SystemRandom::new()),
@@ -165,6 +194,7 @@ impl World {
                 instance: instance.0,
                 lease: options.lease,
                 look_back: SignedDuration::from_mins(10),
+                daily_calls: None,
                 key: fingerprint_key(),
             },
             alerts: RecordedAlerts::default(),
@@ -196,6 +226,15 @@ impl World {
     pub fn create(&self, object: &str, fields: &[(&str, &str)]) -> String {
         let user = self.sales();
         self.simulator.org.lock().unwrap().create(object, &stored(fields), &user).unwrap()
+    }
+
+    /// A person deletes a record in Salesforce.
+    ///
+    /// # Panics
+    /// When Salesforce refuses it.
+    pub fn delete(&self, object: &str, id: &str) {
+        let user = self.sales();
+        self.simulator.org.lock().unwrap().delete(object, id, &user).unwrap();
     }
 
     /// A person edits a record in Salesforce.
@@ -255,7 +294,7 @@ impl World {
     pub async fn to_rest(&self) -> Summary {
         let mut summary = Summary::default();
         for round in 0..400 {
-            poll::poll_log(self).await.unwrap();
+            poll::poll_log(self, &self.definitions).await.unwrap();
             let deliveries = self.queue.receive(10).await.unwrap();
             if deliveries.is_empty() {
                 let put_off = self

@@ -42,9 +42,9 @@ async fn deletes_have_an_outcome_per_record_and_are_told_from_what_is_hidden() {
         (0..450).map(|n| id(&world.create("Contact", &[("LastName", &format!("c{n}"))]))).collect();
     let client = world.salesforce();
     let definition = &world.definitions[0];
-    let gone = client.delete(definition, &ids[..1]).await.unwrap();
+    let gone = client.delete(definition, &ids[..1]).await.unwrap().outcomes;
     assert_eq!(gone, [WriteOutcome::Written(ids[0].clone())]);
-    let outcomes = client.delete(definition, &ids[..401]).await.unwrap();
+    let outcomes = client.delete(definition, &ids[..401]).await.unwrap().outcomes;
     assert_eq!(outcomes.len(), 401);
     assert!(matches!(&outcomes[0], WriteOutcome::Refused { code, .. } if code == "ENTITY_IS_DELETED"));
     assert!(outcomes[1..].iter().all(|outcome| matches!(outcome, WriteOutcome::Written(_))));
@@ -52,7 +52,7 @@ async fn deletes_have_an_outcome_per_record_and_are_told_from_what_is_hidden() {
 
     let asked = [ids[0].clone(), ids[449].clone(), id("0035e0000009999AAA")];
     let answer = client.read(definition, &asked).await.unwrap();
-    assert!(matches!(answer.outcomes[0], ReadOutcome::Deleted { .. }));
+    assert!(matches!(answer.outcomes[0], ReadOutcome::Deleted(_)));
     assert!(matches!(answer.outcomes[1], ReadOutcome::Record(_)));
     assert_eq!(answer.outcomes[2], ReadOutcome::Absent);
 }

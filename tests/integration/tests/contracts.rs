@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use support::cluster::TestDatabase;
 use support::contract;
 use syncline_embedded::{EmbeddedQueue, EmbeddedState, install};
-use syncline_postgres::{Instance, Pool, Settings, install_schema};
+use syncline_postgres::{Instance, Pool, Settings, install_schema, read_identity};
 
 async fn prepared() -> (TestDatabase, Pool, Instance) {
     let database = TestDatabase::new().await;
@@ -14,7 +14,8 @@ async fn prepared() -> (TestDatabase, Pool, Instance) {
     let mut connection = pool.get().await.unwrap();
     for _ in 0..2 {
         install_schema(&mut connection, &instance).await.unwrap();
-        install(&mut connection, &instance, "00D5e000000SIMuEAO", [1; 32]).await.unwrap();
+        let identity = read_identity(&connection, "127.0.0.1").await.unwrap();
+        install(&mut connection, &instance, "00D5e000000SIMuEAO", &identity, [1; 32]).await.unwrap();
     }
     drop(connection);
     (database, pool, instance)

@@ -191,7 +191,7 @@ async fn a_field_that_is_gone_pauses_the_sync_and_names_it() {
     world.create("Contact", &[("LastName", "Hopper")]);
     world.database.run("DELETE FROM syncline.cursor").await;
     world.scan().await;
-    poll::poll_log(&world).await.unwrap();
+    poll::poll_log(&world, &world.definitions).await.unwrap();
     let deliveries = syncline_sync::Queue::receive(syncline_sync::Ports::queue(&world), 10).await.unwrap();
     applier::handle(&world, &world.definitions, &deliveries).await;
     let reason = world.database.text("SELECT reason FROM syncline.paused").await.unwrap();

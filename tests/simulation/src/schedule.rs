@@ -96,7 +96,7 @@ async fn applier(ports: MemoryPorts, definition: Definition) {
 }
 
 async fn poller(ports: MemoryPorts, definition: Definition) {
-    poll::capture_log(&ports).await.unwrap();
+    poll::capture_log(&ports, std::slice::from_ref(&definition)).await.unwrap();
     poll::due(&ports).await.unwrap();
     poll::scan(&ports, &definition).await.unwrap();
 }

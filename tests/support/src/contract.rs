@@ -80,6 +80,9 @@ pub async fn state<S: State>(
     put_off_touches_fold_and_come_due(state).await;
     outcomes_are_kept_until_cleared(state).await;
     a_delete_that_was_seen_stays_one(state, held).await;
+    counters_slide_and_let_nobody_past_their_limit(state).await;
+    the_bucket_of_calls_fills_with_time(state).await;
+    what_ended_is_forgotten_in_time(state).await;
     small_things_read_back(state).await;
 }
 
@@ -175,6 +178,13 @@ async fn put_off_touches_fold_and_come_due<S: State>(state: &S) {
     let due = state.due(at(100), 10).await.unwrap();
     assert_eq!(due[0].touch, Err(("contacts.1".into(), "{\"v\":9}".into())));
     state.drop_due(&[due[0].token.clone()]).await.unwrap();
+
+    let late = vec![Deferred { touch: touch(3, 5), due: at(90_000), waits_for: vec![] }];
+    state.store(SYNC, Outcomes { deferred: late, ..Outcomes::default() }).await.unwrap();
+    state.make_due(at(1_000), SignedDuration::from_secs(10)).await.unwrap();
+    let due = state.due(at(1_010), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "the side that it waited for is back");
+    state.drop_due(&[due[0].token.clone()]).await.unwrap();
     assert!(state.due(at(100_000), 10).await.unwrap().is_empty());
 }
 
@@ -186,6 +196,7 @@ async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
         salesforce_id: Some(id(1)),
         postgres_key: Some(key(1)),
         held: Held::Deleted { side: Side::Postgres },
+        merged_into: None,
         at: at(1),
     };
     let outcomes =
@@ -212,6 +223,7 @@ async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncF
             salesforce_id: None,
             postgres_key: None,
             held,
+            merged_into: None,
             at: at(1),
         };
         Outcomes { held: vec![record], ..Outcomes::default() }
@@ -232,6 +244,51 @@ async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncF
     assert_eq!(kept().await, []);
 }
 
+async fn counters_slide_and_let_nobody_past_their_limit<S: State>(state: &S) {
+    let hour = SignedDuration::from_hours(1);
+    let take =
+        async |count, second| state.take("deletes/contacts", count, 10, at(second), hour).await.unwrap();
+    assert!(take(6, 10_000).await);
+    assert!(!take(5, 10_100).await, "eleven");
+    assert!(take(4, 10_100).await, "what did not fit was not counted");
+    assert!(!take(1, 13_000).await);
+    assert_eq!(state.taken("deletes/contacts", at(13_000), hour).await.unwrap(), 10);
+    assert!(take(6, 13_690).await, "an hour later the first six count no more");
+    state.allow("deletes/contacts", 100, at(13_690)).await.unwrap();
+    assert!(take(100, 13_691).await, "a person lets more through");
+    assert!(!take(1, 13_692).await);
+    let (one, other) = (
+        state.take("deletes/race", 6, 10, at(10_000), hour),
+        state.take("deletes/race", 6, 10, at(10_000), hour),
+    );
+    let (one, other) = futures_util::future::join(one, other).await;
+    assert!(one.unwrap() != other.unwrap(), "of two at once one finds no room");
+}
+
+async fn the_bucket_of_calls_fills_with_time<S: State>(state: &S) {
+    let draw = async |calls, second| state.draw(calls, 0.5, 20.0, at(second)).await.unwrap();
+    let near = |one: f64, other: f64| (one - other).abs() < 0.01;
+    assert!(near(draw(15, 1_000).await, 5.0), "it begins full");
+    assert!(near(draw(15, 1_000).await, -10.0));
+    assert!(near(draw(0, 1_010).await, -5.0), "ten seconds fill five");
+    assert!(near(draw(0, 9_000).await, 20.0), "and never more than it holds");
+}
+
+async fn what_ended_is_forgotten_in_time<S: State>(state: &S) {
+    let mut ended = base(20);
+    ended.live = false;
+    ended.ended_at = Some(at(100));
+    assert_eq!(state.put("ended", vec![put(&ended, 0), put(&base(21), 0)]).await.unwrap(), [true, true]);
+    assert_eq!(state.linked("ended").await.unwrap(), 1);
+    state.forget(at(100)).await.unwrap();
+    let refs = [RecordRef::Id(id(20)), RecordRef::Id(id(21))];
+    let loaded = state.load("ended", &refs).await.unwrap();
+    assert_eq!(loaded[0].base.as_ref().and_then(|base| base.ended_at), Some(at(100)));
+    state.forget(at(101)).await.unwrap();
+    let loaded = state.load("ended", &refs).await.unwrap();
+    assert!(loaded[0].base.is_none() && loaded[1].base.is_some());
+}
+
 async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.cursor(SYNC).await.unwrap(), Cursor::default());
     let cursor =
@@ -246,6 +303,10 @@ async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.paused(SYNC).await.unwrap(), None);
     state.put_paused(SYNC, Some("a field is gone")).await.unwrap();
     assert_eq!(state.paused(SYNC).await.unwrap().as_deref(), Some("a field is gone"));
+    assert_eq!(state.pulse().await.unwrap(), 0);
+    state.put_pulse(7).await.unwrap();
+    state.put_pulse(6).await.unwrap();
+    assert_eq!(state.pulse().await.unwrap(), 7, "a pulse never goes back");
     state.put_paused(SYNC, None).await.unwrap();
     assert_eq!(state.paused(SYNC).await.unwrap(), None);
 }

@@ -29,7 +29,7 @@ pub struct LogRow {
     touch: Touch,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     rows: BTreeMap<PostgresKey, MemoryRow>,
     log: Vec<LogRow>,
@@ -38,6 +38,10 @@ struct Inner {
     row_locks: BTreeMap<PostgresKey, u64>,
     timeline: Vec<(PostgresKey, String, Option<String>, bool)>,
     next: u64,
+    beat: u64,
+    tombstones: BTreeMap<PostgresKey, MemoryRow>,
+    down: bool,
+    truncated: Vec<String>,
 }
 
 impl Inner {
@@ -110,6 +114,102 @@ impl MemoryDatabase {
         true
     }
 
+    /// A user inserts a row under a key that was deleted; false if it stands or is locked.
+    pub fn insert_again(
+        &self,
+        sync: &str,
+        key: &PostgresKey,
+        link: Option<String>,
+        values: BTreeMap<String, Option<String>>,
+    ) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.rows.contains_key(key) || inner.row_locks.contains_key(key) {
+            return false;
+        }
+        let number = inner.number();
+        for (field, value) in &values {
+            inner.timeline.push((key.clone(), field.clone(), value.clone(), false));
+        }
+        inner.capture(sync, key, link.as_deref(), number, false);
+        inner.rows.insert(key.clone(), MemoryRow { link, values, version: number });
+        true
+    }
+
+    /// A user changes a row's key; `None` if the row is gone or locked.
+    pub fn change_key(&self, sync: &str, key: &PostgresKey) -> Option<PostgresKey> {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.row_locks.contains_key(key) {
+            return None;
+        }
+        let mut row = inner.rows.remove(key)?;
+        let number = inner.number();
+        row.version = number;
+        let new = PostgresKey(format!("[\"{number}\"]"));
+        for (field, value) in &row.values {
+            inner.timeline.push((new.clone(), field.clone(), value.clone(), false));
+        }
+        inner.capture(sync, &new, row.link.clone().as_deref(), number, false);
+        let link = row.link.clone();
+        inner.rows.insert(new.clone(), row);
+        let mut rekey = Touch::of_key(sync, key.clone(), Source::CaptureLog, Timestamp::UNIX_EPOCH);
+        rekey.id = link.and_then(|link| SalesforceId::parse(&link).ok());
+        rekey.old_key = rekey.key.take();
+        let log = LogRow { number: inner.number(), transaction: number, touch: rekey };
+        inner.log.push(log);
+        Some(new)
+    }
+
+    /// A user writes over a row's link column; false if the row is gone or locked.
+    pub fn write_link(&self, sync: &str, key: &PostgresKey, link: Option<&str>) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.row_locks.contains_key(key) {
+            return false;
+        }
+        let number = inner.number();
+        let Some(row) = inner.rows.get_mut(key) else { return false };
+        row.link = link.map(str::to_owned);
+        row.version = number;
+        inner.capture(sync, key, link, number, false);
+        true
+    }
+
+    /// A user truncates the table.
+    pub fn truncate(&self, sync: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.rows.clear();
+        inner.truncated.push(sync.to_owned());
+    }
+
+    /// Everything as it is now, to be restored later.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let mut inner = self.inner.lock().unwrap().clone();
+        inner.locks.clear();
+        inner.row_locks.clear();
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// The database is as it was then.
+    pub fn restore(&self, backup: &Self) {
+        let mut inner = self.inner.lock().unwrap();
+        let next = inner.next;
+        *inner = backup.inner.lock().unwrap().clone();
+        inner.next = next;
+    }
+
+    /// Whether every call fails.
+    pub fn set_down(&self, down: bool) {
+        self.inner.lock().unwrap().down = down;
+    }
+
+    fn call(&self) -> Result<(), PortError> {
+        if self.inner.lock().unwrap().down {
+            let message = "the server closed the connection".to_owned();
+            return Err(PortError::Outage { side: Side::Postgres, message });
+        }
+        Ok(())
+    }
+
     /// All rows.
     #[must_use]
     pub fn rows(&self) -> BTreeMap<PostgresKey, MemoryRow> {
@@ -140,6 +240,8 @@ pub struct MemoryLog<'a> {
     database: &'a MemoryDatabase,
     numbers: BTreeSet<u64>,
     touches: Vec<Touch>,
+    truncated: Vec<String>,
+    deletes: BTreeMap<String, u64>,
 }
 
 impl LogBatch for MemoryLog<'_> {
@@ -148,12 +250,18 @@ impl LogBatch for MemoryLog<'_> {
     }
 
     fn truncated(&self) -> &[String] {
-        &[]
+        &self.truncated
+    }
+
+    fn deletes(&self) -> &BTreeMap<String, u64> {
+        &self.deletes
     }
 
     async fn commit(self) -> Result<(), PortError> {
         yield_now().await;
-        self.database.inner.lock().unwrap().log.retain(|row| !self.numbers.contains(&row.number));
+        let mut inner = self.database.inner.lock().unwrap();
+        inner.log.retain(|row| !self.numbers.contains(&row.number));
+        inner.truncated.retain(|sync| !self.truncated.contains(sync));
         Ok(())
     }
 }
@@ -164,6 +272,8 @@ pub struct MemoryTransaction<'a> {
     sync: String,
     number: u64,
     rows: BTreeMap<PostgresKey, MemoryRow>,
+    deleted: BTreeSet<PostgresKey>,
+    deleted_echoes: BTreeSet<PostgresKey>,
     echoes: BTreeSet<PostgresKey>,
     written: Vec<PostgresKey>,
     history: Vec<HistoryRow>,
@@ -201,6 +311,7 @@ impl Transaction for MemoryTransaction<'_> {
         let inner = self.database.inner.lock().unwrap();
         let mut visible = inner.rows.clone();
         visible.extend(self.rows.clone());
+        visible.retain(|key, _| !self.deleted.contains(key));
         let of_ref = |wanted: &RowRef| {
             visible
                 .iter()
@@ -235,7 +346,13 @@ impl Transaction for MemoryTransaction<'_> {
                         continue;
                     }
                     let number = inner.number();
-                    (PostgresKey(format!("[\"{number}\"]")), MemoryRow::default())
+                    let free = |key: &PostgresKey| {
+                        !inner.rows.contains_key(key) && !inner.row_locks.contains_key(key)
+                    };
+                    match write.key.clone().filter(free) {
+                        Some(key) => (key, MemoryRow::default()),
+                        None => (PostgresKey(format!("[\"{number}\"]")), MemoryRow::default()),
+                    }
                 }
                 Some((key, version)) => {
                     let stands = inner.rows.get(key);
@@ -251,6 +368,17 @@ impl Transaction for MemoryTransaction<'_> {
                     }
                 }
             };
+            if write.delete {
+                inner.row_locks.insert(key.clone(), self.number);
+                inner.tombstones.insert(key.clone(), row);
+                self.deleted.insert(key.clone());
+                self.history.extend(write.history.iter().cloned().map(|mut row| {
+                    row.postgres_key = Some(key.clone());
+                    row
+                }));
+                outcomes.push(RowOutcome::Written(key));
+                continue;
+            }
             row.values.extend(write.fields.clone());
             if let Some(link) = &write.link {
                 row.link = Some(link.as_str().to_owned());
@@ -274,9 +402,14 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(())
     }
 
-    async fn drop_own_log(&mut self, keys: &[PostgresKey]) -> Result<(), PortError> {
+    async fn drop_own_log(
+        &mut self,
+        written: &[PostgresKey],
+        deleted: &[PostgresKey],
+    ) -> Result<(), PortError> {
         yield_now().await;
-        self.echoes.extend(keys.iter().cloned());
+        self.echoes.extend(written.iter().cloned());
+        self.deleted_echoes.extend(deleted.iter().cloned());
         Ok(())
     }
 
@@ -292,6 +425,16 @@ impl Transaction for MemoryTransaction<'_> {
         yield_now().await;
         let database = self.database;
         let mut inner = database.inner.lock().unwrap();
+        if inner.down {
+            drop(inner);
+            return database.call();
+        }
+        for key in std::mem::take(&mut self.deleted) {
+            let link = inner.rows.remove(&key).and_then(|row| row.link);
+            if !self.deleted_echoes.contains(&key) {
+                inner.capture(&self.sync, &key, link.as_deref(), self.number, true);
+            }
+        }
         let rows = std::mem::take(&mut self.rows);
         for key in std::mem::take(&mut self.written) {
             if !self.echoes.contains(&key) {
@@ -325,12 +468,21 @@ impl Database for MemoryDatabase {
 
     async fn take_log(&self, limit: usize) -> Result<MemoryLog<'_>, PortError> {
         yield_now().await;
+        self.call()?;
         let inner = self.inner.lock().unwrap();
         let rows: Vec<&LogRow> = inner.log.iter().take(limit).collect();
         Ok(MemoryLog {
             database: self,
             numbers: rows.iter().map(|row| row.number).collect(),
             touches: rows.iter().map(|row| row.touch.clone()).collect(),
+            truncated: inner.truncated.clone(),
+            deletes: inner.log.iter().filter(|row| row.touch.evidence.pg_deleted).fold(
+                BTreeMap::new(),
+                |mut counts, row| {
+                    *counts.entry(row.touch.sync.clone()).or_default() += 1;
+                    counts
+                },
+            ),
         })
     }
 
@@ -341,6 +493,7 @@ impl Database for MemoryDatabase {
         limit: usize,
     ) -> Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError> {
         yield_now().await;
+        self.call()?;
         let inner = self.inner.lock().unwrap();
         let rows = inner.rows.iter().filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit);
         Ok(rows
@@ -350,14 +503,30 @@ impl Database for MemoryDatabase {
             .collect())
     }
 
+    async fn beat(&self) -> Result<u64, PortError> {
+        yield_now().await;
+        self.call()?;
+        let mut inner = self.inner.lock().unwrap();
+        inner.beat += 1;
+        Ok(inner.beat)
+    }
+
+    async fn keep_house(&self, _definitions: &[Definition], _before: Timestamp) -> Result<(), PortError> {
+        yield_now().await;
+        self.call()
+    }
+
     async fn begin(&self, definition: &Definition) -> Result<MemoryTransaction<'_>, PortError> {
         yield_now().await;
+        self.call()?;
         let number = self.inner.lock().unwrap().number();
         Ok(MemoryTransaction {
             database: self,
             sync: definition.name.clone(),
             number,
             rows: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            deleted_echoes: BTreeSet::new(),
             echoes: BTreeSet::new(),
             written: Vec::new(),
             history: Vec::new(),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
-    Clock, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord,
-    Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    Clock, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate,
+    RemoteRecord, Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 
 /// One record.
@@ -33,6 +33,7 @@ pub struct Request {
     pub deadline: Timestamp,
     creates: Vec<NewRecord>,
     updates: Vec<RecordUpdate>,
+    deletes: Vec<SalesforceId>,
     sent: Timestamp,
     /// What the caller had read of these records.
     seen: BTreeMap<SalesforceId, BTreeMap<String, Option<String>>>,
@@ -71,6 +72,10 @@ struct Inner {
     next: u32,
     creates: usize,
     updates: usize,
+    deletes: usize,
+    calls: u64,
+    hidden: std::collections::BTreeSet<SalesforceId>,
+    down: Option<PortError>,
     task: usize,
     seen: BTreeMap<(usize, SalesforceId), BTreeMap<String, Option<String>>>,
     overwritten_unseen: Vec<Option<String>>,
@@ -145,13 +150,64 @@ impl MemoryOrg {
         self.inner.lock().unwrap().timeline.clone()
     }
 
-    /// A user's delete.
-    pub fn delete(&self, id: &SalesforceId) {
+    /// A user's delete; false if there is no such living record.
+    pub fn delete(&self, id: &SalesforceId) -> bool {
+        self.set_deleted(id, true)
+    }
+
+    /// A user takes a record out of the recycle bin; false if it is not in it.
+    pub fn undelete(&self, id: &SalesforceId) -> bool {
+        self.set_deleted(id, false)
+    }
+
+    fn set_deleted(&self, id: &SalesforceId, deleted: bool) -> bool {
         let stamp = self.second();
-        if let Some(record) = self.inner.lock().unwrap().records.get_mut(id) {
-            record.deleted = true;
-            record.stamp = stamp;
-        }
+        let mut inner = self.inner.lock().unwrap();
+        let Some(record) = inner.records.get_mut(id).filter(|record| record.deleted != deleted) else {
+            return false;
+        };
+        record.deleted = deleted;
+        record.stamp = stamp;
+        true
+    }
+
+    /// Sharing hides a record from Syncline, or shows it again.
+    pub fn hide(&self, id: &SalesforceId, hidden: bool) {
+        let mut inner = self.inner.lock().unwrap();
+        if hidden {
+            inner.hidden.insert(id.clone())
+        } else {
+            inner.hidden.remove(id)
+        };
+    }
+
+    /// Whether sharing hides a record.
+    #[must_use]
+    pub fn is_hidden(&self, id: &SalesforceId) -> bool {
+        self.inner.lock().unwrap().hidden.contains(id)
+    }
+
+    /// Every call fails like this, until it is `None` again.
+    pub fn set_down(&self, error: Option<PortError>) {
+        self.inner.lock().unwrap().down = error;
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.inner.lock().unwrap().calls
+    }
+
+    fn call(&self) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls += 1;
+        inner.down.clone().map_or(Ok(()), Err)
+    }
+
+    /// Deletes of Syncline's that were carried out.
+    #[must_use]
+    pub fn deletes(&self) -> usize {
+        self.inner.lock().unwrap().deletes
     }
 
     /// All records.
@@ -188,7 +244,7 @@ impl MemoryOrg {
             (0..inner.requests.len()).filter(|at| inner.requests[*at].answer.is_none()).collect();
         let Some(&at) = open.get(place) else { return };
         let request = inner.requests[at].clone();
-        let count = request.creates.len() + request.updates.len();
+        let count = request.creates.len() + request.updates.len() + request.deletes.len();
         let mut outcomes = vec![WriteOutcome::Unknown; count];
         if landing != Landing::Dropped {
             let written = carry_out(&mut inner, &request, date);
@@ -199,20 +255,24 @@ impl MemoryOrg {
         inner.requests[at].answer = Some(WriteAnswer { outcomes, after: request.sent, date });
     }
 
-    async fn send(&self, creates: Vec<NewRecord>, updates: Vec<RecordUpdate>) -> WriteAnswer {
+    async fn send(
+        &self,
+        creates: Vec<NewRecord>,
+        updates: Vec<RecordUpdate>,
+        deletes: Vec<SalesforceId>,
+    ) -> Result<WriteAnswer, PortError> {
         yield_now().await;
+        self.call()?;
         let sent = self.second();
         let deadline = self.clock.now() + self.longest_call;
         let place = {
             let mut inner = self.inner.lock().unwrap();
             let task = inner.task;
-            let seen = updates
-                .iter()
-                .filter_map(|update| {
-                    Some((update.id.clone(), inner.seen.get(&(task, update.id.clone()))?.clone()))
-                })
+            let ids = updates.iter().map(|update| &update.id).chain(&deletes);
+            let seen = ids
+                .filter_map(|id| Some((id.clone(), inner.seen.get(&(task, id.clone()))?.clone())))
                 .collect();
-            inner.requests.push(Request { deadline, creates, updates, sent, seen, answer: None });
+            inner.requests.push(Request { deadline, creates, updates, deletes, sent, seen, answer: None });
             inner.requests.len() - 1
         };
         if self.immediate {
@@ -221,7 +281,7 @@ impl MemoryOrg {
         }
         loop {
             if let Some(answer) = self.inner.lock().unwrap().requests[place].answer.clone() {
-                return answer;
+                return Ok(answer);
             }
             yield_now().await;
         }
@@ -285,16 +345,40 @@ fn carry_out(inner: &mut Inner, request: &Request, stamp: Timestamp) -> Vec<Writ
         }
         outcomes.push(WriteOutcome::Written(update.id.clone()));
     }
+    for id in &request.deletes {
+        let Some(record) = inner.records.get_mut(id).filter(|record| !record.deleted) else {
+            outcomes.push(WriteOutcome::Refused {
+                code: "ENTITY_IS_DELETED".into(),
+                message: "entity is deleted".into(),
+                fields: vec![],
+            });
+            continue;
+        };
+        let replaced: Vec<Option<String>> = match request.seen.get(id) {
+            Some(seen) => {
+                let moved = |name: &&String| record.values.get(*name) != seen.get(*name);
+                record.values.keys().filter(moved).map(|name| record.values[name].clone()).collect()
+            }
+            None => vec![],
+        };
+        record.deleted = true;
+        record.stamp = stamp;
+        inner.deletes += 1;
+        inner.overwritten_unseen.extend(replaced);
+        outcomes.push(WriteOutcome::Written(id.clone()));
+    }
     outcomes
 }
 
 impl Salesforce for MemoryOrg {
     async fn scan(&self, _object: &str, from: ScanFrom) -> Result<ScanPage, PortError> {
         yield_now().await;
+        self.call()?;
         let inner = self.inner.lock().unwrap();
         let mut rows: Vec<ScannedRow> = inner
             .records
             .iter()
+            .filter(|(id, _)| !inner.hidden.contains(id))
             .map(|(id, record)| ScannedRow { id: id.clone(), stamp: record.stamp, deleted: record.deleted })
             .collect();
         match from {
@@ -311,6 +395,7 @@ impl Salesforce for MemoryOrg {
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
         yield_now().await;
+        self.call()?;
         let mut inner = self.inner.lock().unwrap();
         let task = inner.task;
         for id in ids {
@@ -322,7 +407,12 @@ impl Salesforce for MemoryOrg {
             .iter()
             .map(|id| match inner.records.get(id) {
                 None => ReadOutcome::Absent,
-                Some(record) if record.deleted => ReadOutcome::Deleted { marker: record.marker.clone() },
+                Some(_) if inner.hidden.contains(id) => ReadOutcome::Absent,
+                Some(record) if record.deleted => ReadOutcome::Deleted(DeletedRecord {
+                    stamp: record.stamp,
+                    marker: record.marker.clone(),
+                    master: None,
+                }),
                 Some(record) => ReadOutcome::Record(RemoteRecord {
                     id: id.clone(),
                     stamp: record.stamp,
@@ -341,6 +431,7 @@ impl Salesforce for MemoryOrg {
         external_ids: &[String],
     ) -> Result<Vec<Option<FoundRecord>>, PortError> {
         yield_now().await;
+        self.call()?;
         let inner = self.inner.lock().unwrap();
         let find = |external_id: &String| {
             let found =
@@ -355,7 +446,7 @@ impl Salesforce for MemoryOrg {
         _definition: &Definition,
         records: &[NewRecord],
     ) -> Result<WriteAnswer, PortError> {
-        Ok(self.send(records.to_vec(), vec![]).await)
+        self.send(records.to_vec(), vec![], vec![]).await
     }
 
     async fn update(
@@ -363,6 +454,19 @@ impl Salesforce for MemoryOrg {
         _definition: &Definition,
         records: &[RecordUpdate],
     ) -> Result<WriteAnswer, PortError> {
-        Ok(self.send(vec![], records.to_vec()).await)
+        self.send(vec![], records.to_vec(), vec![]).await
+    }
+
+    async fn delete(&self, _definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
+        self.send(vec![], vec![], ids.to_vec()).await
+    }
+
+    async fn probe(&self) -> Result<(), PortError> {
+        yield_now().await;
+        self.call()
+    }
+
+    fn take_usage(&self) -> (u64, Option<u64>) {
+        (0, None)
     }
 }

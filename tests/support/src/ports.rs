@@ -154,6 +154,7 @@ impl MemoryPorts {
                 instance: "test".to_owned(),
                 lease: SignedDuration::from_secs(30),
                 look_back: SignedDuration::from_mins(10),
+                daily_calls: None,
                 key: fingerprint_key(),
             },
         }

@@ -1,7 +1,7 @@
 //! A state store in memory.
 
 use crate::yielding::yield_now;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncline_engine::{Base, BaseKey, Held, Side};
@@ -10,7 +10,7 @@ use syncline_sync::{
     Rejected, State,
 };
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     bases: BTreeMap<(String, BaseKey), Base>,
     conflicts: BTreeMap<String, Conflict>,
@@ -21,6 +21,9 @@ struct Inner {
     cursors: BTreeMap<String, Cursor>,
     breakers: BTreeMap<Side, Breaker>,
     paused: BTreeMap<String, String>,
+    counters: BTreeMap<String, Vec<(Timestamp, i64)>>,
+    pace: Option<(f64, Timestamp)>,
+    pulse: u64,
     next: u64,
 }
 
@@ -54,6 +57,26 @@ impl MemoryState {
     #[must_use]
     pub fn held(&self) -> Vec<HeldRecord> {
         self.inner.lock().unwrap().held.values().cloned().collect()
+    }
+
+    /// Everything as it is now, to be restored later.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        Self { inner: Arc::new(Mutex::new(self.inner.lock().unwrap().clone())) }
+    }
+
+    /// The store is as it was then.
+    pub fn restore(&self, backup: &Self) {
+        let mut inner = self.inner.lock().unwrap();
+        let next = inner.next;
+        *inner = backup.inner.lock().unwrap().clone();
+        inner.next = next;
+    }
+
+    /// Touches put off.
+    #[must_use]
+    pub fn put_off(&self) -> usize {
+        self.inner.lock().unwrap().deferred.len()
     }
 
     /// When the next touch put off is due.
@@ -230,6 +253,94 @@ impl State for MemoryState {
     async fn put_breaker(&self, side: Side, breaker: &Breaker) -> Result<(), PortError> {
         yield_now().await;
         self.inner.lock().unwrap().breakers.insert(side, breaker.clone());
+        Ok(())
+    }
+
+    async fn take(
+        &self,
+        counter: &str,
+        count: u64,
+        limit: u64,
+        now: Timestamp,
+        window: SignedDuration,
+    ) -> Result<bool, PortError> {
+        let taken = self.taken(counter, now, window).await?;
+        let count = i64::try_from(count).unwrap();
+        if taken + count > i64::try_from(limit).unwrap() {
+            return Ok(false);
+        }
+        self.inner.lock().unwrap().counters.entry(counter.to_owned()).or_default().push((now, count));
+        Ok(true)
+    }
+
+    async fn taken(&self, counter: &str, now: Timestamp, window: SignedDuration) -> Result<i64, PortError> {
+        yield_now().await;
+        let inner = self.inner.lock().unwrap();
+        let counted = inner.counters.get(counter).into_iter().flatten();
+        Ok(counted.filter(|(at, _)| *at > now - window).map(|(_, count)| count).sum())
+    }
+
+    async fn allow(&self, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
+        yield_now().await;
+        let count = -i64::try_from(count).unwrap();
+        self.inner.lock().unwrap().counters.entry(counter.to_owned()).or_default().push((now, count));
+        Ok(())
+    }
+
+    async fn draw(
+        &self,
+        calls: u64,
+        per_second: f64,
+        capacity: f64,
+        now: Timestamp,
+    ) -> Result<f64, PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        let (left, at) = inner.pace.unwrap_or((capacity, now));
+        let seconds = now.duration_since(at).as_secs_f64().max(0.0);
+        #[expect(clippy::cast_precision_loss, reason = "a test's calls are few")]
+        let left = (left + per_second * seconds).min(capacity) - calls as f64;
+        inner.pace = Some((left, at.max(now)));
+        Ok(left)
+    }
+
+    async fn linked(&self, sync: &str) -> Result<u64, PortError> {
+        yield_now().await;
+        Ok(self.bases(sync).iter().filter(|base| base.live).count() as u64)
+    }
+
+    async fn make_due(&self, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        let waiting = inner.deferred.values_mut().filter(|(deferred, _)| deferred.waits_for.is_empty());
+        for (place, (deferred, _)) in waiting.enumerate() {
+            let place = i32::try_from(place % 10).unwrap();
+            deferred.due = deferred.due.min(now + spread * place / 10);
+        }
+        Ok(())
+    }
+
+    async fn pulse(&self) -> Result<u64, PortError> {
+        yield_now().await;
+        Ok(self.inner.lock().unwrap().pulse)
+    }
+
+    async fn put_pulse(&self, pulse: u64) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        inner.pulse = inner.pulse.max(pulse);
+        Ok(())
+    }
+
+    async fn forget(&self, before: Timestamp) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        inner.bases.retain(|_, base| {
+            base.live || base.intent.is_some() || base.ended_at.is_none_or(|ended| ended >= before)
+        });
+        for counted in inner.counters.values_mut() {
+            counted.retain(|(at, _)| *at >= before);
+        }
         Ok(())
     }
 

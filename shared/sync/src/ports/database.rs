@@ -34,6 +34,10 @@ pub struct Row {
 pub struct RowWrite {
     /// The row, or `None` to insert one.
     pub row: Option<(PostgresKey, String)>,
+    /// The row is deleted; a tombstone of it stays.
+    pub delete: bool,
+    /// An inserted row gets this key, if it is free, and from its tombstone what is not mapped.
+    pub key: Option<PostgresKey>,
     /// What its link column is to hold, if that changes.
     pub link: Option<SalesforceId>,
     /// The fields that get other values, as text to be cast; `None` is null.
@@ -106,6 +110,8 @@ pub trait LogBatch: Send {
     fn touches(&self) -> &[Touch];
     /// Syncs whose table was truncated.
     fn truncated(&self) -> &[SyncName];
+    /// Deletes of each sync, among these and in what the log still holds.
+    fn deletes(&self) -> &BTreeMap<SyncName, u64>;
     /// The queue has them: they may go. Dropped without it, they stay.
     fn commit(self) -> impl Future<Output = Result<(), PortError>> + Send;
 }
@@ -132,8 +138,13 @@ pub trait Transaction: Send {
     /// Writes history of what is about to be written to Salesforce, as open.
     fn note(&mut self, history: &[HistoryRow]) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Drops the log rows that this very transaction caused for these keys.
-    fn drop_own_log(&mut self, keys: &[PostgresKey]) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Drops the log rows that this very transaction caused for these keys: of rows that it wrote, and of rows
+    /// that it deleted.
+    fn drop_own_log(
+        &mut self,
+        written: &[PostgresKey],
+        deleted: &[PostgresKey],
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
 
     /// Closes open history rows of these intents.
     fn close(
@@ -170,7 +181,20 @@ pub trait Database: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError>> + Send;
 
-    /// Begins a transaction on a sync's table.
+    /// Advances the pulse in the database, and answers it. It fails where the database is not the one that the
+    /// instance is bound to.
+    fn beat(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
+
+    /// What has to be done now and then: captures what was added to these tables, drops what is older than
+    /// `before`.
+    fn keep_house(
+        &self,
+        definitions: &[Definition],
+        before: Timestamp,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Begins a transaction on a sync's table. It fails where the database is not the one that the instance is
+    /// bound to.
     fn begin(
         &self,
         definition: &Definition,

@@ -10,8 +10,8 @@ pub use database::{
 };
 pub use queue::{Delivery, MessageBody, Queue};
 pub use salesforce::{
-    FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce, ScanFrom,
-    ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    DeletedRecord, FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
+    ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use state::{
     Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, Put, RecordRef, Rejected, State,
@@ -45,6 +45,12 @@ pub enum PortError {
         /// The side.
         side: Side,
         /// Its own words.
+        message: String,
+    },
+    /// Not the database or the org that the instance is bound to. Everything pauses before anything is written.
+    #[error("{message}")]
+    Identity {
+        /// What is expected and what was met, and the way out.
         message: String,
     },
     /// The state store or the queue failed.
@@ -125,8 +131,19 @@ pub struct Settings {
     pub lease: SignedDuration,
     /// How far catch-up looks back behind its cursor, for rows become visible minutes after their stamp.
     pub look_back: SignedDuration,
+    /// The share of Salesforce's daily calls, or the calls, that Syncline may use; none sets no limit.
+    pub daily_calls: Option<DailyCalls>,
     /// The instance's fingerprint key.
     pub key: FingerprintKey,
+}
+
+/// How many calls a day Syncline may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DailyCalls {
+    /// Of a hundred calls of the org's allowance.
+    Percent(u32),
+    /// Calls.
+    Count(u64),
 }
 
 /// All ports of an instance.

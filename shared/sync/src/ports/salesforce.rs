@@ -57,16 +57,24 @@ pub struct RemoteRecord {
     pub values: BTreeMap<FieldName, Option<String>>,
 }
 
+/// A record in the recycle bin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedRecord {
+    /// `SystemModstamp`.
+    pub stamp: Timestamp,
+    /// The marker field.
+    pub marker: Option<String>,
+    /// The record that it was merged into.
+    pub master: Option<SalesforceId>,
+}
+
 /// What became of one Id that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// The record.
     Record(RemoteRecord),
-    /// In the recycle bin, with the marker it bears.
-    Deleted {
-        /// The marker field.
-        marker: Option<String>,
-    },
+    /// In the recycle bin.
+    Deleted(DeletedRecord),
     /// Not to be found: hidden, purged or never there. No evidence of a delete.
     Absent,
 }
@@ -177,4 +185,17 @@ pub trait Salesforce: Send + Sync {
         definition: &Definition,
         records: &[RecordUpdate],
     ) -> impl Future<Output = Result<WriteAnswer, PortError>> + Send;
+
+    /// Puts records into the recycle bin. An error means that nothing was deleted.
+    fn delete(
+        &self,
+        definition: &Definition,
+        ids: &[SalesforceId],
+    ) -> impl Future<Output = Result<WriteAnswer, PortError>> + Send;
+
+    /// The cheapest call there is, to find out whether Salesforce answers.
+    fn probe(&self) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Calls since this was asked last, and the org's allowance within 24 hours where it is known.
+    fn take_usage(&self) -> (u64, Option<u64>);
 }

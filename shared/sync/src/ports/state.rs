@@ -2,7 +2,7 @@
 
 use super::PortError;
 use crate::touch::Touch;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -102,6 +102,9 @@ pub struct HeldRecord {
     pub postgres_key: Option<PostgresKey>,
     /// Why.
     pub held: Held,
+    /// The record that it was merged into in Salesforce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<SalesforceId>,
     /// When it was seen first.
     pub at: Timestamp,
 }
@@ -253,6 +256,62 @@ pub trait State: Send + Sync {
         side: Side,
         breaker: &Breaker,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Counts `count` more if no more than `limit` are counted within the window up to now; all or none, in one
+    /// atomic step.
+    fn take(
+        &self,
+        counter: &str,
+        count: u64,
+        limit: u64,
+        now: Timestamp,
+        window: SignedDuration,
+    ) -> impl Future<Output = Result<bool, PortError>> + Send;
+
+    /// What is counted within the window up to now, less what was allowed.
+    fn taken(
+        &self,
+        counter: &str,
+        now: Timestamp,
+        window: SignedDuration,
+    ) -> impl Future<Output = Result<i64, PortError>> + Send;
+
+    /// Lets so many more through a counter within its window.
+    fn allow(
+        &self,
+        counter: &str,
+        count: u64,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Takes calls from the bucket, which may go below nothing, and answers what is left. It fills by
+    /// `per_second` up to `capacity`, with which it begins.
+    fn draw(
+        &self,
+        calls: u64,
+        per_second: f64,
+        capacity: f64,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<f64, PortError>> + Send;
+
+    /// How many records of the sync are linked.
+    fn linked(&self, sync: &str) -> impl Future<Output = Result<u64, PortError>> + Send;
+
+    /// Makes everything due that was put off and waits for no parent, spread over a time from now.
+    fn make_due(
+        &self,
+        now: Timestamp,
+        spread: SignedDuration,
+    ) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// The pulse that was seen last.
+    fn pulse(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
+
+    /// Sets the pulse.
+    fn put_pulse(&self, pulse: u64) -> impl Future<Output = Result<(), PortError>> + Send;
+
+    /// Forgets bases that ended before, and what counters counted before that.
+    fn forget(&self, before: Timestamp) -> impl Future<Output = Result<(), PortError>> + Send;
 
     /// Why the sync is paused, if it is.
     fn paused(&self, sync: &str) -> impl Future<Output = Result<Option<String>, PortError>> + Send;

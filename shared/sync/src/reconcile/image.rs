@@ -2,12 +2,17 @@
 
 use super::work::{Remote, Work};
 use super::{Backoff, PortError, Ports, Run};
+use crate::limit::take_deletes;
 use crate::ports::{HeldRecord, RecordRef, State};
 use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{
-    Cell, Evidence, FieldMapping, Fingerprint, Held, Image, Parent, PostgresKey, Presence, RecordPlan, Rule,
-    RuleKind, SalesforceId, Side, Value, plan, resolve,
+    Absence, Action, Cell, Evidence, FieldMapping, Fingerprint, Held, Image, OSCILLATING, Parent,
+    PostgresKey, Presence, RecordPlan, Rule, RuleKind, SalesforceId, Side, Value, oscillating, plan, resolve,
+    swings,
 };
+
+/// SQLSTATE of a foreign key that is not kept: it depends on other rows, so the record is tried again by itself.
+pub(super) const FOREIGN_KEY: &str = "23503";
 
 /// Parents of other syncs, by either name.
 #[derive(Default)]
@@ -38,6 +43,7 @@ impl<P: Ports> Run<'_, P> {
     ) -> Result<Vec<(Work, BTreeMap<String, String>)>, PortError> {
         let parents = self.load_parents(&works).await?;
         let mut writing = Vec::new();
+        let mut missing: u64 = 0;
         for mut work in works {
             let resolved = work.base.as_ref().map(|base| resolve(base, &work.evidence));
             let salesforce = self.salesforce_presence(&work, &parents);
@@ -46,7 +52,11 @@ impl<P: Ports> Run<'_, P> {
             let interrupted = work.base.as_ref().is_some_and(|base| base.intent.is_some());
             let known = resolved.as_ref().filter(|base| base.live);
             work.plan = plan(self.definition, &self.ports.settings().key, known, &salesforce, &postgres);
+            // A row that came back under its key after its record's end, its link column filled, is a new one.
+            let reborn =
+                resolved.as_ref().is_some_and(|base| base.ended_at.is_some() || base.replaced.is_some());
             if known.is_none()
+                && !reborn
                 && work.record().is_none()
                 && work.row.as_ref().is_some_and(|row| row.link.is_some())
             {
@@ -62,6 +72,7 @@ impl<P: Ports> Run<'_, P> {
             self.note_waiting(&work);
             if let Some(rejected) = &work.rejected
                 && !interrupted
+                && rejected.code != FOREIGN_KEY
                 && rejected.definition == self.definition.version
                 && rejected.images == work.images
             {
@@ -70,7 +81,14 @@ impl<P: Ports> Run<'_, P> {
             }
             if let Some(held) = work.plan.held.clone() {
                 self.hold(&work, held);
-                if interrupted {
+                let learnt =
+                    work.resolved.as_ref().is_some_and(|base| base.live && base.gone != work.plan.gone);
+                if learnt && work.plan.gone.is_some_and(|gone| gone.how == Absence::Missing) {
+                    missing += 1;
+                }
+                if work.plan.live && (interrupted || learnt) {
+                    self.save_resolved(work, true);
+                } else if interrupted {
                     self.save_resolved(work, false);
                 }
                 continue;
@@ -79,10 +97,57 @@ impl<P: Ports> Run<'_, P> {
                 self.at_rest(work, interrupted);
                 continue;
             }
+            if self.oscillates(&work) {
+                if interrupted {
+                    self.save_resolved(work, false);
+                }
+                continue;
+            }
             let texts = self.column_texts(&work, &parents);
             writing.push((work, texts));
         }
-        Ok(writing)
+        self.within_delete_limit(writing, missing).await
+    }
+
+    /// Two sides that correct each other end as a rejected record, with the field and the values.
+    fn oscillates(&mut self, work: &Work) -> bool {
+        let Some(base) = &work.resolved else { return false };
+        let swings = swings(base, &work.plan, self.now());
+        let Some(field) = oscillating(&swings) else { return false };
+        let both = [&work.plan.salesforce, &work.plan.postgres].map(|action| action.fields()?.get(field));
+        let (salesforce, postgres) = match both {
+            [Some(write), _] => (&write.before, &write.after),
+            [None, Some(write)] => (&write.after, &write.before),
+            [None, None] => return false,
+        };
+        let message = format!(
+            "{field} went back and forth {OSCILLATING} times within a minute each: Salesforce makes it {salesforce:?}, Postgres makes it {postgres:?}. An automation on either side changes what the other side writes; change one of them, or map the field one way",
+            salesforce = salesforce.to_string(),
+            postgres = postgres.to_string(),
+        );
+        self.reject(work, self.definition.primary.other(), "OSCILLATING", message, vec![field.clone()]);
+        true
+    }
+
+    /// Deletes that go across, and records that went missing, count within an hour; past the limit the sync is
+    /// paused before anything of this run is deleted.
+    async fn within_delete_limit(
+        &mut self,
+        writing: Vec<(Work, BTreeMap<String, String>)>,
+        missing: u64,
+    ) -> Result<Vec<(Work, BTreeMap<String, String>)>, PortError> {
+        let deletes =
+            |work: &Work| work.plan.salesforce == Action::Delete || work.plan.postgres == Action::Delete;
+        let count = writing.iter().filter(|(work, _)| deletes(work)).count();
+        let count = u64::try_from(count).unwrap_or(u64::MAX).saturating_add(missing);
+        if count == 0 || take_deletes(self.ports, self.definition, count).await? {
+            return Ok(writing);
+        }
+        let (held_back, rest): (Vec<_>, Vec<_>) = writing.into_iter().partition(|(work, _)| deletes(work));
+        for (work, _) in held_back {
+            self.again(work.retouch(), Backoff::Outage);
+        }
+        Ok(rest)
     }
 
     /// The bases of the parents that any lookup of these records points to.
@@ -134,7 +199,7 @@ impl<P: Ports> Run<'_, P> {
                     _ => cell,
                 }
             })),
-            Remote::Deleted { .. } => Presence::Deleted,
+            Remote::Deleted(_) => Presence::Deleted,
             // A record that has no Id yet is not missing from Salesforce: it never was there.
             Remote::Absent | Remote::Unknown => Presence::Missing,
         }
@@ -226,6 +291,10 @@ impl<P: Ports> Run<'_, P> {
             salesforce_id: work.id(),
             postgres_key: work.key(),
             held,
+            merged_into: match &work.remote {
+                Remote::Deleted(record) => record.master.clone(),
+                _ => None,
+            },
             at: self.now(),
         });
     }
@@ -240,9 +309,10 @@ impl<P: Ports> Run<'_, P> {
             }
             return;
         };
-        let stamp = work.record().map(|record| syncline_engine::Stamp::Read(record.stamp));
+        let stamp = work.remote_stamp().map(syncline_engine::Stamp::Read);
         let moved = stamp.is_some() && stamp != base.stamp
             || base.live != work.plan.live
+            || base.gone != work.plan.gone
             || base.postgres_key.as_ref() != work.row.as_ref().map(|row| &row.key) && work.row.is_some()
             || work.touch.stamp.is_some()
             || work.plan.agreed.iter().any(|(name, agreed)| base.fields.get(name) != Some(agreed));

@@ -5,7 +5,9 @@ use super::{Backoff, PortError, Ports, Put, Run};
 use crate::ports::{Conflict, HistoryOutcome, Random, State};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use syncline_engine::{Action, Base, Evidence, Intent, Parent, Rule, RuleKind, Side, Stamp, Value, resolve};
+use syncline_engine::{
+    Action, Base, Evidence, Intent, Parent, Rule, RuleKind, Side, Stamp, Value, resolve, swings,
+};
 
 /// A record whose intent is saved.
 pub(super) struct Writing {
@@ -63,15 +65,25 @@ impl<P: Ports> Run<'_, P> {
     fn base_with_intent(&self, work: &Work, lease_until: Timestamp) -> Base {
         let mut base = self.base_of(work);
         let key = &self.ports.settings().key;
-        if matches!(work.plan.postgres, Action::Create(_)) {
-            base.postgres_key = None;
+        let creates = [&work.plan.salesforce, &work.plan.postgres]
+            .into_iter()
+            .any(|action| matches!(action, Action::Create(_)));
+        if creates {
+            // What was agreed on ended with the record that is created anew.
+            base.live = false;
+            base.fields.clear();
+            base.ended_at = None;
         }
-        if matches!(work.plan.salesforce, Action::Create(_)) && base.salesforce_id.take().is_some() {
-            // Both sides lost an earlier record of this row: the new one is another.
+        if matches!(work.plan.salesforce, Action::Create(_))
+            && let Some(gone) = base.salesforce_id.take()
+        {
+            // An earlier record of this row is gone for good: the new one is another.
+            base.replaced = Some(gone);
             base.external_id = None;
             base.stamp = None;
             base.marker = None;
         }
+        base.swings = swings(&base, &work.plan, self.now());
         if matches!(work.plan.salesforce, Action::Create(_)) && base.external_id.is_none() {
             let random = self.ports.random().bits();
             let (instance, sync) = (&self.ports.settings().instance, &self.definition.name);
@@ -100,9 +112,15 @@ impl<P: Ports> Run<'_, P> {
         base.salesforce_id = base.salesforce_id.or_else(|| work.record().and_then(|_| work.id()));
         base.postgres_key = work.row.as_ref().map(|row| row.key.clone()).or(base.postgres_key);
         base.definition = self.definition.version;
-        if let Some(record) = work.record() {
-            base.stamp = Some(Stamp::Read(record.stamp));
+        base.gone = work.plan.gone;
+        if both {
+            base.ended_at = None;
+        }
+        if let Some(stamp) = work.remote_stamp() {
+            base.stamp = Some(Stamp::Read(stamp));
             base.read_at = work.read_at;
+        }
+        if let Some(record) = work.record() {
             base.marker.clone_from(&record.marker);
         }
         base
@@ -117,7 +135,6 @@ impl<P: Ports> Run<'_, P> {
         };
         if advance && !work.plan.live {
             base.live = false;
-            base.fields.clear();
         }
         let was_live = work.base.as_ref().is_some_and(|base| base.live);
         self.push_base(base, &work, was_live, false);
@@ -125,6 +142,11 @@ impl<P: Ports> Run<'_, P> {
 
     fn push_base(&mut self, mut base: Base, work: &Work, was_live: bool, again: bool) {
         base.intent = None;
+        if !base.live {
+            base.fields.clear();
+            base.gone = None;
+            base.ended_at = base.ended_at.or_else(|| Some(self.now()));
+        }
         if base.live
             && !was_live
             && let (Some(id), Some(key)) = (&base.salesforce_id, &base.postgres_key)

@@ -33,10 +33,14 @@ pub struct Summary {
     pub rows_inserted: usize,
     /// Rows updated.
     pub rows_updated: usize,
+    /// Rows deleted.
+    pub rows_deleted: usize,
     /// Salesforce records created.
     pub records_created: usize,
     /// Salesforce records updated.
     pub records_updated: usize,
+    /// Salesforce records deleted.
+    pub records_deleted: usize,
     /// Conflicts recorded.
     pub conflicts: usize,
     /// Records rejected.
@@ -59,8 +63,10 @@ impl Summary {
         self.put_off += other.put_off;
         self.rows_inserted += other.rows_inserted;
         self.rows_updated += other.rows_updated;
+        self.rows_deleted += other.rows_deleted;
         self.records_created += other.records_created;
         self.records_updated += other.records_updated;
+        self.records_deleted += other.records_deleted;
         self.conflicts += other.conflicts;
         self.rejected += other.rejected;
         self.held += other.held;

@@ -103,7 +103,14 @@ impl<'a, P: Ports> Run<'a, P> {
             return false;
         };
         match (work.touch.stamp, base.stamp, base.read_at) {
-            (Some(_), ..) if work.touch.evidence.sf_deleted => false,
+            // A delete that the base does not know of yet.
+            (Some(_), ..)
+                if work.touch.evidence.sf_deleted
+                    && base.live
+                    && base.gone.is_none_or(|gone| gone.side != Side::Salesforce) =>
+            {
+                false
+            }
             (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
                 seen > stamp || seen == stamp && read_at >= stamp + SignedDuration::from_secs(2)
             }
@@ -179,10 +186,11 @@ impl<'a, P: Ports> Run<'a, P> {
     /// only we were about to write stands there.
     fn note_evidence(&self, work: &mut Work) {
         let Some(intent) = work.base.as_ref().and_then(|base| base.intent.as_ref()) else { return };
-        let Some(side) = intent.salesforce.as_ref().filter(|side| side.op == Op::Update) else { return };
+        let Some(side) = intent.salesforce.as_ref().filter(|side| side.op != Op::Create) else { return };
         let landed = match (&self.definition.marker, &work.remote) {
+            (_, remote) if side.op == Op::Delete => matches!(remote, Remote::Deleted(_)),
             (Some(_), Remote::Present(record)) => record.marker.as_deref() == Some(&intent.id),
-            (Some(_), Remote::Deleted { marker }) => marker.as_deref() == Some(&intent.id),
+            (Some(_), Remote::Deleted(record)) => record.marker.as_deref() == Some(&intent.id),
             (None, Remote::Present(record)) => side.fields.iter().any(|(name, intended)| {
                 let known = work.base.as_ref().and_then(|base| base.fields.get(name));
                 known != Some(intended)
@@ -206,20 +214,21 @@ impl<'a, P: Ports> Run<'a, P> {
     }
 
     fn is_stale(&self, work: &Work) -> bool {
-        let (Some(base), Some(record)) = (&work.base, work.record()) else { return false };
+        let (Some(base), Some(stamp)) = (&work.base, work.remote_stamp()) else { return false };
         if work.evidence.salesforce.is_some() {
             return false;
         }
         match base.stamp {
             None => false,
-            Some(Stamp::Read(stamp)) => record.stamp < stamp,
+            Some(Stamp::Read(seen)) => stamp < seen,
             Some(Stamp::Written { after, until }) => {
                 let patience_over = work.read_at.is_some_and(|date| date > until + PATIENCE);
                 let other_marker = self.definition.marker.is_some()
+                    && base.live
                     && base.marker.is_some()
-                    && record.marker != base.marker
-                    && record.stamp <= until;
-                (record.stamp < after || other_marker) && !patience_over
+                    && work.record().is_some_and(|record| record.marker != base.marker)
+                    && stamp <= until;
+                (stamp < after || other_marker) && !patience_over
             }
         }
     }
@@ -428,6 +437,12 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
     };
     match (linked, id) {
         (Some(linked), Some(id)) if linked == id => {}
+        // The column still shows a record that is gone for good.
+        (Some(linked), id) if work.is_replaced(&linked) => {
+            if work.record().is_some() {
+                work.link = id;
+            }
+        }
         (Some(linked), Some(id)) if work.base.as_ref().is_some_and(|base| base.salesforce_id.is_some()) => {
             return Match::Reject {
                 code: "LINK",

@@ -1,6 +1,6 @@
 //! One record on its way through a run.
 
-use crate::ports::{ReadOutcome, Rejected, RemoteRecord, Row};
+use crate::ports::{DeletedRecord, ReadOutcome, Rejected, RemoteRecord, Row};
 use crate::touch::Touch;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -15,10 +15,7 @@ pub(super) enum Remote {
     /// The record.
     Present(RemoteRecord),
     /// In the recycle bin.
-    Deleted {
-        /// The marker it bears.
-        marker: Option<String>,
-    },
+    Deleted(DeletedRecord),
     /// Not found, without evidence.
     Absent,
 }
@@ -27,7 +24,7 @@ impl From<ReadOutcome> for Remote {
     fn from(outcome: ReadOutcome) -> Self {
         match outcome {
             ReadOutcome::Record(record) => Self::Present(record),
-            ReadOutcome::Deleted { marker } => Self::Deleted { marker },
+            ReadOutcome::Deleted(record) => Self::Deleted(record),
             ReadOutcome::Absent => Self::Absent,
         }
     }
@@ -109,5 +106,19 @@ impl Work {
             Remote::Present(record) => Some(record),
             _ => None,
         }
+    }
+
+    /// The stamp that Salesforce answered, of a deleted record too.
+    pub(super) fn remote_stamp(&self) -> Option<Timestamp> {
+        match &self.remote {
+            Remote::Present(record) => Some(record.stamp),
+            Remote::Deleted(record) => Some(record.stamp),
+            Remote::Unknown | Remote::Absent => None,
+        }
+    }
+
+    /// The row's link column may still show the Id of a record that is gone for good.
+    pub(super) fn is_replaced(&self, id: &SalesforceId) -> bool {
+        self.base.as_ref().is_some_and(|base| base.replaced.as_ref() == Some(id))
     }
 }

@@ -1,5 +1,6 @@
 //! Step 7: rows and their history, in one short transaction.
 
+use super::image::FOREIGN_KEY;
 use super::intents::Writing;
 use super::read::TransactionOf;
 use super::{Backoff, PortError, Ports, Run};
@@ -41,6 +42,7 @@ impl<'a, P: Ports> Run<'a, P> {
                 RowOutcome::Written(key) => {
                     match writing.work.plan.postgres {
                         Action::Create(_) => self.summary.rows_inserted += 1,
+                        Action::Delete => self.summary.rows_deleted += 1,
                         _ => self.summary.rows_updated += 1,
                     }
                     writing.work.evidence.postgres = Some(key.clone());
@@ -58,6 +60,9 @@ impl<'a, P: Ports> Run<'a, P> {
                         .iter()
                         .find(|mapping| Some(&mapping.column) == column.as_ref());
                     let fields = mapped.map(|mapping| mapping.field.clone()).or(column).into_iter().collect();
+                    if code == FOREIGN_KEY {
+                        self.again(writing.work.retouch(), Backoff::Outage);
+                    }
                     self.reject(&writing.work, Side::Postgres, &code, message, fields);
                 }
             }
@@ -104,8 +109,11 @@ impl<'a, P: Ports> Run<'a, P> {
         let fields = work.plan.postgres.fields().into_iter().flatten();
         let fields = fields.map(|(name, _)| (name.clone(), writing.texts.get(name).cloned())).collect();
         let creates = matches!(work.plan.postgres, Action::Create(_));
+        let known = work.resolved.as_ref().and_then(|base| base.postgres_key.clone());
         RowWrite {
             row: work.row.as_ref().map(|row| (row.key.clone(), row.row_version.clone())),
+            delete: work.plan.postgres == Action::Delete,
+            key: known.filter(|_| creates),
             link: if creates { work.id() } else { work.link.clone() },
             fields,
             history: self.history(writing, Side::Postgres),
@@ -125,9 +133,14 @@ impl<'a, P: Ports> Run<'a, P> {
         let refs: Vec<RowRef> =
             written.iter().map(|(key, _, _)| RowRef { key: Some(key.clone()), id: None }).collect();
         let rows = transaction.read(&refs).await?;
-        let mut echoes = Vec::new();
+        let (mut echoes, mut deleted) = (Vec::new(), Vec::new());
         for ((key, write, before), rows) in written.iter().zip(rows) {
-            let Some(row) = rows.first() else { continue };
+            let Some(row) = rows.first() else {
+                if write.delete {
+                    deleted.push(key.clone());
+                }
+                continue;
+            };
             let meant = write.fields.iter().all(|(name, text)| {
                 let stands = row.values.get(name).and_then(Option::as_deref);
                 self.same_value(name, stands, text.as_deref())
@@ -138,7 +151,7 @@ impl<'a, P: Ports> Run<'a, P> {
                 echoes.push(key.clone());
             }
         }
-        transaction.drop_own_log(&echoes).await
+        transaction.drop_own_log(&echoes, &deleted).await
     }
 
     /// Fields that were not written hold what they held before: an insert leaves them null. A default, a trigger
@@ -179,8 +192,11 @@ impl<'a, P: Ports> Run<'a, P> {
                 )]
             }
             Action::None => vec![],
-            Action::Create(_) => {
-                let reason = syncline_engine::Reason::Created;
+            Action::Create(_) | Action::Delete => {
+                let reason = match work.plan.action(side) {
+                    Action::Delete => syncline_engine::Reason::Deleted,
+                    _ => syncline_engine::Reason::Created,
+                };
                 vec![row(None, &FieldWrite { before: Value::Null, after: Value::Null, reason })]
             }
             Action::Update(fields) => {

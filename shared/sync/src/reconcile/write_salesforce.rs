@@ -16,6 +16,34 @@ const RECORDS_PER_CALL: usize = 200;
 
 /// How often a record that Salesforce calls deleted is read again before it counts as refused.
 const DELETED_TRIES: u32 = 5;
+
+/// A link to write back into its row.
+struct NewLink {
+    record: String,
+    key: PostgresKey,
+    id: SalesforceId,
+    /// What the column may still show.
+    replaced: Option<SalesforceId>,
+}
+
+/// The kind of a call that writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Kind {
+    fn of(action: &Action) -> Self {
+        match action {
+            Action::Create(_) => Self::Create,
+            Action::Delete => Self::Delete,
+            Action::None | Action::Update(_) => Self::Update,
+        }
+    }
+}
+
 /// A read of Salesforce that is older is repeated before a write.
 const FRESH: SignedDuration = SignedDuration::from_millis(50);
 
@@ -23,36 +51,53 @@ impl<'a, P: Ports> Run<'a, P> {
     /// Step 8. An error here is an answer like any other: Postgres stands already, and each record goes on for
     /// itself. A call is only begun while the lease outlasts it.
     pub(super) async fn write_salesforce(&mut self, writings: Vec<Writing>) -> Vec<Writing> {
-        let (mut creates, mut updates): (Vec<Writing>, Vec<Writing>) = writings
-            .into_iter()
-            .partition(|writing| matches!(writing.work.plan.salesforce, Action::Create(_)));
-        let mut done = Vec::new();
-        while !creates.is_empty() || !updates.is_empty() {
-            let creating = !creates.is_empty();
-            let pending = if creating { &mut creates } else { &mut updates };
-            let mut chunk: Vec<Writing> = pending.drain(..pending.len().min(RECORDS_PER_CALL)).collect();
-            if self.too_late_to_send(&chunk) {
-                done.extend(not_sent(chunk));
-                continue;
+        let mut pending: Vec<(Kind, Vec<Writing>)> =
+            [Kind::Create, Kind::Update, Kind::Delete].map(|kind| (kind, Vec::new())).into();
+        for writing in writings {
+            let kind = Kind::of(&writing.work.plan.salesforce);
+            if let Some((_, list)) = pending.iter_mut().find(|(known, _)| *known == kind) {
+                list.push(writing);
             }
-            let answer = if creating {
-                let records: Vec<NewRecord> = chunk.iter().map(new_record).collect();
-                self.ports.salesforce().create(self.definition, &records).await
-            } else {
-                chunk = match self.unmoved(chunk, &mut done).await {
-                    chunk if chunk.is_empty() => continue,
-                    chunk => chunk,
-                };
-                if self.too_late_to_send(&chunk) {
-                    done.extend(not_sent(chunk));
-                    continue;
-                }
-                let records: Vec<RecordUpdate> = chunk.iter().filter_map(record_update).collect();
-                self.ports.salesforce().update(self.definition, &records).await
-            };
-            done.extend(self.answered(chunk, answer));
+        }
+        let mut done = Vec::new();
+        for (kind, mut writings) in pending {
+            while !writings.is_empty() {
+                let chunk: Vec<Writing> = writings.drain(..writings.len().min(RECORDS_PER_CALL)).collect();
+                self.send(kind, chunk, &mut done).await;
+            }
         }
         done
+    }
+
+    /// One call for records that are created, updated or deleted.
+    async fn send(&mut self, kind: Kind, mut chunk: Vec<Writing>, done: &mut Vec<Writing>) {
+        if kind != Kind::Create && !self.too_late_to_send(&chunk) {
+            chunk = self.unmoved(chunk, done).await;
+            if chunk.is_empty() {
+                return;
+            }
+        }
+        if self.too_late_to_send(&chunk) {
+            done.extend(not_sent(chunk));
+            return;
+        }
+        let salesforce = self.ports.salesforce();
+        let answer = match kind {
+            Kind::Create => {
+                let records: Vec<NewRecord> = chunk.iter().map(new_record).collect();
+                salesforce.create(self.definition, &records).await
+            }
+            Kind::Update => {
+                let records: Vec<RecordUpdate> = chunk.iter().filter_map(record_update).collect();
+                salesforce.update(self.definition, &records).await
+            }
+            Kind::Delete => {
+                let ids: Vec<SalesforceId> = chunk.iter().filter_map(|writing| writing.work.id()).collect();
+                salesforce.delete(self.definition, &ids).await
+            }
+        };
+        let answered = self.answered(chunk, answer);
+        done.extend(answered);
     }
 
     /// Salesforce has no compare-and-set. In a run of many records the read is a while ago by now: records are read
@@ -73,7 +118,9 @@ impl<'a, P: Ports> Run<'a, P> {
         for (mut writing, outcome) in chunk.into_iter().zip(answer.outcomes) {
             let before = writing.work.record().map(|record| &record.values);
             let mut fields = writing.work.plan.salesforce.fields().into_iter().flatten();
+            let deletes = writing.work.plan.salesforce == Action::Delete;
             let same = match &outcome {
+                ReadOutcome::Record(record) if deletes => before == Some(&record.values),
                 ReadOutcome::Record(record) => fields
                     .all(|(name, _)| before.and_then(|before| before.get(name)) == record.values.get(name)),
                 _ => false,
@@ -126,10 +173,18 @@ impl<'a, P: Ports> Run<'a, P> {
                 WriteOutcome::Written(id) => {
                     match writing.work.plan.salesforce {
                         Action::Create(_) => self.summary.records_created += 1,
+                        Action::Delete => self.summary.records_deleted += 1,
                         _ => self.summary.records_updated += 1,
                     }
                     writing.work.evidence.salesforce = Some(id);
                     writing.written = Some(written);
+                    HistoryOutcome::Written
+                }
+                // Somebody else deleted it first: it is gone either way.
+                WriteOutcome::Refused { code, .. }
+                    if code == "ENTITY_IS_DELETED" && writing.work.plan.salesforce == Action::Delete =>
+                {
+                    writing.work.evidence.salesforce = writing.work.id();
                     HistoryOutcome::Written
                 }
                 // About the record itself; of a deleted parent it is a refusal like any other.
@@ -168,12 +223,16 @@ impl<'a, P: Ports> Run<'a, P> {
             return Ok(());
         }
         let mut transaction = self.ports.database().begin(self.definition).await?;
-        let links: Vec<(String, PostgresKey, SalesforceId)> = writings
+        let links: Vec<NewLink> = writings
             .iter()
             .filter(|writing| matches!(writing.work.plan.salesforce, Action::Create(_)))
             .filter_map(|writing| {
-                let id = writing.work.evidence.salesforce.clone()?;
-                Some((writing.base.key.0.clone(), writing.work.key()?, id))
+                Some(NewLink {
+                    record: writing.base.key.0.clone(),
+                    key: writing.work.key()?,
+                    id: writing.work.evidence.salesforce.clone()?,
+                    replaced: writing.base.replaced.clone(),
+                })
             })
             .collect();
         if !links.is_empty() {
@@ -196,24 +255,27 @@ impl<'a, P: Ports> Run<'a, P> {
     async fn write_links(
         &self,
         transaction: &mut TransactionOf<'a, P>,
-        links: &[(String, PostgresKey, SalesforceId)],
+        links: &[NewLink],
     ) -> Result<(), PortError> {
-        let names: Vec<String> = links.iter().map(|(name, _, _)| name.clone()).collect();
+        let names: Vec<String> = links.iter().map(|link| link.record.clone()).collect();
         let locked = transaction.lock(&names).await?;
         let links: Vec<_> =
             links.iter().zip(locked).filter(|(_, locked)| *locked).map(|(link, _)| link).collect();
         let refs: Vec<RowRef> =
-            links.iter().map(|(_, key, _)| RowRef { key: Some(key.clone()), id: None }).collect();
+            links.iter().map(|link| RowRef { key: Some(link.key.clone()), id: None }).collect();
         let before: Vec<Option<Row>> =
             transaction.read(&refs).await?.into_iter().map(|rows| rows.into_iter().next()).collect();
         let unlinked: Vec<(RowWrite, Row)> = before
             .into_iter()
             .zip(&links)
-            .filter_map(|(row, (_, key, id))| {
-                let row = row.filter(|row| row.link.is_none())?;
+            .filter_map(|(row, link)| {
+                let replaced = link.replaced.as_ref().map(SalesforceId::as_str);
+                let row = row.filter(|row| row.link.is_none() || row.link.as_deref() == replaced)?;
                 let write = RowWrite {
-                    row: Some((key.clone(), row.row_version.clone())),
-                    link: Some(id.clone()),
+                    row: Some((link.key.clone(), row.row_version.clone())),
+                    delete: false,
+                    key: None,
+                    link: Some(link.id.clone()),
                     fields: BTreeMap::new(),
                     history: vec![],
                 };
@@ -237,7 +299,7 @@ impl<'a, P: Ports> Run<'a, P> {
             }
         }
         if !self.definition.table_shared {
-            transaction.drop_own_log(&echoes).await?;
+            transaction.drop_own_log(&echoes, &[]).await?;
         }
         Ok(())
     }

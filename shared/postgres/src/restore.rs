@@ -1,0 +1,95 @@
+//! An undelete: the row comes back under its key, and from its tombstone with what is not mapped.
+
+use crate::column::column_value;
+use crate::names::quote;
+use crate::transaction::{PostgresTransaction, key_columns};
+use crate::write::{returned_key, table};
+use std::collections::BTreeMap;
+use syncline_engine::{PostgresKey, Side};
+use syncline_sync::RowWrite;
+use tokio_postgres::types::{ToSql, Type};
+
+/// Inserts a row under the key that it had. `None`: another row has the key by now.
+pub(crate) async fn restore(
+    transaction: &PostgresTransaction,
+    write: &RowWrite,
+) -> Result<Option<PostgresKey>, tokio_postgres::Error> {
+    let definition = &transaction.definition;
+    let Some(key) = &write.key else { return Ok(None) };
+    let (Ok(connection), Ok(texts), Ok(arrays)) =
+        (transaction.connection(), key_columns(definition, key), transaction.key_arrays(&[key]))
+    else {
+        return Ok(None);
+    };
+    let (source, join) = transaction.key_join();
+    let place = vec![0_i32];
+    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&place, Type::INT4_ARRAY)];
+    parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
+    let sql = format!("SELECT 1 FROM {source} JOIN {} t ON {join}", table(definition));
+    if !connection.query_typed(&sql, &parameters).await?.is_empty() {
+        return Ok(None);
+    }
+
+    // What each column is to hold: from the tombstone, then the key, then what is written.
+    let name = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
+    let sql = format!(
+        "SELECT a.attname::text, t.row -> a.attname::text IS NOT NULL FROM pg_attribute a
+         LEFT JOIN {}.tombstone t ON t.sync = $2 AND t.postgres_key = $3
+         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
+        transaction.instance.schema()
+    );
+    let known: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&name, Type::TEXT), (&definition.name, Type::TEXT), (&key.0, Type::TEXT)];
+    let mut columns: BTreeMap<String, String> = BTreeMap::new();
+    for row in connection.query_typed(&sql, &known).await? {
+        let column: String = row.try_get(0)?;
+        if row.try_get(1)? {
+            columns.insert(column.clone(), format!("r.{}", quote(&column)));
+        }
+    }
+    let mut values: Vec<Option<String>> = Vec::new();
+    let next = |values: &mut Vec<Option<String>>, value: Option<String>| {
+        values.push(value);
+        format!("($1::text[])[{}]", values.len())
+    };
+    for ((column, cast), text) in definition.key.iter().zip(texts) {
+        let value = next(&mut values, Some(text));
+        columns.insert(column.clone(), format!("{value}::{cast}"));
+    }
+    for mapping in definition.fields.iter().filter(|mapping| definition.writes(mapping, Side::Postgres)) {
+        match write.fields.get(&mapping.field) {
+            Some(text) => {
+                let value = next(&mut values, text.clone());
+                columns.insert(mapping.column.clone(), column_value(mapping, &value));
+            }
+            None if columns.contains_key(&mapping.column) => {
+                columns.insert(mapping.column.clone(), "NULL".to_owned());
+            }
+            None => {}
+        }
+    }
+    if !definition.link_table {
+        let value = next(&mut values, write.link.as_ref().map(ToString::to_string));
+        columns.insert(definition.link.clone(), value);
+    }
+    let names: Vec<String> = columns.keys().map(|column| quote(column)).collect();
+    let expressions: Vec<&str> = columns.values().map(String::as_str).collect();
+    let sql = format!(
+        "INSERT INTO {table} AS t ({}) OVERRIDING SYSTEM VALUE
+         SELECT {} FROM (SELECT 1) one
+         LEFT JOIN {}.tombstone d ON d.sync = $2 AND d.postgres_key = $3
+         LEFT JOIN LATERAL jsonb_populate_record(NULL::{table}, d.row) r ON true
+         RETURNING {}",
+        names.join(", "),
+        expressions.join(", "),
+        transaction.instance.schema(),
+        returned_key(definition),
+        table = table(definition),
+    );
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&values, Type::TEXT_ARRAY), (&definition.name, Type::TEXT), (&key.0, Type::TEXT)];
+    let rows = connection.query_typed(&sql, &parameters).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let key: Vec<String> = row.try_get(0)?;
+    Ok(Some(PostgresKey(serde_json::Value::from(key).to_string())))
+}

@@ -1,0 +1,64 @@
+//! The delete limit: so many deletes within an hour, then a person looks.
+
+use crate::ports::{Alert, Alerts, Clock, PortError, Ports, State};
+use jiff::SignedDuration;
+use syncline_engine::Definition;
+
+/// The window of the delete limit.
+pub const DELETE_WINDOW: SignedDuration = SignedDuration::from_hours(1);
+
+/// The counter of a sync's deletes.
+#[must_use]
+pub fn delete_counter(sync: &str) -> String {
+    format!("deletes/{sync}")
+}
+
+/// Counts deletes that are about to go across, and records that went missing. `false`: the sync is paused.
+pub(crate) async fn take_deletes<P: Ports>(
+    ports: &P,
+    definition: &Definition,
+    count: u64,
+) -> Result<bool, PortError> {
+    let limit = definition.delete_limit.allowed(ports.state().linked(&definition.name).await?);
+    let counter = delete_counter(&definition.name);
+    if ports.state().take(&counter, count, limit, ports.clock().now(), DELETE_WINDOW).await? {
+        return Ok(true);
+    }
+    pause(ports, definition, limit, count).await?;
+    Ok(false)
+}
+
+/// Deletes that wait in the capture log count before the first of them is carried across.
+pub(crate) async fn look_ahead<P: Ports>(
+    ports: &P,
+    definition: &Definition,
+    waiting: u64,
+) -> Result<(), PortError> {
+    let limit = definition.delete_limit.allowed(ports.state().linked(&definition.name).await?);
+    let counter = delete_counter(&definition.name);
+    let taken = ports.state().taken(&counter, ports.clock().now(), DELETE_WINDOW).await?;
+    if taken.saturating_add(i64::try_from(waiting).unwrap_or(i64::MAX))
+        > i64::try_from(limit).unwrap_or(i64::MAX)
+    {
+        pause(ports, definition, limit, waiting).await?;
+    }
+    Ok(())
+}
+
+async fn pause<P: Ports>(
+    ports: &P,
+    definition: &Definition,
+    limit: u64,
+    count: u64,
+) -> Result<(), PortError> {
+    let sync = &definition.name;
+    if ports.state().paused(sync).await?.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "the delete limit of {limit} within an hour is reached: {count} more were deleted or are missing, and none of these was carried across. If they are meant, `syncline resume {sync} --deletes {count}` lets so many more through; if not, put them back, or set deletes = \"keep\" and run `syncline apply`, and then `syncline resume {sync}`"
+    );
+    ports.state().put_paused(sync, Some(&message)).await?;
+    ports.alerts().raise(Alert { sync: sync.clone(), message }).await;
+    Ok(())
+}
