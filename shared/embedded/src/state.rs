@@ -111,13 +111,14 @@ impl State for EmbeddedState {
         if refs.is_empty() {
             return Ok(loaded);
         }
-        let mut places: Vec<Vec<i32>> = vec![Vec::new(); 3];
-        let mut values: Vec<Vec<&str>> = vec![Vec::new(); 3];
+        let mut places: Vec<Vec<i32>> = vec![Vec::new(); 4];
+        let mut values: Vec<Vec<&str>> = vec![Vec::new(); 4];
         for (place, wanted) in refs.iter().enumerate() {
             let (kind, value) = match wanted {
                 RecordRef::Id(id) => (0, id.as_str()),
                 RecordRef::Key(key) => (1, key.0.as_str()),
                 RecordRef::ExternalId(external_id) => (2, external_id.as_str()),
+                RecordRef::Base(key) => (3, key.0.as_str()),
             };
             places[kind].push(i32::try_from(place).unwrap_or(i32::MAX));
             values[kind].push(value);
@@ -130,8 +131,9 @@ impl State for EmbeddedState {
                 at + 1
             )
         };
-        let sql =
-            [part("salesforce_id", 2), part("postgres_key", 4), part("external_id", 6)].join(" UNION ALL ");
+        let parts =
+            [part("salesforce_id", 2), part("postgres_key", 4), part("external_id", 6), part("key", 8)];
+        let sql = parts.join(" UNION ALL ");
         let mut parameters: Vec<Parameter<'_>> = vec![(&sync, Type::TEXT)];
         for (places, values) in places.iter().zip(&values) {
             parameters.push((places, Type::INT4_ARRAY));

@@ -149,8 +149,6 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
            ELSIF TG_OP = 'UPDATE' THEN
              {insert} SELECT '{sync}', 'update', {new_key}, NULL, {n_link}, {o_link}, {actor}
                FROM new_rows n LEFT JOIN old_rows o ON {same};
-             {insert} SELECT '{sync}', 'rekey', NULL, {old_key}, NULL, {o_link}, {actor}
-               FROM old_rows o WHERE NOT EXISTS (SELECT FROM new_rows n WHERE {same});
            ELSE
              {insert} SELECT '{sync}', 'delete', {old_key}, NULL, {o_link}, NULL, {actor} FROM old_rows o;
            END IF;
@@ -176,27 +174,37 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
         statement = function("statement"),
         row = function("row"),
         truncate = function("truncate"),
-        rekey = rekey_function(instance, definition, head),
+        rekey = rekey_function(instance, definition, head, &format!(
+            "{insert} VALUES ('{sync}', 'rekey', {new_row}, {old_row}, {new_link}, {old_link}, {actor});"
+        )),
     )
 }
 
-/// A link in a table of ours follows its row to another key.
-fn rekey_function(instance: &Instance, definition: &Definition, head: &str) -> String {
-    if !definition.link_table {
-        return String::new();
-    }
+/// Which key became which: a statement's transition tables do not tell, and a row without link is known by nothing
+/// else. A link in a table of ours follows its row.
+fn rekey_function(instance: &Instance, definition: &Definition, head: &str, log: &str) -> String {
+    let (old, new) = (key_text(definition, "OLD"), key_text(definition, "NEW"));
+    let links = if definition.link_table {
+        format!("UPDATE {} SET key = {new} WHERE key = {old};", link_table(instance, definition))
+    } else {
+        String::new()
+    };
+    let (schema, sync) = (instance.schema(), definition.name.replace('\'', "''"));
+    let follow = format!(
+        "{links}
+           INSERT INTO {schema}.rekeyed (sync, key, old_key)
+           VALUES ('{sync}', {new}, {old})
+           ON CONFLICT (sync, key) DO UPDATE SET old_key = excluded.old_key, at = clock_timestamp();"
+    );
     format!(
         "CREATE OR REPLACE FUNCTION {}.{}() {head} AS $capture$
          BEGIN
-           UPDATE {} SET key = {} WHERE key = {} AND key <> {};
+           {follow}
+           {log}
            RETURN NULL;
          END $capture$;",
         instance.schema(),
         instance.capture_name(&definition.name, "rekey"),
-        link_table(instance, definition),
-        key_text(definition, "NEW"),
-        key_text(definition, "OLD"),
-        key_text(definition, "NEW"),
     )
 }
 
@@ -212,15 +220,16 @@ fn triggers(
     let every_row =
         format!("AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {row}");
     let mut triggers = vec![("truncate", truncate_trigger(instance, definition, &table), None)];
-    if definition.link_table {
-        let columns: Vec<String> = definition.key.iter().map(|(column, _)| quote(column)).collect();
-        let sql = format!(
-            "AFTER UPDATE OF {} ON {table} FOR EACH ROW EXECUTE FUNCTION {}",
-            columns.join(", "),
-            function("rekey")
-        );
-        triggers.push(("rekey", sql, Some("ALWAYS")));
-    }
+    let columns: Vec<String> = definition.key.iter().map(|(column, _)| quote(column)).collect();
+    let changed: Vec<String> =
+        columns.iter().map(|column| format!("OLD.{column} IS DISTINCT FROM NEW.{column}")).collect();
+    let sql = format!(
+        "AFTER UPDATE OF {} ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}",
+        columns.join(", "),
+        changed.join(" OR "),
+        function("rekey")
+    );
+    triggers.push(("rekey", sql, definition.link_table.then_some("ALWAYS")));
     if definition.partitioned {
         triggers.push(("row", every_row, Some("ALWAYS")));
         return triggers;

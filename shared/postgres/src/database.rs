@@ -136,6 +136,8 @@ impl Database for PostgresDatabase {
             self.instance.schema()
         );
         connection.query_typed(&sql, &[(&before, Type::TEXT)]).await.map_err(|error| port_error(&error))?;
+        let sql = format!("DELETE FROM {}.rekeyed WHERE at < $1::text::timestamptz", self.instance.schema());
+        connection.query_typed(&sql, &[(&before, Type::TEXT)]).await.map_err(|error| port_error(&error))?;
         Ok(())
     }
 

@@ -7,7 +7,9 @@ use crate::link::{link_join, link_value, linked_rows};
 use crate::names::{Instance, quote};
 use std::collections::BTreeMap;
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
-use syncline_sync::{HistoryOutcome, HistoryRow, PortError, Row, RowOutcome, RowRef, RowWrite, Transaction};
+use syncline_sync::{
+    HistoryOutcome, HistoryRow, Origin, PortError, Row, RowOutcome, RowRef, RowWrite, Transaction,
+};
 use tokio_postgres::types::{ToSql, Type};
 
 /// What every transaction is set to: nothing waits long, and every value has one text form.
@@ -273,6 +275,41 @@ impl Transaction for PostgresTransaction {
             }
         }
         Ok(found)
+    }
+
+    async fn origins(&mut self, keys: &[PostgresKey]) -> Result<Vec<Origin>, PortError> {
+        let texts: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+        let sql = format!(
+            "SELECT former.keys, h.salesforce_id FROM unnest($2::text[]) WITH ORDINALITY AS u(key, place)
+             CROSS JOIN LATERAL (
+                 WITH RECURSIVE before AS (
+                     SELECT r.old_key, 1 AS step FROM {0}.rekeyed r WHERE r.sync = $1 AND r.key = u.key
+                     UNION ALL
+                     SELECT r.old_key, b.step + 1 FROM before b JOIN {0}.rekeyed r ON r.sync = $1 AND r.key = b.old_key
+                     WHERE b.step < 10)
+                 SELECT coalesce(array_agg(old_key ORDER BY step), '{{}}') AS keys FROM before) former
+             LEFT JOIN LATERAL (
+                 SELECT salesforce_id FROM {0}.history
+                 WHERE sync = $1 AND postgres_key = ANY (u.key || former.keys) AND side = 'postgres'
+                   AND reason = 'created'
+                 ORDER BY at DESC LIMIT 1) h ON true
+             ORDER BY u.place",
+            self.instance.schema()
+        );
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&self.definition.name, Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let rows = self.query(&sql, &parameters).await?;
+        let origin = |row: &tokio_postgres::Row| {
+            let id: Option<String> = row.try_get(1)?;
+            Ok(Origin {
+                former_keys: row.try_get::<_, Vec<String>>(0)?.into_iter().map(PostgresKey).collect(),
+                inserted_for: id.and_then(|id| SalesforceId::parse(&id).ok()),
+            })
+        };
+        rows.iter()
+            .map(origin)
+            .collect::<Result<_, tokio_postgres::Error>>()
+            .map_err(|error| port_error(&error))
     }
 
     async fn landed(&mut self, intents: &[String]) -> Result<BTreeMap<String, PostgresKey>, PortError> {

@@ -22,7 +22,7 @@ pub use outage::watch;
 pub use ports::{
     Alert, Alerts, Breaker, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord, Delivery,
     Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody, NewRecord,
-    Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate,
+    Origin, Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate,
     Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow,
     Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome,
 };

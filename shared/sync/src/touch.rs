@@ -150,8 +150,11 @@ impl Touch {
         }
         self.at = self.at.min(other.at);
         self.id = self.id.take().or(other.id);
-        self.key = other.key.or(self.key.take());
-        self.old_key = self.old_key.take().or(other.old_key);
+        // The key that a row was given counts, not one under which it was seen before.
+        if other.old_key.is_some() || self.old_key.is_none() {
+            self.key = other.key.or(self.key.take());
+        }
+        self.old_key = other.old_key.or(self.old_key.take());
         self.actor = other.actor.or(self.actor.take());
         self.attempt = self.attempt.min(other.attempt);
     }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use support::{Landing, MemoryPorts, contact_definition, field};
-use syncline_engine::{Definition, Side};
-use syncline_sync::{Queue, Step, apply, ingest, poll};
+use support::{Landing, MemoryDatabase, MemoryPorts, MemoryState, contact_definition, field};
+use syncline_engine::{Definition, DeletePolicy, Deletes, Side};
+use syncline_sync::{PortError, Queue, Step, apply, ingest, poll, watch};
 
 /// What goes wrong in a run, each with its weight against 100 ordinary steps.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +21,15 @@ pub struct Faults {
     pub lost: usize,
     /// A waiting message is sent twice.
     pub doubles: usize,
+    /// A side goes away, or comes back.
+    pub outages: usize,
+    /// The database, with the state in it, is backed up, or restored to that.
+    pub restores: usize,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { edits: 20, crashes: 3, lost: 5, doubles: 2 }
+        Self { edits: 24, crashes: 3, lost: 5, doubles: 2, outages: 1, restores: 1 }
     }
 }
 
@@ -54,6 +58,9 @@ struct Schedule {
     definition: Definition,
     users: Users,
     tasks: [Option<Task>; 3],
+    /// Steps until what is away is back.
+    outage_steps: usize,
+    backup: Option<(MemoryDatabase, MemoryState, Users)>,
     report: (BTreeSet<Step>, usize, Vec<u16>),
 }
 
@@ -64,11 +71,19 @@ pub fn run(seed: u64, faults: Faults) -> Report {
     let primary = if seed.is_multiple_of(2) { Side::Salesforce } else { Side::Postgres };
     let mut definition = contact_definition(primary);
     definition.fields.push(field("Title", "title"));
+    let policy = match seed / 2 % 4 {
+        0 => DeletePolicy::Keep,
+        1 => DeletePolicy::Review,
+        _ => DeletePolicy::Propagate,
+    };
+    definition.deletes = Deletes { from_salesforce: policy, from_postgres: policy };
     let mut schedule = Schedule {
         ports,
         definition,
         users: Users::default(),
         tasks: [None, None, None],
+        backup: None,
+        outage_steps: 0,
         report: Default::default(),
     };
     schedule.busy(faults);
@@ -95,17 +110,25 @@ async fn applier(ports: MemoryPorts, definition: Definition) {
     ports.queue.release(&applied.release).await.unwrap();
 }
 
+/// What fails is tried again by the next one.
+
 async fn poller(ports: MemoryPorts, definition: Definition) {
-    poll::capture_log(&ports, std::slice::from_ref(&definition)).await.unwrap();
-    poll::due(&ports).await.unwrap();
-    poll::scan(&ports, &definition).await.unwrap();
+    let definitions = std::slice::from_ref(&definition);
+    let _ = watch(&ports, definitions).await;
+    let _ = poll::capture_log(&ports, definitions).await;
+    let _ = poll::due(&ports).await;
+    let _ = poll::scan(&ports, &definition).await;
 }
 
 impl Schedule {
     fn busy(&mut self, faults: Faults) {
         let mut edits = faults.edits;
-        let total = 100 + faults.crashes + faults.lost + faults.doubles;
+        let total = 100 + faults.crashes + faults.lost + faults.doubles + faults.outages + faults.restores;
         for _ in 0..600 {
+            self.outage_steps = self.outage_steps.saturating_sub(1);
+            if self.outage_steps == 0 {
+                self.all_up();
+            }
             let choice = self.ports.random.below(total + 12);
             self.report.2.push(u16::try_from(choice).unwrap());
             match choice {
@@ -132,6 +155,8 @@ impl Schedule {
                     }
                     self.land(if lost { Landing::AnswerLost } else { Landing::Dropped });
                 }
+                choice if choice < total - faults.restores - faults.doubles => self.outage(),
+                choice if choice < total - faults.doubles => self.backup_or_restore(),
                 choice if choice < total => {
                     let place = self.ports.random.below(4);
                     self.ports.queue.duplicate(place);
@@ -142,6 +167,47 @@ impl Schedule {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A side goes away for a while.
+    fn outage(&mut self) {
+        self.outage_steps = 1 + self.ports.random.below(40);
+        self.users.acts.entry("outage").and_modify(|count| *count += 1).or_insert(1);
+        match self.ports.random.below(3) {
+            0 => self.ports.org.set_down(Some(PortError::Outage {
+                side: Side::Salesforce,
+                message: "SERVER_UNAVAILABLE".to_owned(),
+            })),
+            1 => self
+                .ports
+                .org
+                .set_down(Some(PortError::Limit { message: "REQUEST_LIMIT_EXCEEDED".to_owned() })),
+            _ => self.ports.database.set_down(true),
+        }
+    }
+
+    fn all_up(&self) {
+        self.ports.org.set_down(None);
+        self.ports.database.set_down(false);
+    }
+
+    /// State and queue lie in the database: a restore takes all of it back, and ends every run.
+    fn backup_or_restore(&mut self) {
+        match self.backup.take() {
+            // A row that was not linked yet would be created once more: nothing tells that it was.
+            None if self.ports.database.rows().values().all(|row| row.link.is_some()) => {
+                self.backup =
+                    Some((self.ports.database.backup(), self.ports.state.backup(), self.users.clone()));
+            }
+            Some((database, state, users)) if !self.users.taken_back => {
+                self.tasks = [None, None, None];
+                self.ports.database.restore(&database);
+                self.users.logged.extend(self.ports.state.conflicts());
+                self.ports.state.restore(&state);
+                self.users.take_back(&users);
+            }
+            other => self.backup = other,
         }
     }
 
@@ -195,6 +261,8 @@ impl Schedule {
 
     /// No more edits and faults: everything has to come to rest.
     fn come_to_rest(&mut self) -> bool {
+        self.all_up();
+        self.users.show_all(&self.ports);
         for _ in 0..400 {
             while !self.users.messages.is_empty() {
                 self.deliver();

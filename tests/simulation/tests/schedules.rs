@@ -1,7 +1,7 @@
 //! Thousands of seeds, and the proof that a seed means one schedule.
 
 use simulation::{Faults, check, run};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use syncline_sync::Step;
 
 #[test]
@@ -24,6 +24,7 @@ fn no_schedule_breaks_an_invariant() {
     });
     let mut crashed_at: BTreeSet<Step> = BTreeSet::new();
     let (mut conflicts, mut answers_lost, mut failed) = (0, 0, 0);
+    let mut acts: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in seeds.unwrap_or(0..2_000_u64) {
         let report = run(seed, Faults::default());
         let broken = check(&report);
@@ -36,7 +37,12 @@ fn no_schedule_breaks_an_invariant() {
         crashed_at.extend(&report.crashed_at);
         conflicts += report.ports.state.conflicts().len();
         answers_lost += report.answers_lost;
+        for (act, count) in &report.users.acts {
+            *acts.entry(*act).or_default() += count;
+        }
     }
+    println!("{acts:?}");
+    assert!(acts.len() == 9 && acts.values().all(|count| *count > 100), "{acts:?}");
     println!("{conflicts} conflicts, {answers_lost} answers lost, crashes at {crashed_at:?}");
     assert_eq!(failed, 0, "seeds that broke an invariant");
     assert!(conflicts > 100 && answers_lost > 100, "the schedules are too tame");

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, PortError, Row, RowOutcome, RowRef, RowWrite, Source,
-    Touch, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite,
+    Source, Touch, Transaction,
 };
 
 /// One row.
@@ -42,6 +42,7 @@ struct Inner {
     tombstones: BTreeMap<PostgresKey, MemoryRow>,
     down: bool,
     truncated: Vec<String>,
+    rekeyed: BTreeMap<PostgresKey, PostgresKey>,
 }
 
 impl Inner {
@@ -109,6 +110,7 @@ impl MemoryDatabase {
             return false;
         }
         let Some(row) = inner.rows.remove(key) else { return false };
+        inner.timeline.push((key.clone(), String::new(), None, false));
         let number = inner.number();
         inner.capture(sync, key, row.link.as_deref(), number, true);
         true
@@ -142,18 +144,19 @@ impl MemoryDatabase {
             return None;
         }
         let mut row = inner.rows.remove(key)?;
+        inner.timeline.push((key.clone(), String::new(), None, false));
         let number = inner.number();
         row.version = number;
         let new = PostgresKey(format!("[\"{number}\"]"));
         for (field, value) in &row.values {
             inner.timeline.push((new.clone(), field.clone(), value.clone(), false));
         }
-        inner.capture(sync, &new, row.link.clone().as_deref(), number, false);
         let link = row.link.clone();
+        inner.rekeyed.insert(new.clone(), key.clone());
         inner.rows.insert(new.clone(), row);
-        let mut rekey = Touch::of_key(sync, key.clone(), Source::CaptureLog, Timestamp::UNIX_EPOCH);
+        let mut rekey = Touch::of_key(sync, new.clone(), Source::CaptureLog, Timestamp::UNIX_EPOCH);
         rekey.id = link.and_then(|link| SalesforceId::parse(&link).ok());
-        rekey.old_key = rekey.key.take();
+        rekey.old_key = Some(key.clone());
         let log = LogRow { number: inner.number(), transaction: number, touch: rekey };
         inner.log.push(log);
         Some(new)
@@ -222,7 +225,8 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().log.len()
     }
 
-    /// Every value that ever stood in a field: row, field, value, and whether Syncline wrote it.
+    /// Every value that ever stood in a field: row, field, value, and whether Syncline wrote it. An empty field says
+    /// that the row was deleted.
     #[must_use]
     pub fn timeline(&self) -> Vec<(PostgresKey, String, Option<String>, bool)> {
         self.inner.lock().unwrap().timeline.clone()
@@ -323,6 +327,28 @@ impl Transaction for MemoryTransaction<'_> {
                 .collect()
         };
         Ok(refs.iter().map(of_ref).collect())
+    }
+
+    async fn origins(&mut self, keys: &[PostgresKey]) -> Result<Vec<Origin>, PortError> {
+        yield_now().await;
+        let inner = self.database.inner.lock().unwrap();
+        let origin = |key: &PostgresKey| {
+            let former_keys: Vec<PostgresKey> =
+                std::iter::successors(inner.rekeyed.get(key), |key| inner.rekeyed.get(*key))
+                    .cloned()
+                    .collect();
+            let inserted = |row: &&HistoryRow| {
+                row.side == Side::Postgres
+                    && row.reason == "created"
+                    && row
+                        .postgres_key
+                        .as_ref()
+                        .is_some_and(|known| known == key || former_keys.contains(known))
+            };
+            let inserted_for = inner.history.iter().rfind(inserted).and_then(|row| row.salesforce_id.clone());
+            Origin { former_keys, inserted_for }
+        };
+        Ok(keys.iter().map(origin).collect())
     }
 
     async fn landed(&mut self, intents: &[String]) -> Result<BTreeMap<String, PostgresKey>, PortError> {
@@ -431,6 +457,7 @@ impl Transaction for MemoryTransaction<'_> {
         }
         for key in std::mem::take(&mut self.deleted) {
             let link = inner.rows.remove(&key).and_then(|row| row.link);
+            inner.timeline.push((key.clone(), String::new(), None, true));
             if !self.deleted_echoes.contains(&key) {
                 inner.capture(&self.sync, &key, link.as_deref(), self.number, true);
             }

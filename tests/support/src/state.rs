@@ -91,6 +91,7 @@ fn leads_to(base: &Base, wanted: &RecordRef) -> bool {
         RecordRef::Id(id) => base.salesforce_id.as_ref() == Some(id),
         RecordRef::Key(key) => base.postgres_key.as_ref() == Some(key),
         RecordRef::ExternalId(external_id) => base.external_id.as_ref() == Some(external_id),
+        RecordRef::Base(key) => base.key == *key,
     }
 }
 

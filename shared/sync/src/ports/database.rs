@@ -46,6 +46,15 @@ pub struct RowWrite {
     pub history: Vec<HistoryRow>,
 }
 
+/// Where a row without link comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The keys that it had before it was given this one, the last one first.
+    pub former_keys: Vec<PostgresKey>,
+    /// The record for which Syncline inserted it, under this key or one of those.
+    pub inserted_for: Option<SalesforceId>,
+}
+
 /// What became of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowOutcome {
@@ -123,6 +132,12 @@ pub trait Transaction: Send {
 
     /// Reads the rows that match each reference by key or by link.
     fn read(&mut self, refs: &[RowRef]) -> impl Future<Output = Result<Vec<Vec<Row>>, PortError>> + Send;
+
+    /// Where rows of these keys, which bear no link, come from.
+    fn origins(
+        &mut self,
+        keys: &[PostgresKey],
+    ) -> impl Future<Output = Result<Vec<Origin>, PortError>> + Send;
 
     /// The rows that these intents wrote, from history.
     fn landed(

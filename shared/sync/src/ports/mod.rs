@@ -6,7 +6,7 @@ mod salesforce;
 mod state;
 
 pub use database::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, Row, RowOutcome, RowRef, RowWrite, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, Row, RowOutcome, RowRef, RowWrite, Transaction,
 };
 pub use queue::{Delivery, MessageBody, Queue};
 pub use salesforce::{

@@ -20,6 +20,8 @@ pub enum RecordRef {
     Key(PostgresKey),
     /// The external Id of our create.
     ExternalId(String),
+    /// Its own key.
+    Base(BaseKey),
 }
 
 /// What is known of a record.

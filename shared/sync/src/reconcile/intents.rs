@@ -110,7 +110,8 @@ impl<P: Ports> Run<'_, P> {
             base.fields.extend(work.plan.agreed.clone());
         }
         base.salesforce_id = base.salesforce_id.or_else(|| work.record().and_then(|_| work.id()));
-        base.postgres_key = work.row.as_ref().map(|row| row.key.clone()).or(base.postgres_key);
+        let of_row = work.row.as_ref().map(|row| row.key.clone());
+        base.postgres_key = of_row.or_else(|| work.moved_to()).or(base.postgres_key);
         base.definition = self.definition.version;
         base.gone = work.plan.gone;
         if both {

@@ -7,7 +7,7 @@ use crate::ports::{
 };
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
-use syncline_engine::{Op, SalesforceId, Side, Stamp};
+use syncline_engine::{Base, BaseKey, Op, PostgresKey, SalesforceId, Side, Stamp};
 
 /// A read that looks older than our last write, or bears another marker, is believed once Salesforce's clock is this
 /// far past that write.
@@ -15,6 +15,17 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The transaction of an instance's database.
 pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
+
+/// Who a row without link belongs to.
+#[derive(PartialEq, Eq)]
+enum Claim {
+    /// Nobody.
+    None,
+    /// That is not decided yet.
+    Waits,
+    /// The record of this Id, whose row had this key before.
+    Holds(Option<SalesforceId>, Option<PostgresKey>),
+}
 
 /// The outcome of matching a record with the rows that were found.
 enum Match {
@@ -53,10 +64,23 @@ impl<'a, P: Ports> Run<'a, P> {
                     distinct.push(one);
                 }
             }
+            // The touch's Id is another's than that of the base its key leads to: it stands for itself as well.
+            let stranger = touch.id.clone().filter(|id| {
+                !distinct.is_empty()
+                    && distinct.iter().all(|one| {
+                        let base = one.base.as_ref();
+                        base.is_some_and(|base| base.salesforce_id.as_ref().is_some_and(|known| known != id))
+                    })
+            });
             if distinct.is_empty() {
                 distinct.push(Loaded::default());
             }
-            let alone = distinct.len() == 1;
+            let alone = distinct.len() == 1 && stranger.is_none();
+            if let Some(id) = stranger {
+                let touch = Touch { id: Some(id), key: None, old_key: None, ..touch.clone() };
+                let work = Work::new(touch, None, None);
+                works.entry(format!("stranger {}", work.base_key())).or_insert(work);
+            }
             for Loaded { base, rejected } in distinct {
                 let mut touch = touch.clone();
                 if let (false, Some(base)) = (alone, &base) {
@@ -92,8 +116,7 @@ impl<'a, P: Ports> Run<'a, P> {
                 None => ready.push(work),
             }
         }
-        self.load_rejected(&mut ready).await?;
-        Ok(ready)
+        self.load_rejected(ready).await
     }
 
     /// A touch that a stamp alone gave rise to ends here if what was read bears a later stamp, or this very one
@@ -118,17 +141,50 @@ impl<'a, P: Ports> Run<'a, P> {
         }
     }
 
-    async fn load_rejected(&self, works: &mut [Work]) -> Result<(), PortError> {
-        let bare: Vec<&mut Work> = works.iter_mut().filter(|work| work.base.is_none()).collect();
-        if bare.is_empty() {
-            return Ok(());
+    async fn load_rejected(&mut self, works: Vec<Work>) -> Result<Vec<Work>, PortError> {
+        let keys: Vec<BaseKey> =
+            works.iter().filter(|work| work.base.is_none()).map(Work::base_key).collect();
+        if keys.is_empty() {
+            return Ok(works);
         }
-        let keys: Vec<_> = bare.iter().map(|work| work.base_key()).collect();
-        let rejected = self.ports.state().rejected(&self.definition.name, &keys).await?;
-        for (work, rejected) in bare.into_iter().zip(rejected) {
-            work.rejected = rejected;
+        // A base keeps its key though its record or row becomes another: a newcomer by that name gets one of its own.
+        let refs: Vec<RecordRef> = keys.iter().cloned().map(RecordRef::Base).collect();
+        let mut taken = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
+        let mut rejected = self.ports.state().rejected(&self.definition.name, &keys).await?.into_iter();
+        let mut ready = Vec::new();
+        for mut work in works {
+            if work.base.is_some() {
+                ready.push(work);
+                continue;
+            }
+            let (taken, rejected) = (taken.next().and_then(|loaded| loaded.base), rejected.next().flatten());
+            match taken {
+                None => work.rejected = rejected,
+                // Another run has just saved it.
+                Some(base)
+                    if work.id().is_some() && base.salesforce_id == work.id()
+                        || work.key().is_some() && base.postgres_key == work.key() =>
+                {
+                    self.again(work.touch, Backoff::Contention);
+                    continue;
+                }
+                Some(_) => work.fresh_key = Some(self.free_key(&work.base_key()).await?),
+            }
+            ready.push(work);
         }
-        Ok(())
+        Ok(ready)
+    }
+
+    /// The first key of this name that no base has.
+    async fn free_key(&self, taken: &BaseKey) -> Result<BaseKey, PortError> {
+        let mut number = 2_u32;
+        loop {
+            let key = BaseKey(format!("{taken}~{number}"));
+            if self.base_of_ref(RecordRef::Base(key.clone())).await?.is_none() {
+                return Ok(key);
+            }
+            number += 1;
+        }
     }
 
     /// Step 2. An answer that is older than what the base knows is read again later, never merged.
@@ -314,7 +370,92 @@ impl<'a, P: Ports> Run<'a, P> {
             }
         }
         let ready = self.reject_rows_of_others(ready).await?;
+        let ready = self.follow_origins(&mut transaction, ready).await?;
         Ok((transaction, ready))
+    }
+
+    /// A row without link and base is new, or it is one whose key changed or whose link was emptied while its record
+    /// was under way: nothing but the notes of that tell. The same goes for one that was deleted after that.
+    async fn follow_origins(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: Vec<Work>,
+    ) -> Result<Vec<Work>, PortError> {
+        let nameless = |work: &Work| match &work.row {
+            _ if work.base.is_some() => None,
+            Some(row) => row.link.is_none().then(|| row.key.clone()),
+            None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
+            None => None,
+        };
+        let keys: Vec<PostgresKey> = works.iter().filter_map(nameless).collect();
+        if keys.is_empty() {
+            return Ok(works);
+        }
+        let mut origins = transaction.origins(&keys).await?.into_iter();
+        let mut ready = Vec::new();
+        for mut work in works {
+            let Some(key) = nameless(&work) else {
+                ready.push(work);
+                continue;
+            };
+            let origin = origins.next().unwrap_or_default();
+            let inserted_for = origin.inserted_for.map(RecordRef::Id);
+            let mut found = Claim::None;
+            for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
+                found = self.claim(transaction, wanted, &key).await?;
+                if found != Claim::None {
+                    break;
+                }
+            }
+            match found {
+                Claim::None => {
+                    ready.push(work);
+                    continue;
+                }
+                Claim::Waits => {}
+                Claim::Holds(id, old) => {
+                    work.touch.id = id;
+                    work.touch.old_key = old;
+                }
+            }
+            let mut touch = work.touch;
+            touch.key = Some(key);
+            self.again(touch, Backoff::Contention);
+        }
+        Ok(ready)
+    }
+
+    /// Whether a row is that of a record that is known by another name, or about to be.
+    async fn claim(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        wanted: RecordRef,
+        key: &PostgresKey,
+    ) -> Result<Claim, PortError> {
+        if let RecordRef::Key(old) = &wanted {
+            // Whoever creates the record under its old key holds this lock until its intent is saved.
+            if transaction.lock(&[format!("p:{old}")]).await? != [true] {
+                return Ok(Claim::Waits);
+            }
+        }
+        let Some(base) = self.base_of_ref(wanted).await? else { return Ok(Claim::None) };
+        if base.intent.is_some() {
+            return Ok(Claim::Waits);
+        }
+        if !base.live {
+            return Ok(Claim::None);
+        }
+        let Some(known) = base.postgres_key.filter(|known| known != key) else {
+            return Ok(Claim::Holds(base.salesforce_id, None));
+        };
+        let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
+        let stands = transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty());
+        Ok(if stands { Claim::None } else { Claim::Holds(base.salesforce_id, Some(known)) })
+    }
+
+    async fn base_of_ref(&self, wanted: RecordRef) -> Result<Option<Base>, PortError> {
+        let loaded = self.ports.state().load(&self.definition.name, &[wanted]).await?;
+        Ok(loaded.into_iter().next().and_then(|loaded| loaded.base))
     }
 
     /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
@@ -333,15 +474,33 @@ impl<'a, P: Ports> Run<'a, P> {
         let mut ready = Vec::new();
         for work in works {
             let owner = strange(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
-            match owner.filter(|owner| owner.live && owner.key != work.base_key()) {
-                Some(owner) => {
+            let link = work.row.as_ref().and_then(|row| row.link.as_deref());
+            let owner = owner.filter(|owner| {
+                let replaced =
+                    owner.replaced.as_ref().is_some_and(|replaced| link == Some(replaced.as_str()));
+                owner.key != work.base_key() && (owner.live || owner.intent.is_some() || replaced)
+            });
+            let Some(owner) = owner else {
+                ready.push(work);
+                continue;
+            };
+            let replaced = owner.replaced.as_ref().map(SalesforceId::as_str);
+            match link {
+                // The record is gone for good; its row belongs to another one by now.
+                Some(link) if Some(link) == replaced && work.record().is_none() => self.summary.skipped += 1,
+                Some(link) if Some(link) == replaced => {
+                    let touch = Touch { key: None, old_key: None, ..work.retouch() };
+                    self.again(touch, Backoff::Contention);
+                }
+                Some(_) if owner.live => {
                     let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();
                     let whose = owner.salesforce_id.map(|id| id.to_string()).unwrap_or_default();
                     let message =
                         format!("row {row} belongs to {whose}, but its link column names this record");
                     self.reject(&work, Side::Postgres, "LINK", message, vec![]);
                 }
-                None => ready.push(work),
+                // Another run has just made the row somebody's.
+                _ => self.again(work.retouch(), Backoff::Contention),
             }
         }
         Ok(ready)
@@ -412,8 +571,13 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
         if rows.iter().filter(|row| linked(row)).count() == 1 {
             let (ours, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(linked);
             work.row = ours.into_iter().next();
-            let touch_of =
-                |row: Row| Touch { id: None, key: Some(row.key), stamp: None, ..work.touch.clone() };
+            let touch_of = |row: Row| Touch {
+                id: None,
+                key: Some(row.key),
+                old_key: None,
+                stamp: None,
+                ..work.touch.clone()
+            };
             return Match::Row(others.into_iter().map(touch_of).collect());
         }
         let keys = rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(" and ");
@@ -469,6 +633,10 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
         }
         (None, None) => {}
     }
+    // Another row may have the key by now that this one had before.
+    let former = work.touch.old_key.clone().filter(|old| work.moved_to().is_some() && *old != row.key);
+    let touch_of = |key| Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() };
+    let others = former.map(touch_of).into_iter().collect();
     work.row = Some(row);
-    Match::Row(vec![])
+    Match::Row(others)
 }

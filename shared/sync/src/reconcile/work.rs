@@ -37,6 +37,8 @@ pub(super) struct Work {
     /// As it was loaded.
     pub(super) base: Option<Base>,
     pub(super) rejected: Option<Rejected>,
+    /// The key of a base to be made, where the usual one is taken.
+    pub(super) fresh_key: Option<BaseKey>,
     pub(super) remote: Remote,
     pub(super) read_at: Option<Timestamp>,
     /// Of the intent that was loaded; once resolved, of this run's own.
@@ -56,6 +58,7 @@ impl Work {
             touch,
             base,
             rejected,
+            fresh_key: None,
             remote: Remote::Unknown,
             read_at: None,
             evidence: Evidence::default(),
@@ -79,13 +82,21 @@ impl Work {
         let base = self.resolved.as_ref().or(self.base.as_ref());
         let of_base = base.and_then(|base| base.postgres_key.clone());
         let of_row = self.row.as_ref().map(|row| row.key.clone());
-        of_row.or(of_base).or_else(|| self.touch.key.clone())
+        of_row.or_else(|| self.moved_to()).or(of_base).or_else(|| self.touch.key.clone())
+    }
+
+    /// The key that the row was given, if the touch says so: a row without link is known by nothing else.
+    pub(super) fn moved_to(&self) -> Option<PostgresKey> {
+        let old = self.touch.old_key.as_ref()?;
+        let known = self.base.as_ref()?.postgres_key.as_ref()?;
+        self.touch.key.clone().filter(|_| known == old)
     }
 
     /// The key of its base, given or to be given.
     pub(super) fn base_key(&self) -> BaseKey {
         match &self.base {
             Some(base) => base.key.clone(),
+            None if let Some(key) = &self.fresh_key => key.clone(),
             None => BaseKey::first(self.id().as_ref(), self.key().as_ref())
                 .unwrap_or_else(|| BaseKey(String::new())),
         }
