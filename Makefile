@@ -13,5 +13,7 @@ demo: machine
 	target/debug/syncline demo $(DEMO)
 
 test: machine
+	@sh infra/machine.sh tests
+	@sh infra/clients.sh
 	cargo build --workspace --all-targets
 	target/debug/with-postgres cargo test --workspace --quiet

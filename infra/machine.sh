@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what `make demo` and `make test` need: a C compiler for one dependency,
-# PostgreSQL's server programs, and Python for the judge. Installs from the distribution what is missing, leaves no
+# PostgreSQL's server programs, and Python for the judge; with `tests` as its argument, also what tests alone need:
+# PgBouncer, Node and the package managers of Python and Node. Installs from the distribution what is missing, leaves no
 # database server running that was not there, and asks before it uses sudo.
 set -eu
 
@@ -12,6 +13,12 @@ command -v python3 >/dev/null 2>&1 || need python3
 command -v psql >/dev/null 2>&1 || need postgresql-client
 if ! [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]; then
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need postgresql
+fi
+if [ "${1:-}" = tests ]; then
+    command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || need pgbouncer
+    command -v node >/dev/null 2>&1 || need nodejs
+    command -v npm >/dev/null 2>&1 || need npm
+    python3 -m pip --version >/dev/null 2>&1 || need python3-pip
 fi
 if ! command -v cargo >/dev/null 2>&1; then
     echo "Rust is missing: install it as https://rustup.rs says, then run this again." >&2
@@ -43,3 +50,7 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 # shellcheck disable=SC2086 # a list of packages
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -o Dpkg::Options::=--force-confold $missing
+# Nor does anybody need its PgBouncer to run.
+case "$missing" in
+*pgbouncer*) $as_root systemctl disable --quiet --now pgbouncer >/dev/null 2>&1 || true ;;
+esac

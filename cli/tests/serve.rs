@@ -8,6 +8,8 @@ use salesforce_sim::Stored;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM syncline.log) AND NOT EXISTS (SELECT FROM syncline.queue_message)
+    AND NOT EXISTS (SELECT FROM syncline.deferred)";
 const ALL_LINKED: &str = "SELECT count(*) = count(salesforce_id) AND count(*) > 0 FROM contacts";
 const AT_REST: &str =
     "SELECT (SELECT count(*) FROM syncline.log) + (SELECT count(*) FROM syncline.queue_message)
@@ -27,6 +29,7 @@ async fn an_edit_on_either_side_stands_on_both_and_sigterm_ends_cleanly() {
     let served = place.serve().await;
     place.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
     place.until(ALL_LINKED).await;
+    place.until(QUIET).await;
     let id = place.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
     edit(&place, &id, "Admiral");
     place.until("SELECT title = 'Admiral' FROM contacts").await;

@@ -345,7 +345,7 @@ async fn capture_is_installed_twice_without_harm_and_replaces_its_functions_only
         "SELECT string_agg(operation || ' ' || coalesce(key, old_key), ', ' ORDER BY id) FROM syncline.log";
     assert_eq!(
         world.database.text(log).await.unwrap(),
-        "insert [\"1\"], update [\"7\"], rekey [\"1\"], delete [\"7\"]"
+        "insert [\"1\"], rekey [\"7\"], update [\"7\"], delete [\"7\"]"
     );
 }
 

@@ -219,7 +219,7 @@ async fn sign_in_by_jwt_bearer() {
     let der = rustls_pki_types::PrivatePkcs8KeyDer::from_pem_slice(TEST_KEY.as_bytes()).unwrap();
     let pair = ring::signature::RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
     let public = pair.public().as_ref().to_vec();
-    let config = SimulatorConfig { port: 0, jwt_public_key: Some(public) };
+    let config = SimulatorConfig { jwt_public_key: Some(public), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
     let credentials = |client_id: &str, key: &str| Credentials::Jwt {
         client_id: client_id.to_owned(),

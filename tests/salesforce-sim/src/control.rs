@@ -4,7 +4,7 @@ use crate::faults::Fault;
 use crate::http::App;
 use crate::org::Automation;
 use crate::outbound::OutboundMessage;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,6 +24,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/outbox", post(outbox))
         .route("/clock", post(clock))
         .route("/visibility", post(visibility))
+        .route("/hidden", post(hidden))
+        .route("/undelete/{object}/{id}", post(undelete))
+        .route("/purge/{object}/{id}", post(purge))
+        .route("/merge/{object}/{id}", post(merge))
 }
 
 async fn status(State(app): State<App>) -> Json<Value> {
@@ -121,6 +125,39 @@ async fn clock(State(app): State<App>, Json(clock): Json<Clock>) -> Json<Value> 
 #[derive(Deserialize)]
 struct Visibility {
     late_ms: i64,
+}
+
+/// A list of Ids that sharing hides from the user `syncline`; every other one is shown again.
+async fn hidden(State(app): State<App>, Json(ids): Json<Vec<String>>) -> StatusCode {
+    app.org.lock().unwrap().hidden = ids.into_iter().collect();
+    StatusCode::NO_CONTENT
+}
+
+async fn undelete(State(app): State<App>, Path((object, id)): Path<(String, String)>) -> Response {
+    let mut org = app.org.lock().unwrap();
+    let user = org.users[1].clone();
+    match org.undelete(&object, &id, &user) {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(errors) => (StatusCode::BAD_REQUEST, Json(json!(errors))).into_response(),
+    }
+}
+
+async fn purge(State(app): State<App>, Path((object, id)): Path<(String, String)>) -> StatusCode {
+    if app.org.lock().unwrap().purge(&object, &id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+/// Merges the records of these Ids into the one of the address.
+async fn merge(
+    State(app): State<App>,
+    Path((object, id)): Path<(String, String)>,
+    Json(others): Json<Vec<String>>,
+) -> Response {
+    let mut org = app.org.lock().unwrap();
+    let user = org.users[1].clone();
+    match org.merge(&object, &id, &others, &user) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(errors) => (StatusCode::BAD_REQUEST, Json(json!(errors))).into_response(),
+    }
 }
 
 async fn visibility(State(app): State<App>, Json(visibility): Json<Visibility>) -> StatusCode {

@@ -3,14 +3,16 @@
 use crate::faults::Faults;
 use crate::org::{ApiCall, Org, User};
 use crate::outbound::{acknowledges, envelope};
+use crate::tls::TlsListener;
 use crate::{control, oauth, rest};
+use axum::serve::Listener as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, patch, post};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,6 +27,8 @@ pub struct SimulatorConfig {
     pub port: u16,
     /// The public key (DER, PKCS#1) against which JWT assertions are verified.
     pub jwt_public_key: Option<Vec<u8>>,
+    /// Also listens with TLS, with a certificate of its own for 127.0.0.1 and localhost.
+    pub tls: bool,
 }
 
 #[derive(Default)]
@@ -63,6 +67,8 @@ pub struct Simulator {
     pub org: Arc<Mutex<Org>>,
     /// Where it listens, as in `http://127.0.0.1:4321`.
     pub url: String,
+    /// Where it listens with TLS, if it does.
+    pub tls_url: Option<String>,
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -93,12 +99,25 @@ impl Simulator {
             base_url: url.clone(),
             jwt_public_key: config.jwt_public_key,
         };
+        let mut tasks = Vec::new();
+        let mut tls_url = None;
+        if config.tls {
+            let listener = TlsListener::bind().await?;
+            let url = format!("https://{}", listener.local_addr()?);
+            // Whoever signs in here goes on here.
+            let app = App { base_url: url.clone(), ..app.clone() };
+            tls_url = Some(url);
+            tasks.push(tokio::spawn(async move {
+                let _ = axum::serve(listener, router(app)).await;
+            }));
+        }
         let org = app.org.clone();
         let sender = tokio::spawn(send_messages(app.clone()));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router(app)).await;
         });
-        Ok(Self { org, url, address, tasks: vec![sender, server] })
+        tasks.extend([sender, server]);
+        Ok(Self { org, url, tls_url, address, tasks })
     }
 
     /// Where it listens.
@@ -128,7 +147,10 @@ fn router(app: App) -> Router {
         ("/limits", get(rest::limits)),
         ("/sobjects", get(rest::describe_global)),
         ("/sobjects/{object}/describe", get(rest::describe)),
-        ("/sobjects/{object}", post(rest::create_one)),
+        ("/sobjects/{object}", get(rest::basic_information).post(rest::create_one)),
+        ("/sobjects/{object}/updated", get(rest::updated)),
+        ("/sobjects/{object}/deleted", get(rest::deleted)),
+        ("/sobjects/{object}/{field}/{value}", get(rest::read_by_value).patch(rest::upsert_one)),
         ("/sobjects/{object}/{id}", record),
         ("/query", get(rest::query)),
         ("/queryAll", get(rest::query_all)),
@@ -136,12 +158,17 @@ fn router(app: App) -> Router {
         ("/queryAll/{locator}", get(rest::next_page)),
         ("/composite/sobjects", many),
         ("/composite/sobjects/{object}", post(rest::read_many)),
+        ("/composite/sobjects/{object}/{field}", patch(rest::upsert_many)),
     ] {
         api = both(api, path, methods);
     }
     let api = api.layer(middleware::from_fn_with_state(app.clone(), api_call));
     let whole = both(Router::new(), "/services/data", get(rest::versions));
-    both(whole, "/services/oauth2/token", post(oauth::token))
+    let whole = both(whole, "/services/oauth2/token", post(oauth::token));
+    let whole = both(whole, "/services/oauth2/revoke", post(oauth::revoke));
+    let whole = both(whole, "/services/oauth2/userinfo", get(oauth::identity));
+    let whole = both(whole, "/id/{organization}/{user}", get(oauth::identity));
+    both(whole, "/services/Soap/u/{version}", post(oauth::soap_session))
         .nest("/services/data/{version}", api)
         .nest("/sim", control::routes())
         .layer(middleware::from_fn_with_state(app.clone(), stamped))

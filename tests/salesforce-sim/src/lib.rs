@@ -12,6 +12,7 @@ mod rest;
 mod schema;
 mod soql;
 mod stored;
+mod tls;
 
 pub use faults::{Fault, Faults};
 pub use http::{Simulator, SimulatorConfig};
@@ -19,3 +20,4 @@ pub use org::{ApiCall, Change, Org, Record, SaveError, User};
 pub use outbound::OutboundMessage;
 pub use schema::{FieldType, ObjectSchema, SchemaField};
 pub use stored::Stored;
+pub use tls::CERTIFICATE;

@@ -17,9 +17,12 @@ async fn main() -> ExitCode {
             }
         }
     }
-    match Simulator::start(SimulatorConfig { port, jwt_public_key: None }).await {
+    match Simulator::start(SimulatorConfig { port, tls: true, jwt_public_key: None }).await {
         Ok(simulator) => {
             println!("listening on {}", simulator.url);
+            if let Some(url) = &simulator.tls_url {
+                println!("and with TLS on {url}");
+            }
             println!("sign in with client credentials: syncline / syncline-secret, sales / sales-secret");
             simulator.wait().await;
             ExitCode::SUCCESS

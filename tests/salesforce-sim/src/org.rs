@@ -7,7 +7,7 @@ use crate::stored::Stored;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A user: who calls, and whether their edits send outbound messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub struct User {
     pub client_id: String,
     /// The client's secret.
     pub client_secret: String,
+    /// The name to sign in with.
+    pub username: String,
+    /// The password; the security token follows it.
+    pub password: String,
+    /// A refresh token.
+    pub refresh_token: String,
     /// Has the permission "Send Outbound Messages".
     pub sends_messages: bool,
 }
@@ -29,7 +35,7 @@ pub struct Record {
     pub values: BTreeMap<&'static str, Stored>,
     /// In the recycle bin.
     pub deleted: bool,
-    changed_at: Timestamp,
+    pub(crate) changed_at: Timestamp,
     before: Option<Box<Record>>,
 }
 
@@ -94,7 +100,7 @@ pub struct Automation {
     pub when: String,
     /// The field it sets.
     pub set: String,
-    /// The value, in which `{}` stands for the value of `when`.
+    /// The value, in which `{}` stands for the value of `when`, and `{upper}` for it in capitals.
     pub to: String,
 }
 
@@ -120,6 +126,8 @@ pub struct Org {
     pub automations: Vec<Automation>,
     /// Outbound messages.
     pub outbox: Outbox,
+    /// Records that sharing hides from the user `syncline`.
+    pub hidden: BTreeSet<String>,
     /// Rows are seen by queries only this long after they changed.
     pub late_visibility: SignedDuration,
     clock_offset: SignedDuration,
@@ -133,6 +141,9 @@ impl Default for Org {
             id: id.to_owned(),
             client_id: client.to_owned(),
             client_secret: format!("{client}-secret"),
+            username: format!("{client}@acme.example"),
+            password: format!("{client}-password"),
+            refresh_token: format!("5Aep861{client}"),
             sends_messages,
         };
         Self {
@@ -149,6 +160,7 @@ impl Default for Org {
             faults: Faults::default(),
             automations: Vec::new(),
             outbox: Outbox::default(),
+            hidden: BTreeSet::new(),
             late_visibility: SignedDuration::ZERO,
             clock_offset: SignedDuration::ZERO,
             next: BTreeMap::new(),
@@ -263,7 +275,6 @@ impl Org {
         let schema = self.known(object)?;
         let id = self.living(&schema, id)?;
         let now = self.now();
-        let number = self.history.len();
         if let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(&id)) {
             record.before = Some(Box::new(Record { before: None, ..record.clone() }));
             record.changed_at = now;
@@ -271,17 +282,114 @@ impl Org {
             record.values.insert("IsDeleted", Stored::Boolean(true));
             record.values.insert("SystemModstamp", Stored::Text(moment(now)));
         }
+        let change = self.change(schema.name, &id, "IsDeleted", now, user);
         self.history.push(Change {
-            n: number,
-            object: schema.name,
-            id: id.clone(),
-            field: "IsDeleted",
             before: Some(Stored::Boolean(false)),
             after: Some(Stored::Boolean(true)),
-            user: user.client_id.clone(),
-            at_ms: now.as_millisecond(),
+            ..change
         });
         Ok(id)
+    }
+
+    /// Takes a record out of the recycle bin; its Id stays.
+    ///
+    /// # Errors
+    /// With Salesforce's code and words, if it is not in it.
+    pub fn undelete(&mut self, object: &str, id: &str, user: &User) -> Result<String, Vec<SaveError>> {
+        let schema = self.known(object)?;
+        let now = self.now();
+        let record = self.records.get_mut(schema.name).and_then(|records| records.get_mut(id));
+        let Some(record) = record.filter(|record| record.deleted) else {
+            let message = "entity is not in the recycle bin";
+            return Err(vec![SaveError::new("UNDELETE_FAILED", message, &[])]);
+        };
+        record.before = None;
+        record.changed_at = now;
+        record.deleted = false;
+        record.values.insert("IsDeleted", Stored::Boolean(false));
+        record.values.insert("SystemModstamp", Stored::Text(moment(now)));
+        let change = self.change(schema.name, id, "IsDeleted", now, user);
+        self.history.push(Change {
+            before: Some(Stored::Boolean(true)),
+            after: Some(Stored::Boolean(false)),
+            ..change
+        });
+        Ok(id.to_owned())
+    }
+
+    /// Removes a record from the recycle bin: nothing tells of it any more.
+    pub fn purge(&mut self, object: &str, id: &str) -> bool {
+        let records = self.records.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(object));
+        let Some((_, records)) = records else { return false };
+        if records.get(id).is_some_and(|record| record.deleted) {
+            return records.remove(id).is_some();
+        }
+        false
+    }
+
+    /// Merges records into one: the others are deleted and name it, and what pointed to them points to it. Children
+    /// move without their automations.
+    ///
+    /// # Errors
+    /// With Salesforce's code and words.
+    pub fn merge(
+        &mut self,
+        object: &str,
+        master: &str,
+        others: &[String],
+        user: &User,
+    ) -> Result<(), Vec<SaveError>> {
+        let schema = self.known(object)?;
+        let master = self.living(&schema, master)?;
+        for other in others {
+            let other = self.delete(object, other, user)?;
+            if let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(&other)) {
+                record.values.insert("MasterRecordId", Stored::Text(master.clone()));
+            }
+        }
+        let now = self.now();
+        let (old, new): (Vec<Stored>, Stored) =
+            (others.iter().cloned().map(Stored::Text).collect(), Stored::Text(master.clone()));
+        for child in self.schemas.clone() {
+            let pointing = child.fields.iter().filter(|field| field.kind == FieldType::Reference(schema.name));
+            for field in pointing {
+                for record in self.records.get_mut(child.name).into_iter().flat_map(|records| records.values_mut()) {
+                    if record.values.get(field.name).is_some_and(|value| old.contains(value)) {
+                        record.values.insert(field.name, new.clone());
+                        record.values.insert("SystemModstamp", Stored::Text(moment(now)));
+                        record.changed_at = now;
+                    }
+                }
+            }
+        }
+        self.set(&schema, &master, BTreeMap::new(), user, now);
+        Ok(())
+    }
+
+    /// Whether sharing hides a record from a user.
+    #[must_use]
+    pub fn hides(&self, id: &str, user: &User) -> bool {
+        user.client_id == "syncline" && self.hidden.contains(id)
+    }
+
+    fn change(
+        &self,
+        object: &'static str,
+        id: &str,
+        field: &'static str,
+        now: Timestamp,
+        user: &User,
+    ) -> Change {
+        Change {
+            n: self.history.len(),
+            object,
+            id: id.to_owned(),
+            field,
+            before: None,
+            after: None,
+            user: user.client_id.clone(),
+            at_ms: now.as_millisecond(),
+        }
     }
 
     /// The object that an Id belongs to.
@@ -463,6 +571,12 @@ impl Org {
                 Some(at) => Ok(Stored::Text(moment(at))),
                 None => Err(wrong(&Stored::Text(text))),
             },
+            (FieldType::Time, Stored::Text(text)) => {
+                match text.strip_suffix('Z').unwrap_or(&text).parse::<jiff::civil::Time>() {
+                    Ok(time) => Ok(Stored::Text(time.strftime("%H:%M:%S%.3fZ").to_string())),
+                    Err(_) => Err(wrong(&Stored::Text(text))),
+                }
+            }
             (_, value) => Err(wrong(&value)),
         }
     }
@@ -486,7 +600,8 @@ impl Org {
             };
             let Some(Some(value)) = fields.get(when.name) else { continue };
             if record.values.get(when.name) != Some(value) {
-                let text = automation.to.replace("{}", &value.text());
+                let value = value.text();
+                let text = automation.to.replace("{upper}", &value.to_uppercase()).replace("{}", &value);
                 fields.insert(set.name, Some(Stored::Text(text)));
             }
         }
@@ -512,6 +627,15 @@ impl Org {
                     at_ms: now.as_millisecond(),
                 });
             }
+        }
+        for field in &schema.fields {
+            let FieldType::Formula(formula) = field.kind else { continue };
+            let mut text = formula.to_owned();
+            for other in &schema.fields {
+                let value = record.values.get(other.name).map(Stored::text).unwrap_or_default();
+                text = text.replace(&format!("{{{}}}", other.name), &value);
+            }
+            record.values.insert(field.name, Stored::Text(text.trim().to_owned()));
         }
         let stamp = Stored::Text(moment(now));
         record.values.insert("LastModifiedDate", stamp.clone());

@@ -6,7 +6,7 @@ use crate::soql;
 use crate::stored::Stored;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -26,6 +26,7 @@ type RawRecord = BTreeMap<String, Box<RawValue>>;
 pub(crate) struct Page {
     rows: Vec<String>,
     total: usize,
+    size: usize,
 }
 
 /// An error answer: always a list.
@@ -114,22 +115,39 @@ pub(crate) struct Asked {
     all_or_none: Option<bool>,
 }
 
-pub(crate) async fn query(State(app): State<App>, Query(asked): Query<Asked>) -> Response {
-    run_query(&app, asked.q.as_deref().unwrap_or_default(), false)
+pub(crate) async fn query(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Response {
+    run_query(&app, &user, page_size(&headers), asked.q.as_deref().unwrap_or_default(), false)
 }
 
-pub(crate) async fn query_all(State(app): State<App>, Query(asked): Query<Asked>) -> Response {
-    run_query(&app, asked.q.as_deref().unwrap_or_default(), true)
+pub(crate) async fn query_all(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Response {
+    run_query(&app, &user, page_size(&headers), asked.q.as_deref().unwrap_or_default(), true)
 }
 
-fn run_query(app: &App, text: &str, deleted_too: bool) -> Response {
+/// `Sforce-Query-Options: batchSize=200`, from 200 to 2,000.
+fn page_size(headers: &HeaderMap) -> usize {
+    let options = headers.get("Sforce-Query-Options").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let wanted = options.split([',', ' ']).find_map(|option| option.trim().strip_prefix("batchSize=")?.parse().ok());
+    wanted.unwrap_or(PAGE).clamp(200, PAGE)
+}
+
+fn run_query(app: &App, user: &User, size: usize, text: &str, deleted_too: bool) -> Response {
     let (query, rows) = {
         let org = app.org.lock().unwrap();
         let query = match soql::parse(text) {
             Ok(query) => query,
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
         };
-        match query.run(&org, deleted_too) {
+        match query.run(&org, user, deleted_too) {
             Ok(rows) => (query, rows),
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
         }
@@ -139,17 +157,17 @@ fn run_query(app: &App, text: &str, deleted_too: bool) -> Response {
     }
     let rows: Vec<String> = rows.iter().map(|(id, row)| record_json(&query.object, id, row)).collect();
     let total = rows.len();
-    answer_page(app, Page { rows, total })
+    answer_page(app, Page { rows, total, size })
 }
 
 fn answer_page(app: &App, mut page: Page) -> Response {
-    let rest = page.rows.split_off(page.rows.len().min(PAGE));
+    let rest = page.rows.split_off(page.rows.len().min(page.size));
     let mut body = format!("{{\"totalSize\":{},\"done\":{}", page.total, rest.is_empty());
     if !rest.is_empty() {
         let mut pages = app.pages.lock().unwrap();
         let locator = format!("01g5e{:010}AAA-{}", pages.len() + 1, page.total - rest.len());
         body.push_str(&format!(",\"nextRecordsUrl\":\"/services/data/v62.0/query/{locator}\""));
-        pages.insert(locator, Page { rows: rest, total: page.total });
+        pages.insert(locator, Page { rows: rest, total: page.total, size: page.size });
     }
     body.push_str(&format!(",\"records\":[{}]}}", page.rows.join(",")));
     json_response(StatusCode::OK, body)
@@ -200,13 +218,14 @@ pub(crate) async fn create_one(
 
 pub(crate) async fn read_one(
     State(app): State<App>,
+    Extension(user): Extension<User>,
     Path(parts): Parts,
     Query(asked): Query<Asked>,
 ) -> Response {
     let org = app.org.lock().unwrap();
     let Some(schema) = org.schema(&parts["object"]) else { return not_found() };
     let record = org.records.get(schema.name).and_then(|records| records.get(&parts["id"]));
-    let Some(record) = record.filter(|record| !record.deleted) else {
+    let Some(record) = record.filter(|record| !record.deleted && !org.hides(&parts["id"], &user)) else {
         let code = if record.is_some() { "ENTITY_IS_DELETED" } else { "NOT_FOUND" };
         let message = if record.is_some() {
             "entity is deleted"
@@ -388,7 +407,12 @@ struct Wanted {
     fields: Vec<String>,
 }
 
-pub(crate) async fn read_many(State(app): State<App>, Path(parts): Parts, body: Bytes) -> Response {
+pub(crate) async fn read_many(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    Path(parts): Parts,
+    body: Bytes,
+) -> Response {
     let Ok(wanted) = serde_json::from_slice::<Wanted>(&body) else { return not_json() };
     if wanted.ids.len() > PAGE {
         return refusal(StatusCode::BAD_REQUEST, "EXCEEDED_ID_LIMIT", "too many ids");
@@ -410,7 +434,7 @@ pub(crate) async fn read_many(State(app): State<App>, Path(parts): Parts, body: 
         .iter()
         .map(|id| {
             let record = org.records.get(schema.name).and_then(|records| records.get(id));
-            match record.filter(|record| !record.deleted) {
+            match record.filter(|record| !record.deleted && !org.hides(id, &user)) {
                 None => "null".to_owned(),
                 Some(record) => {
                     let values: Vec<_> =
@@ -421,4 +445,184 @@ pub(crate) async fn read_many(State(app): State<App>, Path(parts): Parts, body: 
         })
         .collect();
     json_response(StatusCode::OK, format!("[{}]", records.join(",")))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Between {
+    start: String,
+    end: String,
+}
+
+/// A moment of getUpdated or getDeleted, whose seconds are ignored.
+fn minute(text: &str) -> Option<jiff::Timestamp> {
+    // An unencoded plus sign arrives as a blank.
+    let at: jiff::Timestamp = text.replace(' ', "+").parse().ok()?;
+    jiff::Timestamp::from_second(at.as_second() / 60 * 60).ok()
+}
+
+/// Ids that changed, or were deleted, between two moments.
+fn replicated(app: &App, object: &str, user: &User, between: &Between, deleted: bool) -> Response {
+    let org = app.org.lock().unwrap();
+    let Some(schema) = org.schema(object) else { return not_found() };
+    let (Some(start), Some(end)) = (minute(&between.start), minute(&between.end)) else {
+        return refusal(StatusCode::BAD_REQUEST, "INVALID_REPLICATION_DATE", "start and end have to be moments");
+    };
+    if end.duration_since(start).as_secs() < 60 {
+        let message = "endDate must be at least one minute greater than the startDate";
+        return refusal(StatusCode::BAD_REQUEST, "INVALID_REPLICATION_DATE", message);
+    }
+    let covered = crate::org::moment(end.min(org.now()));
+    let within = |record: &crate::org::Record| {
+        record.deleted == deleted && record.changed_at >= start && record.changed_at < end
+    };
+    let records = org.records.get(schema.name).into_iter().flatten();
+    let found = records.filter(|(id, record)| within(record) && !org.hides(id, user));
+    if deleted {
+        let list: Vec<Value> = found
+            .map(|(id, record)| json!({"id": id, "deletedDate": crate::org::moment(record.changed_at)}))
+            .collect();
+        let earliest = crate::org::moment(org.now() - jiff::SignedDuration::from_hours(15 * 24));
+        return Json(json!({"deletedRecords": list, "earliestDateAvailable": earliest, "latestDateCovered": covered}))
+            .into_response();
+    }
+    let ids: Vec<&String> = found.map(|(id, _)| id).collect();
+    Json(json!({"ids": ids, "latestDateCovered": covered})).into_response()
+}
+
+pub(crate) async fn updated(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    Path(parts): Parts,
+    Query(between): Query<Between>,
+) -> Response {
+    replicated(&app, &parts["object"], &user, &between, false)
+}
+
+pub(crate) async fn deleted(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    Path(parts): Parts,
+    Query(between): Query<Between>,
+) -> Response {
+    replicated(&app, &parts["object"], &user, &between, true)
+}
+
+/// What an object is, without its fields.
+pub(crate) async fn basic_information(State(app): State<App>, Path(parts): Parts) -> Response {
+    match app.org.lock().unwrap().schema(&parts["object"]) {
+        Some(schema) => {
+            Json(json!({"objectDescribe": schema.describe_shortly(), "recentItems": []})).into_response()
+        }
+        None => not_found(),
+    }
+}
+
+/// The records whose field holds a value, and the field's own name.
+fn with_value(
+    org: &Org,
+    object: &str,
+    field: &str,
+    value: &str,
+) -> Result<(&'static str, Vec<String>), Response> {
+    let Some(schema) = org.schema(object) else { return Err(not_found()) };
+    let Some(field) = schema.field(field).filter(|field| field.unique || field.name == "Id") else {
+        let message = "Provided external ID field does not exist or is not accessible";
+        return Err(refusal(StatusCode::NOT_FOUND, "NOT_FOUND", message));
+    };
+    let records = org.records.get(schema.name).into_iter().flatten();
+    let found = records
+        .filter(|(_, record)| !record.deleted)
+        .filter(|(_, record)| record.values.get(field.name).is_some_and(|stored| stored.text() == value));
+    Ok((field.name, found.map(|(id, _)| id.clone()).collect()))
+}
+
+/// Updates the record that has the external Id, or creates it. Source: Insert or Update (Upsert) a Record Using an
+/// External ID in the REST API guide.
+fn upsert(
+    org: &mut Org,
+    object: &str,
+    field: &str,
+    value: &str,
+    mut fields: BTreeMap<String, Option<Stored>>,
+    user: &User,
+) -> Result<(String, bool), Vec<SaveError>> {
+    let found = with_value(org, object, field, value).map_err(|_| {
+        let message = format!("Field name provided, {field}, is not an External ID or indexed field for {object}");
+        vec![SaveError::new("INVALID_FIELD", message, &[])]
+    })?;
+    match found {
+        (_, ids) if !ids.is_empty() => {
+            fields.retain(|name, _| !name.eq_ignore_ascii_case(field));
+            org.update(object, &ids[0], &fields, user).map(|id| (id, false))
+        }
+        (name, _) => {
+            fields.insert(name.to_owned(), Some(Stored::Text(value.to_owned())));
+            org.create(object, &fields, user).map(|id| (id, true))
+        }
+    }
+}
+
+pub(crate) async fn upsert_one(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    Path(parts): Parts,
+    body: Bytes,
+) -> Response {
+    let Ok(record) = serde_json::from_slice::<RawRecord>(&body) else { return not_json() };
+    let mut org = app.org.lock().unwrap();
+    if org.schema(&parts["object"]).is_none() {
+        return not_found();
+    }
+    let saved = fields_of(&record)
+        .map_err(|error| vec![error])
+        .and_then(|fields| upsert(&mut org, &parts["object"], &parts["field"], &parts["value"], fields, &user));
+    match saved {
+        Ok((id, created)) => {
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            (status, Json(json!({"id": id, "success": true, "errors": [], "created": created}))).into_response()
+        }
+        Err(errors) => refused(&errors),
+    }
+}
+
+pub(crate) async fn read_by_value(State(app): State<App>, Path(parts): Parts) -> Response {
+    let org = app.org.lock().unwrap();
+    let ids = match with_value(&org, &parts["object"], &parts["field"], &parts["value"]) {
+        Ok((_, ids)) => ids,
+        Err(response) => return response,
+    };
+    let (Some(schema), Some(id)) = (org.schema(&parts["object"]), ids.first()) else { return not_found() };
+    let Some(record) = org.records.get(schema.name).and_then(|records| records.get(id)) else { return not_found() };
+    let fields: Vec<(&'static str, Option<Stored>)> =
+        schema.fields.iter().map(|field| (field.name, record.values.get(field.name).cloned())).collect();
+    json_response(StatusCode::OK, record_json(schema.name, id, &fields))
+}
+
+pub(crate) async fn upsert_many(
+    State(app): State<App>,
+    Extension(user): Extension<User>,
+    Path(parts): Parts,
+    body: Bytes,
+) -> Response {
+    let Ok(collection) = serde_json::from_slice::<Collection>(&body) else { return not_json() };
+    if let Some(refusal) = too_many(collection.records.len()) {
+        return refusal;
+    }
+    let mut org = app.org.lock().unwrap();
+    let results: Vec<Value> = collection
+        .records
+        .iter()
+        .map(|record| {
+            let saved = fields_of(record).map_err(|error| vec![error]).and_then(|fields| {
+                let value = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(&parts["field"]));
+                let value = value.and_then(|(_, value)| value.as_ref()).map(Stored::text).unwrap_or_default();
+                upsert(&mut org, &parts["object"], &parts["field"], &value, fields, &user)
+            });
+            match saved {
+                Ok((id, created)) => json!({"id": id, "success": true, "errors": [], "created": created}),
+                Err(errors) => json!({"success": false, "errors": errors}),
+            }
+        })
+        .collect();
+    Json(results).into_response()
 }

@@ -23,6 +23,12 @@ pub enum FieldType {
     Date,
     /// A moment in whole seconds.
     DateTime,
+    /// A time of day in milliseconds.
+    Time,
+    /// A compound field of a describe type: nobody writes it, its parts are fields of their own.
+    Compound(&'static str),
+    /// A formula over fields of its own record, in which `{Field}` stands for a value. It moves no stamp.
+    Formula(&'static str),
 }
 
 /// One field.
@@ -69,6 +75,9 @@ impl SchemaField {
             FieldType::Boolean => "boolean",
             FieldType::Date => "date",
             FieldType::DateTime => "datetime",
+            FieldType::Time => "time",
+            FieldType::Compound(name) => name,
+            FieldType::Formula(_) => "string",
         }
     }
 
@@ -77,6 +86,7 @@ impl SchemaField {
             FieldType::Id | FieldType::Reference(_) => 18,
             FieldType::Text(_, length) => *length,
             FieldType::Picklist(..) => 255,
+            FieldType::Formula(_) => 1_300,
             FieldType::MultiPicklist(_) => 4099,
             _ => 0,
         };
@@ -98,6 +108,8 @@ impl SchemaField {
             FieldType::Number(..) => "xsd:double",
             FieldType::Date => "xsd:date",
             FieldType::DateTime => "xsd:dateTime",
+            FieldType::Time => "xsd:time",
+            FieldType::Compound(_) => "urn:address",
             _ => "xsd:string",
         };
         let reference: Vec<&str> = match &self.kind {
@@ -110,11 +122,11 @@ impl SchemaField {
             "nillable": !self.required && self.writable && self.kind != FieldType::Boolean,
             "createable": self.writable, "updateable": self.writable && !self.create_only,
             "defaultedOnCreate": !self.writable || self.kind == FieldType::Boolean,
-            "calculated": false, "autoNumber": false, "custom": self.name.ends_with("__c"),
+            "calculated": matches!(self.kind, FieldType::Formula(_)), "autoNumber": false, "custom": self.name.ends_with("__c"),
             "externalId": self.unique, "unique": self.unique, "idLookup": self.unique || self.kind == FieldType::Id,
             "caseSensitive": self.unique, "compoundFieldName": null, "referenceTo": reference,
             "restrictedPicklist": matches!(self.kind, FieldType::Picklist(_, true)), "picklistValues": values,
-            "polymorphicForeignKey": false, "filterable": true, "sortable": true, "htmlFormatted": false,
+            "polymorphicForeignKey": false, "filterable": true, "sortable": true, "htmlFormatted": self.type_name() == "html",
             "nameField": self.name == "Name", "groupable": true, "deprecatedAndHidden": false,
         })
     }
@@ -161,15 +173,20 @@ impl ObjectSchema {
 
 const INDUSTRIES: &[&str] = &["Agriculture", "Banking", "Energy", "Media", "Technology"];
 const LEAD_SOURCES: &[&str] = &["Web", "Phone Inquiry", "Partner Referral", "Other"];
+const LEAD_STATUS: &[&str] = &["Open - Not Contacted", "Working - Contacted", "Closed - Converted"];
+const OPPORTUNITY_STAGES: &[&str] = &["Prospecting", "Negotiation/Review", "Closed Won", "Closed Lost"];
 const STAGES: &[&str] = &["New", "Active", "Retired"];
 const INTERESTS: &[&str] = &["Analytics", "Cloud", "Data", "Security"];
 
-fn with_system_fields(mut fields: Vec<SchemaField>) -> Vec<SchemaField> {
+fn with_system_fields(merges: bool, mut fields: Vec<SchemaField>) -> Vec<SchemaField> {
     use FieldType::{Boolean, DateTime, Id, Reference, Text};
     let mut all = vec![
         SchemaField::system("Id", "Record ID", Id),
         SchemaField::system("IsDeleted", "Deleted", Boolean),
     ];
+    if merges {
+        all.push(SchemaField::system("MasterRecordId", "Master Record ID", Id));
+    }
     all.append(&mut fields);
     all.extend([
         SchemaField::system("CreatedDate", "Created Date", DateTime),
@@ -186,17 +203,22 @@ fn with_system_fields(mut fields: Vec<SchemaField>) -> Vec<SchemaField> {
     all
 }
 
-/// Account, Contact and the custom object `Widget__c`, each with an external Id and a marker field.
+/// Account, Contact, Lead, Opportunity and the custom object `Widget__c`, each with an external Id and a marker field.
 pub(crate) fn objects() -> Vec<ObjectSchema> {
-    use FieldType::{Boolean, Date, DateTime, MultiPicklist, Number, Picklist, Reference, Text};
+    use FieldType::{
+        Boolean, Compound, Date, DateTime, Formula, MultiPicklist, Number, Picklist, Reference, Text, Time,
+    };
     let field = SchemaField::new;
     vec![
         ObjectSchema {
             name: "Account",
             label: "Account",
             prefix: "001",
-            fields: with_system_fields(vec![
+            fields: with_system_fields(true, vec![
                 field("Name", "Account Name", Text("string", 255)).required(),
+                field("BillingStreet", "Billing Street", Text("textarea", 255)),
+                field("BillingCity", "Billing City", Text("string", 40)),
+                SchemaField::system("BillingAddress", "Billing Address", Compound("address")),
                 field("Industry", "Industry", Picklist(INDUSTRIES, false)),
                 field("AnnualRevenue", "Annual Revenue", Number("currency", 18, 0)),
                 field("NumberOfEmployees", "Employees", Number("int", 8, 0)),
@@ -211,7 +233,7 @@ pub(crate) fn objects() -> Vec<ObjectSchema> {
             name: "Contact",
             label: "Contact",
             prefix: "003",
-            fields: with_system_fields(vec![
+            fields: with_system_fields(true, vec![
                 field("AccountId", "Account ID", Reference("Account")),
                 field("FirstName", "First Name", Text("string", 40)),
                 field("LastName", "Last Name", Text("string", 80)).required(),
@@ -224,6 +246,40 @@ pub(crate) fn objects() -> Vec<ObjectSchema> {
                 field("DoNotCall", "Do Not Call", Boolean),
                 field("Description", "Contact Description", Text("textarea", 32_000)),
                 field("Level__c", "Level", Text("string", 80)),
+                SchemaField::system("FullName__c", "Full Name", Formula("{FirstName} {LastName}")),
+                field("Editor_Id__c", "Editor Id", Text("string", 80)),
+            ]),
+        },
+        ObjectSchema {
+            name: "Lead",
+            label: "Lead",
+            prefix: "00Q",
+            fields: with_system_fields(true, vec![
+                field("FirstName", "First Name", Text("string", 40)),
+                field("LastName", "Last Name", Text("string", 80)).required(),
+                field("Company", "Company", Text("string", 255)).required(),
+                field("Title", "Title", Text("string", 128)),
+                field("Email", "Email", Text("email", 80)),
+                field("Phone", "Phone", Text("phone", 40)),
+                field("Status", "Lead Status", Picklist(LEAD_STATUS, false)),
+                field("LeadSource", "Lead Source", Picklist(LEAD_SOURCES, true)),
+                field("AnnualRevenue", "Annual Revenue", Number("currency", 18, 0)),
+                field("Editor_Id__c", "Editor Id", Text("string", 80)),
+            ]),
+        },
+        ObjectSchema {
+            name: "Opportunity",
+            label: "Opportunity",
+            prefix: "006",
+            fields: with_system_fields(false, vec![
+                field("Name", "Name", Text("string", 120)).required(),
+                field("AccountId", "Account ID", Reference("Account")),
+                field("StageName", "Stage", Picklist(OPPORTUNITY_STAGES, false)).required(),
+                field("CloseDate", "Close Date", Date).required(),
+                field("Amount", "Amount", Number("currency", 18, 2)),
+                field("Probability", "Probability (%)", Number("percent", 3, 0)),
+                field("NextStep", "Next Step", Text("string", 255)),
+                field("Description", "Description", Text("textarea", 32_000)),
                 field("Editor_Id__c", "Editor Id", Text("string", 80)),
             ]),
         },
@@ -231,7 +287,7 @@ pub(crate) fn objects() -> Vec<ObjectSchema> {
             name: "Widget__c",
             label: "Widget",
             prefix: "a00",
-            fields: with_system_fields(vec![
+            fields: with_system_fields(false, vec![
                 field("Name", "Widget Name", Text("string", 80)),
                 field("Code__c", "Code", Text("string", 36)).required(),
                 field("Stage__c", "Stage", Picklist(STAGES, true)),
@@ -245,6 +301,11 @@ pub(crate) fn objects() -> Vec<ObjectSchema> {
                 field("Seen_At__c", "Seen At", DateTime),
                 field("Mail__c", "Mail", Text("email", 80)),
                 field("Link__c", "Link", Text("url", 255)),
+                field("Story__c", "Story", Text("html", 32_768)),
+                field("Shade__c", "Shade", Text("combobox", 80)),
+                field("Pin__c", "Pin", Text("encryptedstring", 32)),
+                field("Opens__c", "Opens", Time),
+                field("Extra__c", "Extra", Text("textarea", 131_072)),
                 field("Notes__c", "Notes", Text("textarea", 1_000)),
                 field("Contact__c", "Contact", Reference("Contact")),
                 field("Editor_Id__c", "Editor Id", Text("string", 80)),

@@ -1,6 +1,6 @@
 //! The SOQL that clients of a sync use: SELECT, WHERE with AND, OR, NOT and comparisons, ORDER BY, LIMIT, COUNT().
 
-use crate::org::{Org, Record, parse_moment};
+use crate::org::{Org, Record, User, parse_moment};
 use crate::schema::{FieldType, ObjectSchema};
 use crate::stored::Stored;
 use rust_decimal::Decimal;
@@ -247,7 +247,7 @@ fn bare<'a>(schema: &ObjectSchema, field: &'a str) -> &'a str {
 
 impl Query {
     /// The records that match, as (field, value) in the order of SELECT.
-    pub(crate) fn run(&self, org: &Org, deleted_too: bool) -> Result<Vec<Row>, Refusal> {
+    pub(crate) fn run(&self, org: &Org, user: &User, deleted_too: bool) -> Result<Vec<Row>, Refusal> {
         let Some(schema) = org.schema(&self.object) else {
             let message = format!("sObject type '{}' is not supported.", self.object);
             return Err(("INVALID_TYPE", message));
@@ -262,6 +262,9 @@ impl Query {
         let mut found: Vec<&Record> = Vec::new();
         for record in org.records.get(schema.name).into_iter().flat_map(|records| records.values()) {
             let Some(record) = org.visible(record) else { continue };
+            if record.values.get("Id").is_some_and(|id| org.hides(&id.text(), user)) {
+                continue;
+            }
             if record.deleted && !deleted_too {
                 continue;
             }
@@ -403,7 +406,7 @@ mod tests {
     }
 
     fn names(org: &Org, text: &str) -> Vec<String> {
-        let rows = parse(text).unwrap().run(org, false).unwrap();
+        let rows = parse(text).unwrap().run(org, &org.users[1], false).unwrap();
         rows.into_iter().map(|(_, row)| row[0].1.as_ref().unwrap().text()).collect()
     }
 
@@ -439,7 +442,7 @@ mod tests {
     #[test]
     fn refusals_are_salesforces() {
         let org = org();
-        let code = |text: &str| parse(text).and_then(|query| query.run(&org, false)).unwrap_err().0;
+        let code = |text: &str| parse(text).and_then(|query| query.run(&org, &org.users[1], false)).unwrap_err().0;
         assert_eq!(code("SELECT Nope FROM Contact"), "INVALID_FIELD");
         assert_eq!(code("SELECT Id FROM Nope"), "INVALID_TYPE");
         assert_eq!(code("SELECT Id FROM Contact WHERE"), "MALFORMED_QUERY");

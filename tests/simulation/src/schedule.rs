@@ -29,7 +29,7 @@ pub struct Faults {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { edits: 24, crashes: 3, lost: 5, doubles: 2, outages: 1, restores: 1 }
+        Self { edits: 24, crashes: 3, lost: 9, doubles: 2, outages: 1, restores: 1 }
     }
 }
 
