@@ -120,7 +120,7 @@ enum Command {
         #[arg(long = "for", default_value = "60s")]
         duration: jiff::SignedDuration,
 
-        /// Repeats the edits of an earlier run.
+        /// Repeats what the teams of an earlier run chose to do; how it interleaves is the machine's.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },

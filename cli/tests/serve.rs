@@ -8,7 +8,8 @@ use salesforce_sim::Stored;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const QUIET: &str = "SELECT NOT EXISTS (SELECT FROM syncline.log) AND NOT EXISTS (SELECT FROM syncline.queue_message)
+const QUIET: &str =
+    "SELECT NOT EXISTS (SELECT FROM syncline.log) AND NOT EXISTS (SELECT FROM syncline.queue_message)
     AND NOT EXISTS (SELECT FROM syncline.deferred)";
 const ALL_LINKED: &str = "SELECT count(*) = count(salesforce_id) AND count(*) > 0 FROM contacts";
 const AT_REST: &str =

@@ -4,7 +4,8 @@ Reads a question as JSON from standard input and answers a verdict as JSON. Only
 psql, REST through urllib: nothing here is shared with what is judged.
 
 An edit stands (its value is final on both sides), was overwritten (somebody who saw it, or whom its side's own
-history shows writing over it, put another value there), or is in the conflict log. Anything else is lost. Clocks of
+history shows writing over it, put another value there), went with a record that somebody deleted where the edit
+stood, or is in the conflict log. Anything else is lost. Clocks of
 the two sides are never compared to decide any of this; only latencies use them.
 """
 
@@ -68,13 +69,13 @@ salesforce, postgres, editor_of_id = {}, {}, {}
 remote = {}
 for sync in question["syncs"]:
     names = sorted({"Id", sync["editor_field"], *sync["fields"]})
-    query = "SELECT %s FROM %s" % (", ".join(names), sync["object"])
-    page = http("/services/data/v62.0/query?" + urllib.parse.urlencode({"q": query}), token=token)
+    query = "SELECT IsDeleted, %s FROM %s" % (", ".join(names), sync["object"])
+    page = http("/services/data/v62.0/queryAll?" + urllib.parse.urlencode({"q": query}), token=token)
     rows = page["records"]
     while not page["done"]:
         page = http(page["nextRecordsUrl"], token=token)
         rows += page["records"]
-    remote[sync["object"]] = rows
+    remote[sync["object"]] = [row for row in rows if not row["IsDeleted"]]
     for row in rows:
         editor_of_id[row["Id"]] = row[sync["editor_field"]]
 
@@ -121,8 +122,8 @@ for change in http("/sim/history"):
 column_of = {}
 for sync in question["syncs"]:
     for field, text in sync["fields"].items():
-        column_of[sync["table"], text] = sync["object"], field
-for row in sql("SELECT source, editor, field, before, after, application, at_ms FROM judge.audit ORDER BY n"):
+        column_of[sync["table"].split(".")[-1], text] = sync["object"], field
+for row in sql("SELECT source, editor, field, before, after, application, at_ms FROM %s ORDER BY n" % question["audit"]):
     known = column_of.get((row["source"], row["field"]))
     if known:
         key = known[0], row["editor"], known[1]
@@ -131,6 +132,8 @@ for row in sql("SELECT source, editor, field, before, after, application, at_ms 
 
 edits = [json.loads(line) for line in open(question["ledger"], encoding="utf-8")]
 edits = [edit for edit in edits if edit["outcome"] == "confirmed"]
+deletes = [edit for edit in edits if edit["op"] == "delete"]
+edits = [edit for edit in edits if edit["op"] != "delete"]
 
 # A value that left a field and that Syncline put back, though nobody typed it again.
 typed_again = {}
@@ -139,18 +142,9 @@ for fields in history.values():
         for _, after, was_ours, _ in entries:
             if not was_ours:
                 typed_again[(*key, after)] = typed_again.get((*key, after), 0) + 1
-flipped = []
-for side, fields in history.items():
-    for key, entries in fields.items():
-        earlier = set()
-        for before, after, was_ours, _ in entries:
-            again = typed_again.get((*key, after), 0) > 1
-            if was_ours and after is not None and after in earlier and after != before and not again:
-                flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
-            earlier |= {before, after}
-
-conflicts = sql("SELECT sync, salesforce_id, postgres_key, field, salesforce, postgres, winner FROM %s.conflict"
-                % question["schema"])
+conflicts = [] if question["schema"] is None else sql(
+    "SELECT sync, salesforce_id, postgres_key, field, salesforce, postgres, winner, reason FROM %s.conflict"
+    % question["schema"])
 lost_to_conflict = set()
 false_conflicts = []
 # An editor who saw the other value and replaced it was in no conflict with it.
@@ -167,6 +161,8 @@ for conflict in conflicts:
     for side in ("salesforce", "postgres"):
         if side != conflict["winner"]:
             lost_to_conflict.add((conflict["field"], conflict[side]))
+        if conflict["reason"] == "deleted" and conflict[side] is None:
+            continue
         if (conflict["field"], conflict[side]) not in typed[side]:
             false_conflicts.append("%s %s: %r and %r, and nobody typed the one of %s" % (
                 conflict["salesforce_id"], conflict["field"], conflict["salesforce"], conflict["postgres"], side))
@@ -184,7 +180,30 @@ for side, fields in history.items():
             if was_ours and after is not None:
                 arrived[side].setdefault((*key, after), at)
 
-stands = overwritten = in_conflict = 0
+# What ever stood on the side where its record was deleted.
+stood = {side: {(*key, after) for key, entries in fields.items() for _, after, _, _ in entries}
+         for side, fields in history.items()}
+deleted_on = {}
+for delete in deletes:
+    deleted_on.setdefault((delete["object"], delete["record"]), set()).add(delete["side"])
+brought_back = {editor_of_id.get(conflict["salesforce_id"]) for conflict in conflicts if conflict["reason"] == "deleted"}
+revived = ["%s %s stands in %s" % (*key, " and ".join(
+    side for side, records_of in (("Salesforce", salesforce), ("Postgres", postgres)) if key in records_of))
+    for key in sorted(deleted_on) if (key in salesforce or key in postgres) and key[1] not in brought_back]
+
+flipped = []
+for side, fields in history.items():
+    for key, entries in fields.items():
+        if key[:2] in deleted_on and key[1] in brought_back:
+            continue  # Its life before the delete is another one.
+        earlier = set()
+        for before, after, was_ours, _ in entries:
+            again = typed_again.get((*key, after), 0) > 1
+            if was_ours and after is not None and after in earlier and after != before and not again:
+                flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
+            earlier |= {before, after}
+
+stands = overwritten = in_conflict = went = 0
 lost = []
 waits = {"salesforce": [], "postgres": []}
 for edit in edits:
@@ -199,6 +218,8 @@ for edit in edits:
         in_conflict += 1
     elif whole in seen or whole in replaced:
         overwritten += 1
+    elif any(whole in stood[side] for side in deleted_on.get(key, ())):
+        went += 1
     else:
         lost.append("edit %s: %s %s %s = %r; Salesforce holds %r, Postgres %r" % (
             edit["n"], edit["side"], edit["record"], edit["field"], value, here, there))
@@ -208,12 +229,14 @@ for edit in edits:
         waits[across].append(max(0, at - edit["at_ms"]))
 
 # Nothing was refused, held or stopped on the way.
-left = ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
+left = [] if question["schema"] is None else ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
         for row in sql("SELECT %s AS what FROM %s.%s" % (what, question["schema"], table))]
 
 json.dump({
     "left": left[:SHOWN],
-    "edits": len(edits), "stands": stands, "overwritten": overwritten, "conflict": in_conflict, "lost": lost[:SHOWN],
+    "edits": len(edits), "stands": stands, "overwritten": overwritten, "deleted": went, "conflict": in_conflict,
+    "lost": lost[:SHOWN], "lost_count": len(lost), "deletes": len(deletes), "revived": revived[:SHOWN],
+    "unequal_count": len(unequal), "flipped_count": len(flipped),
     "records": records, "unequal": unequal[:SHOWN], "doubled": doubled[:SHOWN],
     "false_conflicts": false_conflicts[:SHOWN], "flipped": flipped[:SHOWN],
     "to_postgres": latency(waits["postgres"]), "to_salesforce": latency(waits["salesforce"]), "calls": calls,

@@ -1,17 +1,17 @@
 //! Two busy teams, from a seed: one in Salesforce by REST, one in the app's tables by SQL, and pairs of people who
-//! work on the same record at the same moment.
+//! work on the same record at the same moment. Whatever they do, they do in both worlds.
 
-use super::stage::Stage;
-use super::watch::Watch;
+use super::world::{Known, World, edit};
 use crate::failure::Failure;
-use compare::{Edit, Ledger};
+use compare::Edit;
 use jiff::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_postgres::Client;
 
 const FIRST: &[&str] =
@@ -34,60 +34,40 @@ enum Role {
     Pairs,
 }
 
-/// A record that both teams may edit: its object, the editors' id, and its Salesforce Id if the team knows it.
-#[derive(Clone)]
-struct Known {
-    object: &'static str,
-    editor: String,
-    id: Option<String>,
+/// What the teams share.
+pub(crate) struct Shared {
+    /// Syncline's, then the script's.
+    pub(crate) worlds: Vec<World>,
+    records: Mutex<Vec<Known>>,
+    /// Somebody wants to see a conflict.
+    pub(crate) conflict: Notify,
 }
 
-/// What the teams share.
-struct Shared {
-    salesforce: String,
-    token: String,
-    http: reqwest::Client,
-    ledger: Arc<Ledger>,
-    watch: Arc<Watch>,
-    records: Mutex<Vec<Known>>,
+impl Shared {
+    pub(crate) fn new(worlds: Vec<World>) -> Self {
+        Self { worlds, records: Mutex::default(), conflict: Notify::new() }
+    }
 }
 
 /// A team.
 pub(crate) struct Team {
     role: Role,
     shared: Arc<Shared>,
-    app: Client,
+    /// A connection of the app's per world.
+    apps: Vec<Client>,
     random: ChaCha8Rng,
     count: usize,
 }
 
 impl Team {
-    /// All teams, signed in.
-    pub(crate) async fn all(
-        stage: &Stage,
-        ledger: &Arc<Ledger>,
-        watch: &Arc<Watch>,
-        seed: u64,
-    ) -> Result<Vec<Self>, Failure> {
-        let http = reqwest::Client::new();
-        let form =
-            [("grant_type", "client_credentials"), ("client_id", "sales"), ("client_secret", "sales-secret")];
-        let url = format!("{}/services/oauth2/token", stage.salesforce());
-        let answer: Value = http.post(url).form(&form).send().await?.json().await?;
-        let shared = Arc::new(Shared {
-            salesforce: stage.salesforce().to_owned(),
-            token: answer["access_token"].as_str().unwrap_or_default().to_owned(),
-            http,
-            ledger: ledger.clone(),
-            watch: watch.clone(),
-            records: Mutex::default(),
-        });
-        let mut teams = Vec::new();
-        for (number, role) in [Role::Salesforce, Role::Postgres, Role::Pairs].into_iter().enumerate() {
+    /// All teams; each has its connections.
+    pub(crate) fn all(shared: &Arc<Shared>, apps: Vec<Vec<Client>>, seed: u64) -> Vec<Self> {
+        let roles = [Role::Salesforce, Role::Postgres, Role::Pairs];
+        let teams = roles.into_iter().zip(apps).enumerate().map(|(number, (role, apps))| {
             let random = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(number as u64));
-            teams.push(Self { role, shared: shared.clone(), app: stage.app().await?, random, count: 0 });
-        }
-        Ok(teams)
+            Self { role, shared: shared.clone(), apps, random, count: 0 }
+        });
+        teams.collect()
     }
 
     /// Edits until it is told to stop.
@@ -97,11 +77,23 @@ impl Team {
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let mut bursts = match self.role {
-            Role::Postgres => vec![(0.70, false), (0.15, true)],
-            Role::Salesforce => vec![(0.45, false)],
-            Role::Pairs => vec![],
-        };
+        // In a long run a burst comes every ten minutes.
+        let rounds = (duration.as_secs() / 600).max(1);
+        let mut bursts: Vec<(f64, bool)> = Vec::new();
+        for round in (0..rounds).rev() {
+            let at = |share: f64| {
+                (f64::from(u32::try_from(round).unwrap_or(0)) + share)
+                    / f64::from(u32::try_from(rounds).unwrap_or(1))
+            };
+            match self.role {
+                // Nobody has a thousand new customers every ten minutes.
+                Role::Postgres if round == 0 => bursts.extend([(at(0.70), false), (at(0.15), true)]),
+                Role::Postgres => bursts.push((at(0.70), false)),
+                Role::Salesforce => bursts.push((at(0.45), false)),
+                Role::Pairs => {}
+            }
+        }
+        let shared = self.shared.clone();
         while !*stopped.borrow() {
             let share = started.elapsed().as_secs_f64() / duration.as_secs_f64();
             match (self.role, bursts.last().copied()) {
@@ -117,14 +109,22 @@ impl Team {
                     bursts.pop();
                     self.collection_burst().await?;
                 }
-                (Role::Pairs, _) => self.pair().await?,
+                (Role::Pairs, _) => self.pair(false).await?,
                 _ if self.count < 4 || self.below(6) == 0 => self.create().await?,
+                _ if self.below(25) == 0 => self.delete().await?,
                 _ => self.edit().await?,
             }
             let pause = PAUSE_MS.start + self.below_u64(PAUSE_MS.end - PAUSE_MS.start);
             let pause = if self.role == Role::Pairs { pause * 6 } else { pause };
+            let wanted = async {
+                match self.role {
+                    Role::Pairs => shared.conflict.notified().await,
+                    _ => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+                () = wanted => self.pair(true).await?,
                 _ = stopped.changed() => {}
             }
         }
@@ -143,15 +143,18 @@ impl Team {
         words[self.below(words.len())]
     }
 
-    /// A value that no other edit uses.
-    fn value(&mut self, field: &str) -> String {
-        self.count += 1;
-        let letter = match self.role {
+    fn letter(&self) -> char {
+        match self.role {
             Role::Salesforce => 's',
             Role::Postgres => 'p',
             Role::Pairs => 'b',
-        };
-        let number = format!("{letter}{}", self.count);
+        }
+    }
+
+    /// A value that no other edit uses.
+    fn value(&mut self, field: &str) -> String {
+        self.count += 1;
+        let number = format!("{}{}", self.letter(), self.count);
         match field {
             "FirstName" => format!("{} {number}", self.pick(FIRST)),
             "LastName" => format!("{} {number}", self.pick(LAST)),
@@ -161,35 +164,6 @@ impl Team {
             "Phone" => format!("+1 555 {:04} {number}", self.below(10_000)),
             _ => format!("{} {number}", self.pick(COMPANIES)),
         }
-    }
-
-    fn edit_of(
-        &self,
-        side: &str,
-        known: &Known,
-        op: &str,
-        field: &str,
-        value: String,
-        saw: Option<String>,
-    ) -> Edit {
-        Edit {
-            n: 0,
-            at_ms: Timestamp::now().as_millisecond(),
-            side: side.to_owned(),
-            object: known.object.to_owned(),
-            record: known.editor.clone(),
-            op: op.to_owned(),
-            field: field.to_owned(),
-            value,
-            saw,
-            outcome: "confirmed".to_owned(),
-        }
-    }
-
-    fn done(&self, mut edits: Vec<Edit>, burst: Option<&str>) -> Result<(), Failure> {
-        self.shared.ledger.write(&mut edits)?;
-        self.shared.watch.expect(&edits, burst);
-        Ok(())
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
@@ -205,74 +179,23 @@ impl Team {
         fitting.get(place).map(|known| (*known).clone())
     }
 
-    async fn call(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, Failure> {
-        let url = format!("{}/services/data/v62.0/{path}", self.shared.salesforce);
-        let mut request = self.shared.http.request(method, url).bearer_auth(&self.shared.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send().await?;
-        let text = answer.text().await?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// The Id of a record that only its editors' id is known of, once it stands in Salesforce.
-    async fn id_of(&self, known: &Known) -> Result<Option<String>, Failure> {
-        if known.id.is_some() {
-            return Ok(known.id.clone());
-        }
-        let query = format!("query?q=SELECT+Id+FROM+{}+WHERE+Editor_Id__c='{}'", known.object, known.editor);
-        let answer = self.call(reqwest::Method::GET, &query, None).await?;
-        Ok(answer["records"][0]["Id"].as_str().map(str::to_owned))
-    }
-
     async fn create(&mut self) -> Result<(), Failure> {
         let object = if self.count < 2 || self.below(5) == 0 { "Account" } else { "Contact" };
         self.count += 1;
-        let letter = if self.role == Role::Salesforce { "s" } else { "p" };
-        let mut known = Known { object, editor: format!("{letter}-{}", self.count), id: None };
-        let fields: &[&str] =
+        let known = Known { object, editor: format!("{}-{}", self.letter(), self.count) };
+        let fields: &[&'static str] =
             if object == "Account" { &["Name", "Website"] } else { &["FirstName", "LastName", "Title"] };
         let values: Vec<(&str, String)> = fields.iter().map(|field| (*field, self.value(field))).collect();
         let parent = if object == "Contact" { self.any(Some("Account")) } else { None };
-        let side = if self.role == Role::Salesforce { "salesforce" } else { "postgres" };
-        if self.role == Role::Salesforce {
-            let mut body = json!({"Editor_Id__c": known.editor});
-            for (field, value) in &values {
-                body[*field] = json!(value);
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            if self.role == Role::Salesforce {
+                world.create_in_salesforce(&known, &values, parent.as_ref()).await?;
+            } else {
+                world.create_in_postgres(app, &known, &values, parent.as_ref()).await?;
             }
-            if let Some(parent) = &parent
-                && let Some(id) = self.id_of(parent).await?
-            {
-                body["AccountId"] = json!(id);
-            }
-            let answer = self.call(reqwest::Method::POST, &format!("sobjects/{object}"), Some(&body)).await?;
-            known.id = answer["id"].as_str().map(str::to_owned);
-        } else if object == "Account" {
-            let sql = "INSERT INTO accounts (editor_id, name, website) VALUES ($1, $2, $3)";
-            self.app.execute(sql, &[&known.editor, &values[0].1, &values[1].1]).await?;
-        } else {
-            let parent = parent.map(|parent| parent.editor);
-            let sql = "INSERT INTO contacts (editor_id, first_name, last_name, title, account_id)
-                       VALUES ($1, $2, $3, $4, (SELECT id FROM accounts WHERE editor_id = $5))";
-            self.app
-                .execute(sql, &[&known.editor, &values[0].1, &values[1].1, &values[2].1, &parent])
-                .await?;
         }
-        let edits: Vec<Edit> = values
-            .into_iter()
-            .map(|(field, value)| self.edit_of(side, &known, "create", field, value, None))
-            .collect();
         self.records().push(known);
-        self.done(edits, None)
+        Ok(())
     }
 
     async fn edit(&mut self) -> Result<(), Failure> {
@@ -283,110 +206,105 @@ impl Team {
         };
         let field = self.pick(fields);
         let value = self.value(field);
-        let edit = if self.role == Role::Salesforce {
-            self.edit_in_salesforce(&known, field, value).await?
-        } else {
-            self.edit_in_postgres(&known, field, value).await?
-        };
-        self.done(edit.into_iter().collect(), None)
-    }
-
-    async fn edit_in_salesforce(
-        &self,
-        known: &Known,
-        field: &str,
-        value: String,
-    ) -> Result<Option<Edit>, Failure> {
-        let Some(id) = self.id_of(known).await? else { return Ok(None) };
-        let path = format!("sobjects/{}/{id}", known.object);
-        let before = self.call(reqwest::Method::GET, &format!("{path}?fields={field}"), None).await?;
-        let saw = before[field].as_str().map(str::to_owned);
-        let answer = self.call(reqwest::Method::PATCH, &path, Some(&json!({field: value}))).await?;
-        if !answer.is_null() {
-            return Err(Failure::new(format!("Salesforce refused an edit of {field}: {answer}")));
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            let edit = if self.role == Role::Salesforce {
+                world.edit_in_salesforce(&known, field, &value).await?
+            } else {
+                world.edit_in_postgres(app, &known, field, &value).await?
+            };
+            world.done(edit.into_iter().collect(), None)?;
         }
-        Ok(Some(self.edit_of("salesforce", known, "update", field, value, saw)))
+        Ok(())
     }
 
-    async fn edit_in_postgres(
-        &self,
-        known: &Known,
-        field: &str,
-        value: String,
-    ) -> Result<Option<Edit>, Failure> {
-        let table = if known.object == "Account" { "accounts" } else { "contacts" };
-        let column = match field {
-            "FirstName" => "first_name",
-            "Title" => "title",
-            "Phone" => "phone",
-            "Department" => "department",
-            "Website" => "website",
-            _ => "name",
-        };
-        let sql = format!(
-            "UPDATE {table} t SET {column} = $2
-             FROM (SELECT id, {column} AS saw FROM {table} WHERE editor_id = $1 FOR UPDATE) o
-             WHERE t.id = o.id RETURNING o.saw"
-        );
-        let rows = self.app.query(&sql, &[&known.editor, &value]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some(self.edit_of("postgres", known, "update", field, value, row.try_get(0)?)))
+    async fn delete(&mut self) -> Result<(), Failure> {
+        let Some(known) = self.any(Some("Contact")) else { return Ok(()) };
+        self.records().retain(|other| *other != known);
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            if self.role == Role::Salesforce {
+                world.delete_in_salesforce(&known).await?;
+            } else {
+                world.delete_in_postgres(app, &known).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Two people on one record at one moment: the same field, or two.
-    async fn pair(&mut self) -> Result<(), Failure> {
+    async fn pair(&mut self, conflict: bool) -> Result<(), Failure> {
         let Some(known) = self.any(Some("Contact")) else { return Ok(()) };
-        let same = self.below(2) == 0;
+        let same = conflict || self.below(2) == 0;
         let fields = if same { ("Title", "Title") } else { ("Title", "Department") };
         let (here, there) = (self.value(fields.0), self.value(fields.1));
-        let Some(one) = self.edit_in_salesforce(&known, fields.0, here).await? else { return Ok(()) };
-        let other = self.edit_in_postgres(&known, fields.1, there).await?;
-        self.done([Some(one), other].into_iter().flatten().collect(), None)
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            let Some(one) = world.edit_in_salesforce(&known, fields.0, &here).await? else { continue };
+            let other = world.edit_in_postgres(app, &known, fields.1, &there).await?;
+            world.done([Some(one), other].into_iter().flatten().collect(), None)?;
+        }
+        Ok(())
     }
 
     async fn insert_burst(&mut self) -> Result<(), Failure> {
-        let mut edits = Vec::new();
-        let (mut editors, mut lasts) = (Vec::new(), Vec::new());
+        let (mut knowns, mut lasts) = (Vec::new(), Vec::new());
         for _ in 0..BURST {
-            let value = self.value("LastName");
-            let known = Known { object: "Contact", editor: format!("p-{}", self.count), id: None };
-            edits.push(self.edit_of("postgres", &known, "create", "LastName", value.clone(), None));
-            editors.push(known.editor);
-            lasts.push(value);
+            lasts.push(self.value("LastName"));
+            knowns.push(Known { object: "Contact", editor: format!("p-{}", self.count) });
         }
+        let editors: Vec<&str> = knowns.iter().map(|known| known.editor.as_str()).collect();
         let sql = "INSERT INTO contacts (editor_id, last_name) SELECT * FROM unnest($1::text[], $2::text[])";
-        self.app.execute(sql, &[&editors, &lasts]).await?;
-        confirm(&mut edits);
-        let mut records = self.records();
-        records.extend(editors.into_iter().map(|editor| Known { object: "Contact", editor, id: None }));
-        drop(records);
-        self.done(edits, Some("1,000 contacts inserted in one statement"))
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            app.execute(sql, &[&editors, &lasts]).await?;
+            let edits = knowns
+                .iter()
+                .zip(&lasts)
+                .map(|(known, last)| edit("postgres", known, "create", "LastName", last, None));
+            world.done(edits.collect(), Some("1,000 contacts inserted in one statement"))?;
+        }
+        self.records().extend(knowns);
+        Ok(())
     }
 
     async fn update_burst(&mut self) -> Result<(), Failure> {
-        let sql = "SELECT editor_id FROM contacts ORDER BY id LIMIT $1";
-        let rows = self.app.query(sql, &[&i64::try_from(BURST).unwrap_or(1_000)]).await?;
-        let editors: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let knowns: Vec<Known> =
+            self.records().iter().filter(|known| known.object == "Contact").take(BURST).cloned().collect();
+        let editors: Vec<&str> = knowns.iter().map(|known| known.editor.as_str()).collect();
         let values: Vec<String> = editors.iter().map(|_| self.value("Department")).collect();
         let sql = "UPDATE contacts t SET department = u.value
                    FROM unnest($1::text[], $2::text[]) AS u(editor, value),
                         (SELECT id, editor_id, department AS saw FROM contacts WHERE editor_id = ANY($1) FOR UPDATE) o
                    WHERE o.editor_id = u.editor AND t.id = o.id RETURNING u.editor, u.value, o.saw";
-        let rows = self.app.query(sql, &[&editors, &values]).await?;
-        let edits: Vec<Edit> = rows
-            .iter()
-            .map(|row| {
-                let known = Known { object: "Contact", editor: row.get(0), id: None };
-                self.edit_of("postgres", &known, "update", "Department", row.get(1), row.get(2))
-            })
-            .collect();
-        let what = format!("{} departments set in one statement", thousands(edits.len()));
-        self.done(edits, Some(&what))
+        for (world, app) in self.shared.worlds.iter().zip(&self.apps) {
+            let rows = app.query(sql, &[&editors, &values]).await?;
+            let edits: Vec<Edit> = rows
+                .iter()
+                .map(|row| {
+                    let known = Known { object: "Contact", editor: row.get(0) };
+                    edit("postgres", &known, "update", "Department", row.get(1), row.get(2))
+                })
+                .collect();
+            let what = format!("{} departments set in one statement", thousands(edits.len()));
+            world.done(edits, Some(&what))?;
+        }
+        Ok(())
     }
 
     async fn collection_burst(&mut self) -> Result<(), Failure> {
+        let random = self.random.clone();
+        let count = self.count;
+        for world in 0..self.shared.worlds.len() {
+            // The same values in each world.
+            self.random = random.clone();
+            self.count = count;
+            self.collection_burst_in(world).await?;
+        }
+        Ok(())
+    }
+
+    async fn collection_burst_in(&mut self, world: usize) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        let world = &shared.worlds[world];
         let query = format!("query?q=SELECT+Id,Editor_Id__c,Phone+FROM+Contact+ORDER+BY+Id+LIMIT+{BURST}");
-        let answer = self.call(reqwest::Method::GET, &query, None).await?;
+        let answer = world.call(Method::GET, &query, None).await?;
         let records = answer["records"].as_array().cloned().unwrap_or_default();
         let mut edits = Vec::new();
         for chunk in records.chunks(200) {
@@ -394,33 +312,26 @@ impl Team {
             let mut written = Vec::new();
             for record in chunk {
                 let editor = record["Editor_Id__c"].as_str().unwrap_or_default().to_owned();
-                let known = Known { object: "Contact", editor, id: None };
+                let known = Known { object: "Contact", editor };
                 let value = self.value("Phone");
                 let saw = record["Phone"].as_str().map(str::to_owned);
                 bodies.push(json!({"attributes": {"type": "Contact"}, "id": record["Id"], "Phone": value}));
-                written.push(self.edit_of("salesforce", &known, "update", "Phone", value, saw));
+                written.push(edit("salesforce", &known, "update", "Phone", &value, saw));
             }
             let body = json!({"allOrNone": false, "records": bodies});
-            let answer = self.call(reqwest::Method::PATCH, "composite/sobjects", Some(&body)).await?;
+            let answer = world.call(Method::PATCH, "composite/sobjects", Some(&body)).await?;
             let results = answer.as_array().cloned().unwrap_or_default();
-            confirm(&mut written);
+            let now = Timestamp::now().as_millisecond();
             edits.extend(
                 written
                     .into_iter()
                     .zip(results)
                     .filter(|(_, result)| result["success"] == json!(true))
-                    .map(|(edit, _)| edit),
+                    .map(|(edit, _)| Edit { at_ms: now, ..edit }),
             );
         }
         let what = format!("{} phones updated by one import", thousands(edits.len()));
-        self.done(edits, Some(&what))
-    }
-}
-
-fn confirm(edits: &mut [Edit]) {
-    let now = Timestamp::now().as_millisecond();
-    for edit in edits {
-        edit.at_ms = now;
+        world.done(edits, Some(&what))
     }
 }
 

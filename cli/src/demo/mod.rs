@@ -1,15 +1,19 @@
 //! `demo`: the real thing on this machine, between a simulated Salesforce and a private PostgreSQL, with two busy
-//! teams and a judge.
+//! teams and a judge; and beside it the usual script, with the same edits and the same judge.
 
 mod editors;
+mod keys;
 mod screen;
+mod script;
 mod stage;
 mod watch;
+mod world;
 
 use crate::failure::Failure;
-use compare::{Ledger, Verdict, judge};
-use editors::Team;
+use compare::{Ledger, Question, Verdict, judge};
+use editors::{Shared, Team};
 use jiff::SignedDuration;
+use keys::Key;
 use screen::Screen;
 use stage::Stage;
 use std::process::ExitCode;
@@ -17,9 +21,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch as signal;
 use watch::Watch;
+use world::World;
 
 /// How long everything may take to come to rest once nobody edits.
-const REST: Duration = Duration::from_secs(90);
+const REST: Duration = Duration::from_secs(120);
+/// How long the script may.
+const SCRIPT_REST: Duration = Duration::from_secs(30);
+/// How long Salesforce is away.
+const OUTAGE: SignedDuration = SignedDuration::from_secs(20);
+/// In a longer run nobody presses keys but whoever watches.
+const LONGEST_TOUR: Duration = Duration::from_secs(600);
+/// What the demo does by itself, as if somebody pressed the key, and when: the last burst is at 0.7.
+const TOUR: [(f64, Key); 3] = [(0.25, Key::Conflict), (0.706, Key::Kill), (0.78, Key::Outage)];
 
 /// Runs the demo.
 pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode, Failure> {
@@ -29,24 +42,24 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode,
         .ok_or_else(|| Failure::new("--for has to be 5s or longer"))?;
     let screen = Arc::new(Screen::new(duration));
     screen.say("Starting a private PostgreSQL, a simulated Salesforce and Syncline between them …");
-    let stage = Stage::set().await?;
+    let mut stage = Stage::set().await?;
     screen.introduce(&stage, seed);
-    let ledger = Arc::new(Ledger::create(&stage.ledger())?);
     let (stop, stopped) = signal::channel(false);
     let watch = Arc::new(Watch::new(screen.clone()));
+    let ours = Ledger::create(&stage.ledger("syncline"))?;
+    let theirs = Ledger::create(&stage.ledger("script"))?;
+    let shared = Arc::new(Shared::new(vec![
+        World::enter(stage.salesforce(), ours, Some(watch.clone())).await?,
+        World::enter(stage.other_salesforce(), theirs, None).await?,
+    ]));
+    let apps = vec![stage.apps().await?, stage.apps().await?, stage.apps().await?];
     let mut tasks = tokio::task::JoinSet::new();
-    for team in Team::all(&stage, &ledger, &watch, seed).await? {
+    for team in Team::all(&shared, apps, seed) {
         let stopped = stopped.clone();
         tasks.spawn(async move { team.work(duration, stopped).await });
     }
     let watcher = tokio::spawn(watch.clone().run(stage.observer().await?, stage.org()));
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let ended = tokio::select! {
-        () = tokio::time::sleep(duration) => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminated.recv() => Ok(()),
-        failed = first_failure(&mut tasks) => failed,
-    };
+    let ended = perform(&mut stage, &screen, &shared, &mut tasks, duration).await;
     let _ = stop.send(true);
     ended?;
     while let Some(done) = tasks.join_next().await {
@@ -58,12 +71,70 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode,
         _ = tokio::signal::ctrl_c() => return Err(Failure::new("stopped before everything was at rest")),
     };
     watcher.abort();
-    screen.say("The judge reads both sides and the ledger …");
-    let question = stage.question();
-    let verdict: Verdict = tokio::task::spawn_blocking(move || judge(&question)).await??;
-    screen.conclude(&verdict, rested);
+    script_rests(&stage).await?;
+    screen.say("The judge reads both sides and the ledger, of Syncline and of the script …");
+    let verdict = ask(stage.question()).await?;
+    let script = ask(stage.question_about_the_script()).await?;
+    screen.conclude(&verdict, &script, rested);
     stage.strike().await;
     Ok(if rested.is_some() && verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn ask(question: Question) -> Result<Verdict, Failure> {
+    Ok(tokio::task::spawn_blocking(move || judge(&question)).await??)
+}
+
+/// Keys, and the tour, until the time is over or somebody has seen enough.
+async fn perform(
+    stage: &mut Stage,
+    screen: &Screen,
+    shared: &Shared,
+    tasks: &mut tokio::task::JoinSet<Result<(), Failure>>,
+    duration: Duration,
+) -> Result<(), Failure> {
+    let mut keys = keys::listen();
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let started = Instant::now();
+    // A long run shows how it goes when nothing happens.
+    let tour = if duration <= LONGEST_TOUR { TOUR.as_slice() } else { &[] };
+    let mut tour = tour.iter().copied().peekable();
+    let mut gauge = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        let left = duration.saturating_sub(started.elapsed());
+        let next =
+            tour.peek().map_or(left, |(share, _)| duration.mul_f64(*share).saturating_sub(started.elapsed()));
+        let key = tokio::select! {
+            () = tokio::time::sleep(next.min(left)) => match tour.next() {
+                Some((_, key)) if next < left => key,
+                _ => return Ok(()),
+            },
+            Some(key) = keys.recv() => key,
+            _ = gauge.tick() => {
+                stage.gauge(started.elapsed()).await?;
+                continue;
+            }
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = terminated.recv() => return Ok(()),
+            failed = first_failure(tasks) => return failed,
+        };
+        match key {
+            Key::Quit => return Ok(()),
+            Key::Conflict => {
+                screen.event("c: two people edit the same title at the same moment");
+                shared.conflict.notify_one();
+            }
+            Key::Outage => {
+                screen.event("s: Salesforce answers Syncline 503 for 20 seconds; people work on");
+                stage.outage(OUTAGE);
+            }
+            Key::Kill => {
+                screen.event("k: SIGKILL for Syncline, in the middle of whatever it does …");
+                let begun = Instant::now();
+                stage.kill().await?;
+                screen.event(&format!("… and it serves again after {} ms", begun.elapsed().as_millis()));
+            }
+        }
+    }
 }
 
 async fn first_failure(tasks: &mut tokio::task::JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
@@ -93,4 +164,18 @@ async fn come_to_rest(stage: &Stage) -> Result<Option<Duration>, Failure> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(None)
+}
+
+/// The script has had its turns, and nothing moves any more; or it never stops.
+async fn script_rests(stage: &Stage) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut before = stage.script_changes().await?;
+    let mut quiet = 0;
+    while quiet < 3 && started.elapsed() < SCRIPT_REST {
+        tokio::time::sleep(Duration::from_millis(2_200)).await;
+        let now = stage.script_changes().await?;
+        quiet = if now == before { quiet + 1 } else { 0 };
+        before = now;
+    }
+    Ok(())
 }

@@ -98,7 +98,8 @@ impl Screen {
             stage.salesforce()
         ));
         self.line("       -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{\"Title\": \"King\"}'");
-        self.line(&format!("  ledger, log and configuration: {}", stage.folder().display()));
+        self.line(&format!("  ledgers, log and configuration: {}", stage.folder().display()));
+        self.line("  keys: k kills Syncline, s takes Salesforce away for 20 s, c makes a conflict, q ends");
         self.line("");
         let head = format!("{:>7}  {:<COLUMN$} {:^13} {:<COLUMN$}", "", "Salesforce", "", "PostgreSQL");
         self.line(&self.paint(Colour::Bold, head.trim_end()));
@@ -151,36 +152,17 @@ impl Screen {
         self.line(&format!("{}  {left:<COLUMN$} {middle} {right}", self.time()));
     }
 
+    /// Something that somebody did to Syncline or to Salesforce.
+    pub(crate) fn event(&self, what: &str) {
+        self.line(&format!("{}  {}", self.time(), self.paint(Colour::Yellow, what)));
+    }
+
     /// The last screen.
-    pub(crate) fn conclude(&self, verdict: &Verdict, rested: Option<Duration>) {
+    pub(crate) fn conclude(&self, verdict: &Verdict, script: &Verdict, rested: Option<Duration>) {
         self.bar.finish_and_clear();
         let rule = "─".repeat(100);
         println!("\n{}", self.paint(Colour::Dim, &rule));
-        let sum = verdict.stands + verdict.overwritten + verdict.conflict;
-        let number = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
-        println!(
-            "{}",
-            self.paint(
-                Colour::Bold,
-                &format!(
-                    "{} edits of {} records, judged from the editors' own ledger",
-                    number(verdict.edits),
-                    number(verdict.records)
-                )
-            )
-        );
-        println!("  {:>8}  stand: final on both sides", number(verdict.stands));
-        println!("  {:>8}  overwritten by a later edit of that field", number(verdict.overwritten));
-        println!("  {:>8}  lost to the other side and kept in the conflict log", number(verdict.conflict));
-        println!(
-            "  {:>8}  {}",
-            number(sum),
-            if sum == verdict.edits {
-                "in all: every edit is accounted for"
-            } else {
-                "in all: NOT every edit is accounted for"
-            }
-        );
+        self.accounts(verdict);
         println!();
         println!("  {:<28}{:>10}{:>12}{:>12}{:>14}", "until it stands there", "p50", "p95", "p99", "edits");
         let latency = |name: &str, latency: &Latency| {
@@ -196,14 +178,10 @@ impl Screen {
         latency("Salesforce ─▶ PostgreSQL", &verdict.to_postgres);
         latency("PostgreSQL ─▶ Salesforce", &verdict.to_salesforce);
         println!();
-        let calls: u64 = verdict.calls.values().sum();
-        #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-        let per_edit = calls as f64 / verdict.edits.max(1) as f64;
-        println!("  {} Salesforce calls, {per_edit:.2} per edit", number(calls));
-        println!();
         self.finding("both sides are equal", &verdict.unequal);
         self.finding("no edit is lost", &verdict.lost);
         self.finding("no record stands twice", &verdict.doubled);
+        self.finding("no deleted record came back", &verdict.revived);
         self.finding("no conflict without two differing edits", &verdict.false_conflicts);
         self.finding("no value flipped back", &verdict.flipped);
         self.finding("nothing is rejected, held or paused", &verdict.left);
@@ -213,11 +191,73 @@ impl Screen {
             }
             None => self.finding("it came to rest", &["something still waits; see serve.log".to_owned()]),
         }
+        self.beside(verdict, script);
         println!("{}", self.paint(Colour::Dim, &rule));
         println!(
             "With your own org: create the fields Syncline_Id__c and Syncline_Write__c, write a syncline.toml,"
         );
         println!("then syncline validate, syncline apply, syncline serve. The README has each step.");
+    }
+
+    /// What became of every edit.
+    fn accounts(&self, verdict: &Verdict) {
+        let head = format!(
+            "{} edits and {} deletes of {} records, judged from the editors' own ledger",
+            number(verdict.edits),
+            number(verdict.deletes),
+            number(verdict.records + verdict.deletes)
+        );
+        println!("{}", self.paint(Colour::Bold, &head));
+        println!("  {:>8}  stand: final on both sides", number(verdict.stands));
+        println!("  {:>8}  overwritten by a later edit of that field", number(verdict.overwritten));
+        println!("  {:>8}  went with a record that was deleted", number(verdict.deleted));
+        println!("  {:>8}  lost to the other side and kept in the conflict log", number(verdict.conflict));
+        let sum = verdict.accounted();
+        let whole = if sum == verdict.edits {
+            "every edit is accounted for"
+        } else {
+            "NOT every edit is accounted for"
+        };
+        println!("  {:>8}  in all: {whole}", number(sum));
+    }
+
+    /// The script, judged by the same judge from the same edits.
+    fn beside(&self, verdict: &Verdict, script: &Verdict) {
+        let count = |list: &[String]| number(u64::try_from(list.len()).unwrap_or(u64::MAX));
+        let calls = |verdict: &Verdict| {
+            #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+            let per_edit = verdict.calls.values().sum::<u64>() as f64 / verdict.edits.max(1) as f64;
+            format!("{per_edit:.2}")
+        };
+        println!();
+        let head =
+            format!("  {:<52}{:>14}{:>22}", "the same edits, the same judge", "Syncline", "the usual script");
+        println!("{}", self.paint(Colour::Bold, &head));
+        let line = |what: &str, ours: String, theirs: String| {
+            let colour = if theirs == "0" || theirs == ours { Colour::Dim } else { Colour::Red };
+            println!("  {what:<52}{ours:>14}{}", self.paint(colour, &format!("{theirs:>22}")));
+        };
+        line("edits lost without a trace", number(verdict.lost_count), number(script.lost_count));
+        line(
+            "differences between the sides at rest",
+            number(verdict.unequal_count),
+            number(script.unequal_count),
+        );
+        line("deleted records that stand somewhere", count(&verdict.revived), count(&script.revived));
+        line("values that flipped back", number(verdict.flipped_count), number(script.flipped_count));
+        line("records that stand twice", count(&verdict.doubled), count(&script.doubled));
+        let median =
+            |verdict: &Verdict| format!("{} / {} ms", verdict.to_postgres.p50, verdict.to_salesforce.p50);
+        println!(
+            "  {:<52}{:>14}{:>22}",
+            "median until it stands in Postgres / Salesforce",
+            median(verdict),
+            median(script)
+        );
+        println!("  {:<52}{:>14}{:>22}", "Salesforce calls per edit", calls(verdict), calls(script));
+        println!(
+            "  The script polls every 2 s by SystemModstamp and updated_at, and the last writer wins: cli/src/demo/script.rs"
+        );
     }
 
     fn finding(&self, what: &str, against: &[String]) {
@@ -230,6 +270,11 @@ impl Screen {
             println!("      {one}");
         }
     }
+}
+
+/// A count as people read it.
+fn number(count: u64) -> String {
+    thousands(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn title(side: &str) -> &'static str {

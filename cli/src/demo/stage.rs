@@ -1,18 +1,22 @@
 //! What the demo plays on: a cluster, the simulator, and Syncline as a process of its own.
 
+use super::script::{self, Script};
 use crate::failure::Failure;
 use compare::{JudgedSync, Question};
+use jiff::{SignedDuration, Timestamp};
 use salesforce_sim::{Org, OutboundMessage, Simulator, SimulatorConfig};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use support::cluster::{Cluster, free_port};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-const CONTACT_FIELDS: &[(&str, &str)] = &[
+pub(super) const CONTACT_FIELDS: &[(&str, &str)] = &[
     ("FirstName", "first_name"),
     ("LastName", "last_name"),
     ("Title", "title"),
@@ -20,7 +24,7 @@ const CONTACT_FIELDS: &[(&str, &str)] = &[
     ("Department", "department"),
     ("Editor_Id__c", "editor_id"),
 ];
-const ACCOUNT_FIELDS: &[(&str, &str)] =
+pub(super) const ACCOUNT_FIELDS: &[(&str, &str)] =
     &[("Name", "name"), ("Website", "website"), ("Phone", "phone"), ("Editor_Id__c", "editor_id")];
 
 /// The app's tables, and the judge's own record of what happened in them.
@@ -52,11 +56,17 @@ CREATE TRIGGER judge AFTER INSERT OR UPDATE ON accounts FOR EACH ROW EXECUTE FUN
 CREATE TRIGGER judge AFTER INSERT OR UPDATE ON contacts FOR EACH ROW EXECUTE FUNCTION judge.audit();
 ";
 
+/// What stands in the address that Salesforce calls.
+const SECRET: &str = "demo-only";
+
 /// Everything that runs.
 pub(crate) struct Stage {
     // Dropped in this order: first who writes, then what is written to.
     syncline: Child,
+    script: JoinHandle<()>,
     simulator: Simulator,
+    /// The script's Salesforce.
+    other: Simulator,
     folder: PathBuf,
     listen: u16,
     cluster: Cluster,
@@ -72,9 +82,10 @@ fn configuration(salesforce: &str, listen: u16) -> String {
         "[salesforce]\nlogin_url = \"{salesforce}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE_SECRET\"\n\
          [postgres]\nsecret = \"env:DATABASE_URL\"\n\
          [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
-         [serve]\nlisten = \"127.0.0.1:{listen}\"\nlease = \"75s\"\n\
-         [sync.accounts]\nobject = \"Account\"\ntable = \"accounts\"\npoll_interval = \"30s\"\n{}\
-         [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"30s\"\n{}\
+         [serve]\nlisten = \"127.0.0.1:{listen}\"\nlease = \"30s\"\n\
+         [sync.accounts]\nobject = \"Account\"\ntable = \"accounts\"\npoll_interval = \"10s\"\n{}\
+         [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"10s\"\n\
+         deletes = \"propagate\"\ndelete_limit = {{ percent = 50, count = 5000 }}\n{}\
          AccountId = {{ column = \"account_id\", lookup = \"accounts\" }}\n",
         section("accounts", ACCOUNT_FIELDS),
         section("contacts", CONTACT_FIELDS),
@@ -89,35 +100,66 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("syncline-demo-").tempdir()?.keep();
         let postgres = connect(&cluster.url("postgres"), "editors").await?;
         postgres.batch_execute("CREATE DATABASE demo").await?;
-        connect(&cluster.url("demo"), "editors").await?.batch_execute(SQL).await?;
+        let app = connect(&cluster.url("demo"), "editors").await?;
+        app.batch_execute(SQL).await?;
+        let theirs = SQL.replace("judge.", "script_judge.").replace("SCHEMA judge", "SCHEMA script_judge");
+        app.batch_execute("CREATE SCHEMA script; SET search_path = script").await?;
+        app.batch_execute(&theirs).await?;
+        app.batch_execute(script::SQL).await?;
+        let other = Simulator::start(SimulatorConfig::default()).await?;
         let simulator = Simulator::start(SimulatorConfig::default()).await?;
         let listen = free_port()?;
-        let secret = "demo-only";
         for object in ["Account", "Contact"] {
-            let endpoint = format!("http://127.0.0.1:{listen}/salesforce/outbound/{secret}");
+            let endpoint = format!("http://127.0.0.1:{listen}/salesforce/outbound/{SECRET}");
             let fields = vec!["Id".to_owned(), "SystemModstamp".to_owned()];
             let message = OutboundMessage { object: object.to_owned(), endpoint, fields };
             simulator.org.lock().unwrap_or_else(PoisonError::into_inner).add_message(message);
         }
         let file = folder.join("syncline.toml");
         std::fs::write(&file, configuration(&simulator.url, listen))?;
-        let log = std::fs::File::create(folder.join("serve.log"))?;
-        let syncline = Command::new(std::env::current_exe()?)
-            .args(["serve", "--apply", "--config"])
-            .arg(&file)
-            .env("DATABASE_URL", cluster.url("demo"))
-            .env("SALESFORCE_SECRET", r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#)
-            .env("SYNCLINE_INGEST", secret)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            // A Ctrl-C is the demo's to deal with: Syncline is stopped once the judge has spoken.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut stage = Self { syncline, simulator, folder, listen, cluster };
+        let syncline = serve(&folder, &cluster)?;
+        let script = start_script(&other.url, &cluster).await?;
+        let mut stage = Self { syncline, script, simulator, other, folder, listen, cluster };
         stage.wait_until_healthy().await?;
         Ok(stage)
+    }
+
+    /// SIGKILL for Syncline wherever it is, and for the script; both start again.
+    pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
+        self.syncline.kill().await?;
+        self.script.abort();
+        self.syncline = serve(&self.folder, &self.cluster)?;
+        self.script = start_script(&self.other.url, &self.cluster).await?;
+        self.wait_until_healthy().await
+    }
+
+    /// Both Salesforces answer whoever syncs them 503 for a while. People go on working.
+    pub(crate) fn outage(&self, time: SignedDuration) {
+        for simulator in [&self.simulator, &self.other] {
+            let mut org = simulator.org.lock().unwrap_or_else(PoisonError::into_inner);
+            org.faults.away = Some(("syncline".to_owned(), Timestamp::now() + time));
+        }
+    }
+
+    /// Once a minute: Syncline's memory and the size of its queue tables, into `gauge.csv`.
+    pub(crate) async fn gauge(&self, elapsed: Duration) -> Result<(), Failure> {
+        let status = self.syncline.id().map(|id| format!("/proc/{id}/status")).unwrap_or_default();
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let resident: String = resident.chars().filter(char::is_ascii_digit).collect();
+        let sql = "SELECT string_agg(pg_total_relation_size(t::regclass)::text, ',') FROM unnest(ARRAY[
+                       'syncline.log', 'syncline.queue_message', 'syncline.queue_group', 'syncline.deferred',
+                       'syncline.base', 'syncline.history_rest']) t";
+        let row = self.observer().await?.query_one(sql, &[]).await?;
+        let sizes: Option<String> = row.try_get(0)?;
+        let path = self.folder.join("gauge.csv");
+        let fresh = !path.exists();
+        let mut file = std::fs::File::options().create(true).append(true).open(path)?;
+        if fresh {
+            writeln!(file, "seconds,resident_kb,log,queue_message,queue_group,deferred,base,history_rest")?;
+        }
+        writeln!(file, "{},{resident},{}", elapsed.as_secs(), sizes.unwrap_or_default())?;
+        Ok(())
     }
 
     async fn wait_until_healthy(&mut self) -> Result<(), Failure> {
@@ -144,9 +186,28 @@ impl Stage {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
-    /// A connection of the app's.
-    pub(crate) async fn app(&self) -> Result<Client, Failure> {
-        connect(&self.cluster.url("demo"), "editors").await
+    /// Connections of the app's: one to Syncline's tables, one to the script's.
+    pub(crate) async fn apps(&self) -> Result<Vec<Client>, Failure> {
+        let ours = connect(&self.cluster.url("demo"), "editors").await?;
+        let theirs = connect(&self.cluster.url("demo"), "editors").await?;
+        theirs.batch_execute("SET search_path = script").await?;
+        Ok(vec![ours, theirs])
+    }
+
+    /// The script's Salesforce.
+    pub(crate) fn other_salesforce(&self) -> &str {
+        &self.other.url
+    }
+
+    /// The script's last change on either side: it is at rest once this stands still.
+    pub(crate) async fn script_changes(&self) -> Result<(usize, i64), Failure> {
+        let row = self
+            .observer()
+            .await?
+            .query_one("SELECT coalesce(max(n), 0) FROM script_judge.audit", &[])
+            .await?;
+        let org = self.other.org.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((org.history.len(), row.try_get(0)?))
     }
 
     /// A connection that only looks.
@@ -169,9 +230,9 @@ impl Stage {
         self.cluster.url("demo")
     }
 
-    /// Where the ledger is.
-    pub(crate) fn ledger(&self) -> PathBuf {
-        self.folder.join("ledger.jsonl")
+    /// Where the ledger of a world is.
+    pub(crate) fn ledger(&self, world: &str) -> PathBuf {
+        self.folder.join(format!("ledger-{world}.jsonl"))
     }
 
     /// The folder of ledger, log and configuration.
@@ -217,19 +278,61 @@ impl Stage {
             client_id: "sales".to_owned(),
             client_secret: "sales-secret".to_owned(),
             syncline: "syncline".to_owned(),
-            ledger: self.ledger(),
-            schema: "syncline".to_owned(),
+            ledger: self.ledger("syncline"),
+            schema: Some("syncline".to_owned()),
+            audit: "judge.audit".to_owned(),
             syncs: vec![sync("Account", "accounts", ACCOUNT_FIELDS), contacts],
         }
     }
 
+    /// What the judge is asked about the script, which leaves lookups out.
+    pub(crate) fn question_about_the_script(&self) -> Question {
+        let mut question = self.question();
+        question.salesforce.clone_from(&self.other.url);
+        question.ledger = self.ledger("script");
+        question.schema = None;
+        question.audit = "script_judge.audit".to_owned();
+        for sync in &mut question.syncs {
+            sync.table = format!("script.{}", sync.table);
+            sync.fields.remove("AccountId");
+            sync.lookups.clear();
+        }
+        question
+    }
+
     /// Stops Syncline as an operator would, and everything else with it.
     pub(crate) async fn strike(mut self) {
+        self.script.abort();
         if let Some(id) = self.syncline.id() {
             let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
             let _ = tokio::time::timeout(Duration::from_secs(10), self.syncline.wait()).await;
         }
     }
+}
+
+/// Syncline as a process of its own.
+fn serve(folder: &Path, cluster: &Cluster) -> Result<Child, Failure> {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("serve.log"))?;
+    Ok(Command::new(std::env::current_exe()?)
+        .args(["serve", "--apply", "--config"])
+        .arg(folder.join("syncline.toml"))
+        .env("DATABASE_URL", cluster.url("demo"))
+        .env("SALESFORCE_SECRET", r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#)
+        .env("SYNCLINE_INGEST", SECRET)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // A Ctrl-C is the demo's to deal with: Syncline is stopped once the judge has spoken.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?)
+}
+
+async fn start_script(salesforce: &str, cluster: &Cluster) -> Result<JoinHandle<()>, Failure> {
+    let database = connect(&cluster.url("demo"), "syncline").await?;
+    database.batch_execute("SET search_path = script").await?;
+    let script = Script { salesforce: salesforce.to_owned(), database, http: reqwest::Client::new() };
+    Ok(tokio::spawn(script.run()))
 }
 
 async fn connect(url: &str, application: &str) -> Result<Client, Failure> {

@@ -422,8 +422,8 @@ impl State for EmbeddedState {
 
     async fn make_due(&self, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
         let (now, seconds) = (now.to_string(), spread.as_secs_f64());
-        let sql =
-            "UPDATE {schema}.deferred SET due = $1::text::timestamptz + random() * $2 * interval '1 second'
+        let sql = "UPDATE {schema}.deferred SET due = $1::text::timestamptz + random()
+                       * least($2, 0.01 * (SELECT count(*) FROM {schema}.deferred)) * interval '1 second'
                    WHERE waits_for = '{}' AND due > $1::text::timestamptz";
         self.query(sql, &[(&now, Type::TEXT), (&seconds, Type::FLOAT8)]).await?;
         Ok(())

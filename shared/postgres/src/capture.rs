@@ -128,12 +128,25 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
     let function = |event: &str| format!("{schema}.{}", instance.capture_name(&definition.name, event));
     let sync = definition.name.replace('\'', "''");
     // Where the link is in a table of ours, the row does not bear it.
-    let link = if definition.link_table {
-        |_: &str, _: &Definition| "NULL::text".to_owned()
-    } else {
-        |alias: &str, definition: &Definition| format!("{alias}.{}::text", quote(&definition.link))
+    let links = link_table(instance, definition);
+    let link = |alias: &str| {
+        if definition.link_table {
+            format!("(SELECT l.salesforce_id FROM {links} l WHERE l.key = {})", key_text(definition, alias))
+        } else {
+            format!("{alias}.{}::text", quote(&definition.link))
+        }
     };
-    let [n_link, o_link, new_link, old_link] = ["n", "o", "NEW", "OLD"].map(|alias| link(alias, definition));
+    let [n_link, o_link, new_link, old_link] = ["n", "o", "NEW", "OLD"].map(link);
+    // With its row the link goes, once the log has it.
+    let forget = |keys: &str| {
+        if definition.link_table {
+            format!("DELETE FROM {links} WHERE key IN ({keys});")
+        } else {
+            String::new()
+        }
+    };
+    let forget_rows = forget(&format!("SELECT {} FROM old_rows o", key_text(definition, "o")));
+    let forget_row = forget(&key_text(definition, "OLD"));
     let (new_key, old_key) = (key_text(definition, "n"), key_text(definition, "o"));
     let same = same_key(definition);
     let insert = format!("INSERT INTO {schema}.log (sync, operation, key, old_key, link, old_link, actor)");
@@ -151,6 +164,7 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
                FROM new_rows n LEFT JOIN old_rows o ON {same};
            ELSE
              {insert} SELECT '{sync}', 'delete', {old_key}, NULL, {o_link}, NULL, {actor} FROM old_rows o;
+             {forget_rows}
            END IF;
            RETURN NULL;
          END $capture$;
@@ -158,6 +172,7 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
          BEGIN
            IF TG_OP = 'DELETE' THEN
              {insert} VALUES ('{sync}', 'delete', {old_row}, NULL, {old_link}, NULL, {actor});
+             {forget_row}
            ELSIF TG_OP = 'INSERT' THEN
              {insert} VALUES ('{sync}', 'insert', {new_row}, NULL, {new_link}, NULL, {actor});
            ELSE

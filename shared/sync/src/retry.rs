@@ -52,12 +52,13 @@ impl Backoff {
 }
 
 impl Breaker {
-    /// The breaker after an outage: the third in a row opens it for 5 s, doubling to 60 s.
+    /// The breaker after an outage: the third in a row opens it for 5 s, and after half a minute of those for twice as
+    /// long each time, up to 60 s. Most outages are short, and a probe is one call.
     #[must_use]
     pub fn failed(&self, now: Timestamp, message: &str) -> Self {
         let failures = self.failures.saturating_add(1);
         let open_until = (failures >= 3).then(|| {
-            let seconds = 5_i64.saturating_mul(1 << (failures - 3).min(10)).min(60);
+            let seconds = 5_i64.saturating_mul(1 << failures.saturating_sub(8).min(10)).min(60);
             now + SignedDuration::from_secs(seconds)
         });
         Self { v: 1, failures, open_until, message: message.to_owned() }
@@ -114,10 +115,10 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::default();
         let mut opened = vec![];
-        for _ in 0..8 {
+        for _ in 0..13 {
             breaker = breaker.failed(now, "no answer");
             opened.push(breaker.open_until.map_or(0, Timestamp::as_second));
         }
-        assert_eq!(opened, [0, 0, 5, 10, 20, 40, 60, 60]);
+        assert_eq!(opened, [0, 0, 5, 5, 5, 5, 5, 5, 10, 20, 40, 60, 60]);
     }
 }

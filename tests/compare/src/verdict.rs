@@ -43,8 +43,10 @@ pub struct Question {
     pub syncline: String,
     /// The ledger.
     pub ledger: PathBuf,
-    /// Syncline's schema.
-    pub schema: String,
+    /// Syncline's schema; none where something else syncs, which keeps no conflicts.
+    pub schema: Option<String>,
+    /// The judge's own record of what happened in the tables.
+    pub audit: String,
     /// The syncs.
     pub syncs: Vec<JudgedSync>,
 }
@@ -71,10 +73,22 @@ pub struct Verdict {
     pub stands: u64,
     /// Of these: replaced by a later edit of that field.
     pub overwritten: u64,
+    /// Of these: went with a record that was deleted where they stood.
+    pub deleted: u64,
     /// Of these: lost to the other side, and kept in the conflict log.
     pub conflict: u64,
     /// Of these: none of it.
     pub lost: Vec<String>,
+    /// How many that are, for only some are listed.
+    pub lost_count: u64,
+    /// Records that somebody deleted.
+    pub deletes: u64,
+    /// Deleted records that stand again, though nobody's edit won over the delete.
+    pub revived: Vec<String>,
+    /// How many differences there are between the sides.
+    pub unequal_count: u64,
+    /// How many values came back.
+    pub flipped_count: u64,
     /// Records on both sides.
     pub records: u64,
     /// Differences between the sides.
@@ -96,14 +110,28 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Edits of which it is known what became of them.
+    #[must_use]
+    pub fn accounted(&self) -> u64 {
+        self.stands + self.overwritten + self.deleted + self.conflict
+    }
+
     /// Everything holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.edits > 0
-            && self.stands + self.overwritten + self.conflict == self.edits
-            && [&self.lost, &self.unequal, &self.doubled, &self.false_conflicts, &self.flipped, &self.left]
-                .iter()
-                .all(|list| list.is_empty())
+            && self.accounted() == self.edits
+            && [
+                &self.lost,
+                &self.revived,
+                &self.unequal,
+                &self.doubled,
+                &self.false_conflicts,
+                &self.flipped,
+                &self.left,
+            ]
+            .iter()
+            .all(|list| list.is_empty())
     }
 }
 

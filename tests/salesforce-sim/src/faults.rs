@@ -28,6 +28,8 @@ pub struct Faults {
     pub request_limit: u32,
     /// Calls that get a 503.
     pub unavailable: u32,
+    /// A client whose calls all get a 503, and until when.
+    pub away: Option<(String, jiff::Timestamp)>,
     /// Writing calls that are carried out and whose answer is cut off.
     pub answer_lost: u32,
     /// Calls that take longer.

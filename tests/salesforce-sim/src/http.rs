@@ -5,7 +5,6 @@ use crate::org::{ApiCall, Org, User};
 use crate::outbound::{acknowledges, envelope};
 use crate::tls::TlsListener;
 use crate::{control, oauth, rest};
-use axum::serve::Listener as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
@@ -13,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post};
+use axum::serve::Listener as _;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -215,11 +215,16 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
     request.extensions_mut().insert(user.clone());
     let (unavailable, limited, lost, delay, usage) = {
         let mut org = app.org.lock().unwrap();
-        *org.calls.entry(ApiCall { client: user.client_id, kind }).or_default() += 1;
+        *org.calls.entry(ApiCall { client: user.client_id.clone(), kind }).or_default() += 1;
         let usage = format!("api-usage={}/{}", org.calls_used(), org.allowance);
         let over = org.calls_used() > org.allowance;
         let delay = Faults::strike(&mut org.faults.slow).then_some(org.faults.delay_ms);
-        let unavailable = Faults::strike(&mut org.faults.unavailable);
+        let away = org
+            .faults
+            .away
+            .as_ref()
+            .is_some_and(|(client, until)| *client == user.client_id && jiff::Timestamp::now() < *until);
+        let unavailable = Faults::strike(&mut org.faults.unavailable) || away;
         let limited = Faults::strike(&mut org.faults.request_limit) || over;
         let lost = writes && Faults::strike(&mut org.faults.answer_lost);
         (unavailable, limited, lost, delay, usage)

@@ -47,12 +47,10 @@ pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, Form(form)
                 None => return refuse("invalid_grant", "authentication failure - Invalid Password"),
             }
         }
-        "refresh_token" => {
-            match org.users.iter().find(|user| user.refresh_token == field("refresh_token")) {
-                Some(user) => user.clone(),
-                None => return refuse("invalid_grant", "expired access/refresh token"),
-            }
-        }
+        "refresh_token" => match org.users.iter().find(|user| user.refresh_token == field("refresh_token")) {
+            Some(user) => user.clone(),
+            None => return refuse("invalid_grant", "expired access/refresh token"),
+        },
         _ => return refuse("unsupported_grant_type", "grant type not supported"),
     };
     let token = session(&app, &org.organization_id, &user);

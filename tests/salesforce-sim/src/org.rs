@@ -343,7 +343,9 @@ impl Org {
         let master = self.living(&schema, master)?;
         for other in others {
             let other = self.delete(object, other, user)?;
-            if let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(&other)) {
+            if let Some(record) =
+                self.records.get_mut(schema.name).and_then(|records| records.get_mut(&other))
+            {
                 record.values.insert("MasterRecordId", Stored::Text(master.clone()));
             }
         }
@@ -351,9 +353,12 @@ impl Org {
         let (old, new): (Vec<Stored>, Stored) =
             (others.iter().cloned().map(Stored::Text).collect(), Stored::Text(master.clone()));
         for child in self.schemas.clone() {
-            let pointing = child.fields.iter().filter(|field| field.kind == FieldType::Reference(schema.name));
+            let pointing =
+                child.fields.iter().filter(|field| field.kind == FieldType::Reference(schema.name));
             for field in pointing {
-                for record in self.records.get_mut(child.name).into_iter().flat_map(|records| records.values_mut()) {
+                for record in
+                    self.records.get_mut(child.name).into_iter().flat_map(|records| records.values_mut())
+                {
                     if record.values.get(field.name).is_some_and(|value| old.contains(value)) {
                         record.values.insert(field.name, new.clone());
                         record.values.insert("SystemModstamp", Stored::Text(moment(now)));

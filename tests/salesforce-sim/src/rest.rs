@@ -135,8 +135,10 @@ pub(crate) async fn query_all(
 
 /// `Sforce-Query-Options: batchSize=200`, from 200 to 2,000.
 fn page_size(headers: &HeaderMap) -> usize {
-    let options = headers.get("Sforce-Query-Options").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let wanted = options.split([',', ' ']).find_map(|option| option.trim().strip_prefix("batchSize=")?.parse().ok());
+    let options =
+        headers.get("Sforce-Query-Options").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let wanted =
+        options.split([',', ' ']).find_map(|option| option.trim().strip_prefix("batchSize=")?.parse().ok());
     wanted.unwrap_or(PAGE).clamp(200, PAGE)
 }
 
@@ -465,7 +467,11 @@ fn replicated(app: &App, object: &str, user: &User, between: &Between, deleted: 
     let org = app.org.lock().unwrap();
     let Some(schema) = org.schema(object) else { return not_found() };
     let (Some(start), Some(end)) = (minute(&between.start), minute(&between.end)) else {
-        return refusal(StatusCode::BAD_REQUEST, "INVALID_REPLICATION_DATE", "start and end have to be moments");
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "INVALID_REPLICATION_DATE",
+            "start and end have to be moments",
+        );
     };
     if end.duration_since(start).as_secs() < 60 {
         let message = "endDate must be at least one minute greater than the startDate";
@@ -482,8 +488,10 @@ fn replicated(app: &App, object: &str, user: &User, between: &Between, deleted: 
             .map(|(id, record)| json!({"id": id, "deletedDate": crate::org::moment(record.changed_at)}))
             .collect();
         let earliest = crate::org::moment(org.now() - jiff::SignedDuration::from_hours(15 * 24));
-        return Json(json!({"deletedRecords": list, "earliestDateAvailable": earliest, "latestDateCovered": covered}))
-            .into_response();
+        return Json(
+            json!({"deletedRecords": list, "earliestDateAvailable": earliest, "latestDateCovered": covered}),
+        )
+        .into_response();
     }
     let ids: Vec<&String> = found.map(|(id, _)| id).collect();
     Json(json!({"ids": ids, "latestDateCovered": covered})).into_response()
@@ -547,7 +555,8 @@ fn upsert(
     user: &User,
 ) -> Result<(String, bool), Vec<SaveError>> {
     let found = with_value(org, object, field, value).map_err(|_| {
-        let message = format!("Field name provided, {field}, is not an External ID or indexed field for {object}");
+        let message =
+            format!("Field name provided, {field}, is not an External ID or indexed field for {object}");
         vec![SaveError::new("INVALID_FIELD", message, &[])]
     })?;
     match found {
@@ -573,13 +582,14 @@ pub(crate) async fn upsert_one(
     if org.schema(&parts["object"]).is_none() {
         return not_found();
     }
-    let saved = fields_of(&record)
-        .map_err(|error| vec![error])
-        .and_then(|fields| upsert(&mut org, &parts["object"], &parts["field"], &parts["value"], fields, &user));
+    let saved = fields_of(&record).map_err(|error| vec![error]).and_then(|fields| {
+        upsert(&mut org, &parts["object"], &parts["field"], &parts["value"], fields, &user)
+    });
     match saved {
         Ok((id, created)) => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            (status, Json(json!({"id": id, "success": true, "errors": [], "created": created}))).into_response()
+            (status, Json(json!({"id": id, "success": true, "errors": [], "created": created})))
+                .into_response()
         }
         Err(errors) => refused(&errors),
     }
@@ -592,7 +602,9 @@ pub(crate) async fn read_by_value(State(app): State<App>, Path(parts): Parts) ->
         Err(response) => return response,
     };
     let (Some(schema), Some(id)) = (org.schema(&parts["object"]), ids.first()) else { return not_found() };
-    let Some(record) = org.records.get(schema.name).and_then(|records| records.get(id)) else { return not_found() };
+    let Some(record) = org.records.get(schema.name).and_then(|records| records.get(id)) else {
+        return not_found();
+    };
     let fields: Vec<(&'static str, Option<Stored>)> =
         schema.fields.iter().map(|field| (field.name, record.values.get(field.name).cloned())).collect();
     json_response(StatusCode::OK, record_json(schema.name, id, &fields))

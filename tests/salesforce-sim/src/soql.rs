@@ -442,7 +442,8 @@ mod tests {
     #[test]
     fn refusals_are_salesforces() {
         let org = org();
-        let code = |text: &str| parse(text).and_then(|query| query.run(&org, &org.users[1], false)).unwrap_err().0;
+        let code =
+            |text: &str| parse(text).and_then(|query| query.run(&org, &org.users[1], false)).unwrap_err().0;
         assert_eq!(code("SELECT Nope FROM Contact"), "INVALID_FIELD");
         assert_eq!(code("SELECT Id FROM Nope"), "INVALID_TYPE");
         assert_eq!(code("SELECT Id FROM Contact WHERE"), "MALFORMED_QUERY");

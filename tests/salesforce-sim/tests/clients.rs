@@ -11,8 +11,12 @@ fn clients() -> PathBuf {
 }
 
 async fn run(program: &str, script: &str, installed: &str) {
-    assert!(clients().join(installed).exists(), "{installed} is not installed: run `sh infra/clients.sh`, or `make test`");
-    let simulator = Simulator::start(SimulatorConfig { tls: true, ..SimulatorConfig::default() }).await.unwrap();
+    assert!(
+        clients().join(installed).exists(),
+        "{installed} is not installed: run `sh infra/clients.sh`, or `make test`"
+    );
+    let simulator =
+        Simulator::start(SimulatorConfig { tls: true, ..SimulatorConfig::default() }).await.unwrap();
     let certificate = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&certificate, CERTIFICATE).unwrap();
     let mut command = Command::new(program);

@@ -299,7 +299,7 @@ pub trait State: Send + Sync {
     /// How many records of the sync are linked.
     fn linked(&self, sync: &str) -> impl Future<Output = Result<u64, PortError>> + Send;
 
-    /// Makes everything due that was put off and waits for no parent, spread over a time from now.
+    /// Makes everything due that was put off and waits for no parent, a hundred a second, within a time from now.
     fn make_due(
         &self,
         now: Timestamp,

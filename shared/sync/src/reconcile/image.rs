@@ -1,7 +1,7 @@
 //! Steps 4 and 5: what each side holds in canonical form, what an interrupted run left, and the plan.
 
 use super::work::{Remote, Work};
-use super::{Backoff, PortError, Ports, Run};
+use super::{Backoff, PortError, Ports, Put, Run};
 use crate::limit::take_deletes;
 use crate::ports::{HeldRecord, RecordRef, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,9 @@ use syncline_engine::{
     PostgresKey, Presence, RecordPlan, Rule, RuleKind, SalesforceId, Side, Value, oscillating, plan, resolve,
     swings,
 };
+
+/// How often a record whose row has another key is tried before its base gives the old one up.
+const SWAP_TRIES: u32 = 2;
 
 /// SQLSTATE of a foreign key that is not kept: it depends on other rows, so the record is tried again by itself.
 pub(super) const FOREIGN_KEY: &str = "23503";
@@ -69,6 +72,9 @@ impl<P: Ports> Run<'_, P> {
             }
             work.resolved = resolved;
             work.evidence = Evidence::default();
+            if self.gives_up_key(&work) {
+                continue;
+            }
             self.note_waiting(&work);
             if let Some(rejected) = &work.rejected
                 && !interrupted
@@ -107,6 +113,23 @@ impl<P: Ports> Run<'_, P> {
             writing.push((work, texts));
         }
         self.within_delete_limit(writing, missing).await
+    }
+
+    /// Two rows that swap their keys stand in each other's way: each base keeps the key that the other one needs. One
+    /// that meets this gives its old key up first.
+    fn gives_up_key(&mut self, work: &Work) -> bool {
+        let (Some(base), Some(row)) = (&work.resolved, &work.row) else { return false };
+        let moved = base.postgres_key.as_ref().is_some_and(|known| *known != row.key);
+        if !moved || !base.live || work.touch.attempt < SWAP_TRIES {
+            return false;
+        }
+        let mut released = base.clone();
+        released.postgres_key = None;
+        released.intent = None;
+        let put = Put { expected: released.version, base: released, conflicts: Vec::new() };
+        let touch = work.retouch();
+        self.puts.push((put, touch, true));
+        true
     }
 
     /// Two sides that correct each other end as a rejected record, with the field and the values.

@@ -54,7 +54,7 @@ impl<'a, P: Ports> Run<'a, P> {
             counts.push(refs.len() - before);
         }
         let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
-        let mut works: BTreeMap<String, Work> = BTreeMap::new();
+        let mut works: BTreeMap<(bool, String), Work> = BTreeMap::new();
         for (touch, count) in touches.into_iter().zip(counts) {
             let found: Vec<Loaded> = loaded.by_ref().take(count).filter(|one| one.base.is_some()).collect();
             let mut distinct: Vec<Loaded> = Vec::new();
@@ -79,7 +79,7 @@ impl<'a, P: Ports> Run<'a, P> {
             if let Some(id) = stranger {
                 let touch = Touch { id: Some(id), key: None, old_key: None, ..touch.clone() };
                 let work = Work::new(touch, None, None);
-                works.entry(format!("stranger {}", work.base_key())).or_insert(work);
+                works.entry((false, work.base_key().0)).or_insert(work);
             }
             for Loaded { base, rejected } in distinct {
                 let mut touch = touch.clone();
@@ -89,7 +89,8 @@ impl<'a, P: Ports> Run<'a, P> {
                     touch.key.clone_from(&base.postgres_key);
                 }
                 let work = Work::new(touch, base, rejected);
-                let name = work.base_key().0;
+                // A base may be named after what a newcomer is now.
+                let name = (work.base.is_some(), work.base_key().0);
                 match works.get_mut(&name) {
                     Some(known) => known.touch.absorb(work.touch),
                     None => {
@@ -369,7 +370,7 @@ impl<'a, P: Ports> Run<'a, P> {
                 Match::Reject { code, message } => self.reject(&work, Side::Postgres, code, message, vec![]),
             }
         }
-        let ready = self.reject_rows_of_others(ready).await?;
+        let ready = self.reject_rows_of_others(&mut transaction, ready).await?;
         let ready = self.follow_origins(&mut transaction, ready).await?;
         Ok((transaction, ready))
     }
@@ -460,7 +461,11 @@ impl<'a, P: Ports> Run<'a, P> {
 
     /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
     /// into another's row.
-    async fn reject_rows_of_others(&mut self, works: Vec<Work>) -> Result<Vec<Work>, PortError> {
+    async fn reject_rows_of_others(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: Vec<Work>,
+    ) -> Result<Vec<Work>, PortError> {
         let strange = |work: &Work| {
             let key = &work.row.as_ref()?.key;
             let known = work.base.as_ref().and_then(|base| base.postgres_key.as_ref());
@@ -492,6 +497,10 @@ impl<'a, P: Ports> Run<'a, P> {
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
                     self.again(touch, Backoff::Contention);
                 }
+                // Two rows swapped their keys: the owner's bears its link elsewhere.
+                Some(_) if owner.live && self.stands_elsewhere(transaction, &owner, &work).await? => {
+                    ready.push(work);
+                }
                 Some(_) if owner.live => {
                     let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();
                     let whose = owner.salesforce_id.map(|id| id.to_string()).unwrap_or_default();
@@ -504,6 +513,18 @@ impl<'a, P: Ports> Run<'a, P> {
             }
         }
         Ok(ready)
+    }
+
+    async fn stands_elsewhere(
+        &self,
+        transaction: &mut TransactionOf<'a, P>,
+        owner: &Base,
+        work: &Work,
+    ) -> Result<bool, PortError> {
+        let Some(id) = owner.salesforce_id.clone() else { return Ok(false) };
+        let rows = transaction.read(&[RowRef { key: None, id: Some(id) }]).await?;
+        let here = work.row.as_ref().map(|row| &row.key);
+        Ok(rows.iter().flatten().any(|row| Some(&row.key) != here))
     }
 
     fn retain_or_again(&mut self, works: Vec<Work>, keep: &[bool]) -> Vec<Work> {
