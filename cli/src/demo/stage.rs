@@ -79,7 +79,7 @@ fn configuration(salesforce: &str, listen: u16) -> String {
         format!("[sync.{name}.fields]\n{}\n", lines.join("\n"))
     };
     format!(
-        "[salesforce]\nlogin_url = \"{salesforce}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE_SECRET\"\n\
+        "[salesforce]\nlogin_url = \"{salesforce}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE_SECRET\"\ndaily_calls = 1000000\n\
          [postgres]\nsecret = \"env:DATABASE_URL\"\n\
          [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
          [serve]\nlisten = \"127.0.0.1:{listen}\"\nlease = \"30s\"\n\
@@ -109,6 +109,10 @@ impl Stage {
         let other = Simulator::start(SimulatorConfig::default()).await?;
         let simulator = Simulator::start(SimulatorConfig::default()).await?;
         let listen = free_port()?;
+        // Ten edits a second, day and night, are a large org's.
+        for one in [&simulator, &other] {
+            one.org.lock().unwrap_or_else(PoisonError::into_inner).allowance = 5_000_000;
+        }
         for object in ["Account", "Contact"] {
             let endpoint = format!("http://127.0.0.1:{listen}/salesforce/outbound/{SECRET}");
             let fields = vec!["Id".to_owned(), "SystemModstamp".to_owned()];

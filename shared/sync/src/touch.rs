@@ -137,6 +137,12 @@ impl Touch {
         format!("{}.{}", self.sync, (hash >> 32) % 4)
     }
 
+    /// True if both tell of a change of the key, and not of the same one.
+    #[must_use]
+    pub fn rekeys_otherwise(&self, other: &Self) -> bool {
+        self.old_key.is_some() && other.old_key.is_some() && (&self.old_key, &self.key) != (&other.old_key, &other.key)
+    }
+
     /// Takes in another touch of the same record.
     pub fn absorb(&mut self, other: Self) {
         self.evidence.pg_deleted |= other.evidence.pg_deleted;

@@ -92,6 +92,10 @@ impl<'a, P: Ports> Run<'a, P> {
                 // A base may be named after what a newcomer is now.
                 let name = (work.base.is_some(), work.base_key().0);
                 match works.get_mut(&name) {
+                    // Two changes of its key are followed one after the other.
+                    Some(known) if known.touch.rekeys_otherwise(&work.touch) => {
+                        self.again(work.touch, Backoff::Contention);
+                    }
                     Some(known) => known.touch.absorb(work.touch),
                     None => {
                         works.insert(name, work);
