@@ -123,6 +123,10 @@ enum Command {
         /// Repeats what the teams of an earlier run chose to do; how it interleaves is the machine's.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+
+        /// Sends Syncline so many SIGKILLs at random moments, instead of the tour.
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        kills: u32,
     },
 }
 
@@ -166,8 +170,8 @@ fn read_config(path: &PathBuf) -> Result<Config, Failure> {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    if let Command::Demo { duration, seed } = arguments.command {
-        return Box::pin(demo::run(duration, seed)).await;
+    if let Command::Demo { duration, seed, kills } = arguments.command {
+        return Box::pin(demo::run(duration, seed, kills)).await;
     }
     let config = read_config(&arguments.config)?;
     match arguments.command {

@@ -203,7 +203,17 @@ for side, fields in history.items():
                 flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
             earlier |= {before, after}
 
-stands = overwritten = in_conflict = went = 0
+# Salesforce has no compare-and-set: an edit between our read and our write of that very field, by Salesforce's own
+# clock, is overwritten, and this alone is not promised.
+in_window = set()
+for change in http("/sim/history"):
+    if change["user"] == ours and change["read_at_ms"] is not None and change["before"] is not None:
+        key = change["object"], editor_of_id.get(change["id"]), change["field"]
+        for _, after, was_ours, at in history["salesforce"].get(key, ()):
+            if not was_ours and after == change["before"] and change["read_at_ms"] <= at <= change["at_ms"]:
+                in_window.add((*key, after))
+
+stands = overwritten = in_conflict = went = window = 0
 lost = []
 waits = {"salesforce": [], "postgres": []}
 for edit in edits:
@@ -220,6 +230,8 @@ for edit in edits:
         overwritten += 1
     elif any(whole in stood[side] for side in deleted_on.get(key, ())):
         went += 1
+    elif edit["side"] == "salesforce" and whole in in_window:
+        window += 1
     else:
         lost.append("edit %s: %s %s %s = %r; Salesforce holds %r, Postgres %r" % (
             edit["n"], edit["side"], edit["record"], edit["field"], value, here, there))
@@ -234,7 +246,7 @@ left = [] if question["schema"] is None else ["%s: %s" % (table, row["what"]) fo
 
 json.dump({
     "left": left[:SHOWN],
-    "edits": len(edits), "stands": stands, "overwritten": overwritten, "deleted": went, "conflict": in_conflict,
+    "edits": len(edits), "stands": stands, "overwritten": overwritten, "deleted": went, "window": window, "conflict": in_conflict,
     "lost": lost[:SHOWN], "lost_count": len(lost), "deletes": len(deletes), "revived": revived[:SHOWN],
     "unequal_count": len(unequal), "flipped_count": len(flipped),
     "records": records, "unequal": unequal[:SHOWN], "doubled": doubled[:SHOWN],

@@ -14,6 +14,8 @@ use compare::{Ledger, Question, Verdict, judge};
 use editors::{Shared, Team};
 use jiff::SignedDuration;
 use keys::Key;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use screen::Screen;
 use stage::Stage;
 use std::process::ExitCode;
@@ -35,7 +37,7 @@ const LONGEST_TOUR: Duration = Duration::from_secs(600);
 const TOUR: [(f64, Key); 3] = [(0.25, Key::Conflict), (0.706, Key::Kill), (0.78, Key::Outage)];
 
 /// Runs the demo.
-pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(duration: SignedDuration, seed: u64, kills: u32) -> Result<ExitCode, Failure> {
     let duration = Duration::try_from(duration)
         .ok()
         .filter(|duration| *duration >= Duration::from_secs(5))
@@ -59,7 +61,11 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64) -> Result<ExitCode,
         tasks.spawn(async move { team.work(duration, stopped).await });
     }
     let watcher = tokio::spawn(watch.clone().run(stage.observer().await?, stage.org()));
-    let ended = perform(&mut stage, &screen, &shared, &mut tasks, duration).await;
+    let ended = if kills > 0 {
+        torment(&mut stage, &screen, &mut tasks, duration, seed, kills).await
+    } else {
+        perform(&mut stage, &screen, &shared, &mut tasks, duration).await
+    };
     let _ = stop.send(true);
     ended?;
     while let Some(done) = tasks.join_next().await {
@@ -135,6 +141,34 @@ async fn perform(
             }
         }
     }
+}
+
+/// SIGKILLs at random moments, also while Syncline starts.
+async fn torment(
+    stage: &mut Stage,
+    screen: &Screen,
+    tasks: &mut tokio::task::JoinSet<Result<(), Failure>>,
+    duration: Duration,
+    seed: u64,
+    kills: u32,
+) -> Result<(), Failure> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let started = Instant::now();
+    for number in 1..=kills {
+        let left = duration.saturating_sub(started.elapsed()) / (kills - number + 1);
+        // Between nothing and twice the mean, in thousandths.
+        let thousandths = u32::try_from(random.next_u64() % 2_000).unwrap_or(1_000);
+        let pause = left * thousandths / 1_000;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            failed = first_failure(tasks) => return failed,
+        }
+        stage.kill_at_once().await?;
+        if number.is_multiple_of(20) {
+            screen.event(&format!("{number} times SIGKILL so far"));
+        }
+    }
+    stage.wait_until_healthy().await
 }
 
 async fn first_failure(tasks: &mut tokio::task::JoinSet<Result<(), Failure>>) -> Result<(), Failure> {

@@ -212,6 +212,12 @@ impl Screen {
         println!("  {:>8}  overwritten by a later edit of that field", number(verdict.overwritten));
         println!("  {:>8}  went with a record that was deleted", number(verdict.deleted));
         println!("  {:>8}  lost to the other side and kept in the conflict log", number(verdict.conflict));
+        if verdict.window > 0 {
+            println!(
+                "  {:>8}  overwritten in Salesforce in the very moment of Syncline's own write, which nothing can rule out",
+                number(verdict.window)
+            );
+        }
         let sum = verdict.accounted();
         let whole = if sum == verdict.edits {
             "every edit is accounted for"

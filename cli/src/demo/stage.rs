@@ -128,6 +128,13 @@ impl Stage {
         Ok(stage)
     }
 
+    /// SIGKILL for Syncline wherever it is; it starts again.
+    pub(crate) async fn kill_at_once(&mut self) -> Result<(), Failure> {
+        self.syncline.kill().await?;
+        self.syncline = serve(&self.folder, &self.cluster)?;
+        Ok(())
+    }
+
     /// SIGKILL for Syncline wherever it is, and for the script; both start again.
     pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
         self.syncline.kill().await?;
@@ -166,7 +173,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn wait_until_healthy(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn wait_until_healthy(&mut self) -> Result<(), Failure> {
         let http = reqwest::Client::new();
         let url = format!("http://127.0.0.1:{}/healthz", self.listen);
         for _ in 0..300 {

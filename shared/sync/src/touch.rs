@@ -140,7 +140,9 @@ impl Touch {
     /// True if both tell of a change of the key, and not of the same one.
     #[must_use]
     pub fn rekeys_otherwise(&self, other: &Self) -> bool {
-        self.old_key.is_some() && other.old_key.is_some() && (&self.old_key, &self.key) != (&other.old_key, &other.key)
+        self.old_key.is_some()
+            && other.old_key.is_some()
+            && (&self.old_key, &self.key) != (&other.old_key, &other.key)
     }
 
     /// Takes in another touch of the same record.

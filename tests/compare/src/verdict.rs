@@ -75,6 +75,8 @@ pub struct Verdict {
     pub overwritten: u64,
     /// Of these: went with a record that was deleted where they stood.
     pub deleted: u64,
+    /// Of these: overwritten between Syncline's read and its write of that very field, which is not promised.
+    pub window: u64,
     /// Of these: lost to the other side, and kept in the conflict log.
     pub conflict: u64,
     /// Of these: none of it.
@@ -113,7 +115,7 @@ impl Verdict {
     /// Edits of which it is known what became of them.
     #[must_use]
     pub fn accounted(&self) -> u64 {
-        self.stands + self.overwritten + self.deleted + self.conflict
+        self.stands + self.overwritten + self.deleted + self.window + self.conflict
     }
 
     /// Everything holds.

@@ -125,12 +125,20 @@ impl World {
     /// # Panics
     /// When any of it fails.
     pub async fn new(options: Options) -> Self {
+        Self::through(options, str::to_owned).await
+    }
+
+    /// The same, with Syncline's connections to another address than the app's.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    pub async fn through(options: Options, address: impl Fn(&str) -> String) -> Self {
         let database = TestDatabase::new().await;
         database.run(options.sql).await;
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let call = std::time::Duration::from_secs(60);
         let client = Client::new(&simulator.url, "62.0", credentials(), call).unwrap();
-        let pool = Pool::new(&DatabaseSettings::parse(&database.url, None).unwrap(), 10).unwrap();
+        let pool = Pool::new(&DatabaseSettings::parse(&address(&database.url), None).unwrap(), 10).unwrap();
         let instance = Instance("default".into());
         let organization_id = client.organization_id().await.unwrap();
         let mut connection = pool.get().await.unwrap();

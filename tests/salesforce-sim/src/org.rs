@@ -58,6 +58,8 @@ pub struct Change {
     pub user: String,
     /// When.
     pub at_ms: i64,
+    /// When the user had read the record by a collection before, if ever.
+    pub read_at_ms: Option<i64>,
 }
 
 /// Why a record was refused: Salesforce's code, its words, and the fields.
@@ -126,6 +128,8 @@ pub struct Org {
     pub automations: Vec<Automation>,
     /// Outbound messages.
     pub outbox: Outbox,
+    /// When a client read a record by a collection last, by client and Id.
+    pub reads: BTreeMap<(String, String), i64>,
     /// Records that sharing hides from the user `syncline`.
     pub hidden: BTreeSet<String>,
     /// Rows are seen by queries only this long after they changed.
@@ -160,6 +164,7 @@ impl Default for Org {
             faults: Faults::default(),
             automations: Vec::new(),
             outbox: Outbox::default(),
+            reads: BTreeMap::new(),
             hidden: BTreeSet::new(),
             late_visibility: SignedDuration::ZERO,
             clock_offset: SignedDuration::ZERO,
@@ -394,6 +399,7 @@ impl Org {
             after: None,
             user: user.client_id.clone(),
             at_ms: now.as_millisecond(),
+            read_at_ms: None,
         }
     }
 
@@ -595,6 +601,7 @@ impl Org {
         now: Timestamp,
     ) {
         let automations = self.automations.clone();
+        let read_at = self.reads.get(&(user.client_id.clone(), id.to_owned())).copied();
         let Some(record) = self.records.get_mut(schema.name).and_then(|records| records.get_mut(id)) else {
             return;
         };
@@ -630,6 +637,7 @@ impl Org {
                     after,
                     user: user.client_id.clone(),
                     at_ms: now.as_millisecond(),
+                    read_at_ms: read_at,
                 });
             }
         }

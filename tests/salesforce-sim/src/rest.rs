@@ -419,7 +419,11 @@ pub(crate) async fn read_many(
     if wanted.ids.len() > PAGE {
         return refusal(StatusCode::BAD_REQUEST, "EXCEEDED_ID_LIMIT", "too many ids");
     }
-    let org = app.org.lock().unwrap();
+    let mut org = app.org.lock().unwrap();
+    let now = org.now().as_millisecond();
+    for id in &wanted.ids {
+        org.reads.insert((user.client_id.clone(), id.clone()), now);
+    }
     let Some(schema) = org.schema(&parts["object"]) else { return not_found() };
     let mut fields = Vec::new();
     for name in &wanted.fields {
