@@ -211,11 +211,15 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
         return rest::refusal(StatusCode::UNAUTHORIZED, "INVALID_SESSION_ID", "Session expired or invalid");
     };
     let writes = request.method() != "GET" && !request.uri().path().contains("/composite/sobjects/");
+    // Salesforce applies assignment rules unless it is told not to.
+    let assigns = writes
+        && request.headers().get("Sforce-Auto-Assign").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"false"));
     let kind = kind(request.method().as_str(), request.uri().path());
     request.extensions_mut().insert(user.clone());
     let (unavailable, limited, lost, delay, usage) = {
         let mut org = app.org.lock().unwrap();
         *org.calls.entry(ApiCall { client: user.client_id.clone(), kind }).or_default() += 1;
+        org.auto_assigned += u64::from(assigns);
         let usage = format!("api-usage={}/{}", org.calls_used(), org.allowance);
         let over = org.calls_used() > org.allowance;
         let delay = Faults::strike(&mut org.faults.slow).then_some(org.faults.delay_ms);

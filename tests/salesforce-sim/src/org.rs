@@ -130,6 +130,8 @@ pub struct Org {
     pub outbox: Outbox,
     /// When a client read a record by a collection last, by client and Id.
     pub reads: BTreeMap<(String, String), i64>,
+    /// Writes that asked for the org's assignment rules, which give records to other owners.
+    pub auto_assigned: u64,
     /// Records that sharing hides from the user `syncline`.
     pub hidden: BTreeSet<String>,
     /// Rows are seen by queries only this long after they changed.
@@ -165,6 +167,7 @@ impl Default for Org {
             automations: Vec::new(),
             outbox: Outbox::default(),
             reads: BTreeMap::new(),
+            auto_assigned: 0,
             hidden: BTreeSet::new(),
             late_visibility: SignedDuration::ZERO,
             clock_offset: SignedDuration::ZERO,
