@@ -71,8 +71,8 @@ async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), Po
                 tracing::info!(%side, "answers again");
             }
             Err(error @ PortError::Store { .. }) => return Err(error),
-            Err(PortError::Limit { message }) => {
-                ports.state().put_breaker(side, &breaker.limited(now, &message)).await?;
+            Err(error @ PortError::Limit { .. }) => {
+                ports.state().put_breaker(side, &breaker.limited(now, &error.to_string())).await?;
             }
             Err(error @ PortError::Identity { .. }) => {
                 for definition in definitions {

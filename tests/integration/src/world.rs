@@ -315,7 +315,15 @@ impl World {
                     return summary;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                assert!(round < 399, "{put_off} put off, {messages} messages, {log} log rows");
+                if round == 399 {
+                    let breakers = "SELECT string_agg(body, ' ') FROM (SELECT body FROM syncline.breaker UNION ALL SELECT reason FROM syncline.paused) t";
+                    let touches = "SELECT string_agg(touch || ' ' || due - now(), ' ') FROM (SELECT * FROM syncline.deferred LIMIT 3) t";
+                    let (breakers, touches) =
+                        (self.database.text(breakers).await, self.database.text(touches).await);
+                    panic!(
+                        "{put_off} put off, {messages} messages, {log} log rows; {breakers:?}; {touches:?}"
+                    );
+                }
                 continue;
             }
             let applied = applier::handle(self, &self.definitions, &deliveries).await;

@@ -39,11 +39,13 @@ async fn linked() -> (World, String) {
 async fn audited(world: &World) {
     world
         .database
-        .run("CREATE TABLE public.titles (n bigint GENERATED ALWAYS AS IDENTITY, title text);
+        .run(
+            "CREATE TABLE public.titles (n bigint GENERATED ALWAYS AS IDENTITY, title text);
               CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS
               $$BEGIN INSERT INTO public.titles (title) VALUES (NEW.title); RETURN NULL; END$$;
               CREATE TRIGGER audit AFTER UPDATE OF title ON contacts FOR EACH ROW
-              WHEN (OLD.title IS DISTINCT FROM NEW.title) EXECUTE FUNCTION public.audit()")
+              WHEN (OLD.title IS DISTINCT FROM NEW.title) EXECUTE FUNCTION public.audit()",
+        )
         .await;
 }
 
@@ -92,7 +94,10 @@ async fn heroku_deleted_record_revived_by_a_late_update() {
     );
     syncline_sync::ingest::enqueue(&world, vec![touch]).await.unwrap();
     world.to_rest().await;
-    assert_eq!((world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await), (0, 0));
+    assert_eq!(
+        (world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -105,7 +110,10 @@ async fn heroku_record_inserted_again_after_insert_and_delete_in_quick_successio
     world.to_rest().await;
     world.catch_up().await;
     world.to_rest().await;
-    assert_eq!((world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await), (0, 0));
+    assert_eq!(
+        (world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await),
+        (0, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +122,9 @@ async fn heroku_duplicates_from_racing_creation() {
     for round in 0..5 {
         world
             .database
-            .run(&format!("INSERT INTO contacts (last_name) SELECT 'r{round} ' || n FROM generate_series(1, 20) n"))
+            .run(&format!(
+                "INSERT INTO contacts (last_name) SELECT 'r{round} ' || n FROM generate_series(1, 20) n"
+            ))
             .await;
         world.create("Contact", &[("LastName", &format!("s{round}"))]);
         let (one, other) = (world.clone(), world.clone());
@@ -129,7 +139,10 @@ async fn heroku_duplicates_from_racing_creation() {
     world.to_rest().await;
     world.catch_up().await;
     world.to_rest().await;
-    assert_eq!((world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await), (105, 105));
+    assert_eq!(
+        (world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await),
+        (105, 105)
+    );
 }
 
 #[tokio::test]
@@ -139,11 +152,17 @@ async fn heroku_change_missed_by_the_poll() {
     world.to_rest().await;
     world.simulator.org.lock().unwrap().late_visibility = SignedDuration::from_secs(3);
     world.edit("Contact", &id, &[("Title", "seen late")]);
-    world.database.run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text").await;
+    world
+        .database
+        .run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text")
+        .await;
     world.scan().await;
     world.to_rest().await;
     tokio::time::sleep(std::time::Duration::from_millis(3_200)).await;
-    world.database.run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text").await;
+    world
+        .database
+        .run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text")
+        .await;
     world.scan().await;
     world.to_rest().await;
     assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("seen late"));
@@ -153,7 +172,12 @@ async fn heroku_change_missed_by_the_poll() {
 async fn heroku_rejected_write_unseen() {
     let world = world().await;
     world.database.run(&format!("INSERT INTO contacts (last_name) VALUES ('{}')", "x".repeat(80))).await;
-    world.database.run("ALTER TABLE contacts ALTER last_name TYPE text; UPDATE contacts SET last_name = repeat('y', 81)").await;
+    world
+        .database
+        .run(
+            "ALTER TABLE contacts ALTER last_name TYPE text; UPDATE contacts SET last_name = repeat('y', 81)",
+        )
+        .await;
     world.to_rest().await;
     let connection = world.pool.get().await.unwrap();
     let rejected = syncline_embedded::rejected(&connection, &Instance("default".into()), 10).await.unwrap();
@@ -189,7 +213,10 @@ async fn estuary_a_record_that_becomes_visible_after_its_stamp() {
     world.to_rest().await;
     assert_eq!(world.database.count("SELECT count(*) FROM contacts").await, 0);
     tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
-    world.database.run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text").await;
+    world
+        .database
+        .run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text")
+        .await;
     world.scan().await;
     world.to_rest().await;
     assert_eq!(world.database.count("SELECT count(*) FROM contacts").await, 1, "catch-up looks back");
@@ -226,7 +253,10 @@ async fn minnpost_loop_of_our_own_write() {
 #[tokio::test]
 async fn minnpost_lost_state_writes_everything_again() {
     let (world, id) = linked().await;
-    world.database.run("INSERT INTO contacts (last_name) SELECT 'c' || n FROM generate_series(1, 30) n").await;
+    world
+        .database
+        .run("INSERT INTO contacts (last_name) SELECT 'c' || n FROM generate_series(1, 30) n")
+        .await;
     world.to_rest().await;
     let connection = world.pool.get().await.unwrap();
     let forgotten = syncline_embedded::rebuild(&connection, &Instance("default".into())).await.unwrap();
@@ -242,7 +272,10 @@ async fn minnpost_lost_state_writes_everything_again() {
     world.edit("Contact", &id, &[("Title", "goes on")]);
     world.catch_up().await;
     world.to_rest().await;
-    assert_eq!(world.database.text("SELECT title FROM contacts WHERE id = 1").await.as_deref(), Some("goes on"));
+    assert_eq!(
+        world.database.text("SELECT title FROM contacts WHERE id = 1").await.as_deref(),
+        Some("goes on")
+    );
 }
 
 #[tokio::test]
@@ -267,7 +300,12 @@ async fn minnpost_an_edit_during_our_own_write_is_swallowed() {
 async fn minnpost_two_rows_mapped_to_one_record_play_ping_pong() {
     let (world, id) = linked().await;
     world.database.run("DROP INDEX contacts_salesforce_id_key").await;
-    world.database.run(&format!("INSERT INTO contacts (last_name, title, salesforce_id) VALUES ('Copy', 'other', '{id}')")).await;
+    world
+        .database
+        .run(&format!(
+            "INSERT INTO contacts (last_name, title, salesforce_id) VALUES ('Copy', 'other', '{id}')"
+        ))
+        .await;
     world.to_rest().await;
     world.catch_up().await;
     let summary = world.to_rest().await;
@@ -312,7 +350,10 @@ async fn wso2_several_consumers_take_one_change_twice() {
 #[tokio::test]
 async fn camel_records_are_given_to_another_owner_by_assignment_rules() {
     let (world, _) = linked().await;
-    world.database.run("UPDATE contacts SET title = 'x'; INSERT INTO contacts (last_name) VALUES ('Noether')").await;
+    world
+        .database
+        .run("UPDATE contacts SET title = 'x'; INSERT INTO contacts (last_name) VALUES ('Noether')")
+        .await;
     world.to_rest().await;
     world.database.run("DELETE FROM contacts WHERE id = 1").await;
     world.to_rest().await;
@@ -345,12 +386,16 @@ async fn two_syncs_and_a_restarted_sequence_never_merge_two_people() {
     world.to_rest().await;
     world.database.run("DELETE FROM contacts").await;
     world.to_rest().await;
-    world.database.run("ALTER SEQUENCE contacts_id_seq RESTART; INSERT INTO contacts (last_name) VALUES ('Noether')").await;
+    world
+        .database
+        .run("ALTER SEQUENCE contacts_id_seq RESTART; INSERT INTO contacts (last_name) VALUES ('Noether')")
+        .await;
     world.to_rest().await;
     let link = world.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
     assert_eq!(world.field("Contact", &link, "LastName").as_deref(), Some("Noether"));
     let org = world.simulator.org.lock().unwrap();
-    let names: Vec<String> = org.records["Contact"].values().map(|record| record.values["LastName"].text()).collect();
+    let names: Vec<String> =
+        org.records["Contact"].values().map(|record| record.values["LastName"].text()).collect();
     assert_eq!(names, ["Hopper", "Noether"], "Hopper is in the recycle bin as she was");
     let external: std::collections::BTreeSet<String> =
         org.records["Contact"].values().map(|record| record.values["Syncline_Id__c"].text()).collect();
@@ -407,7 +452,11 @@ async fn two_sides_that_correct_each_other_are_rejected_as_oscillating_with_fiel
     world.database.run("UPDATE syncline.base SET body = (body::jsonb - 'swings')::text").await;
     world.catch_up().await;
     world.to_rest().await;
-    assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("admiral"), "a change tries again");
+    assert_eq!(
+        world.database.text("SELECT title FROM contacts").await.as_deref(),
+        Some("admiral"),
+        "a change tries again"
+    );
 }
 
 #[tokio::test]
@@ -445,11 +494,19 @@ async fn a_poisoned_message_is_reduced_to_its_one_touch() {
     // Its run crashed twice: the message comes for the third time.
     world.database.run("UPDATE syncline.queue_message SET receive_count = 1").await;
     one_run(&world).await;
-    let sql = "SELECT bool_and(jsonb_array_length(body::jsonb -> 'touches') = 1)::text FROM syncline.queue_message";
-    assert_eq!(world.database.text(sql).await.as_deref(), Some("true"), "each touch has a message of its own");
+    let sql =
+        "SELECT bool_and(jsonb_array_length(body::jsonb -> 'touches') = 1)::text FROM syncline.queue_message";
+    assert_eq!(
+        world.database.text(sql).await.as_deref(),
+        Some("true"),
+        "each touch has a message of its own"
+    );
     assert_eq!(world.database.count("SELECT count(*) FROM syncline.queue_message").await, 9);
     // One of them crashes whoever takes it, five times.
-    world.database.run("UPDATE syncline.queue_message SET receive_count = 5 WHERE body LIKE '%[\\\\\"3\\\\\"]%'").await;
+    world
+        .database
+        .run("UPDATE syncline.queue_message SET receive_count = 5 WHERE body LIKE '%[\\\\\"3\\\\\"]%'")
+        .await;
     world.to_rest().await;
     assert_eq!(world.records("Contact"), 8, "the others are through");
     let connection = world.pool.get().await.unwrap();
@@ -475,7 +532,11 @@ async fn old_state_under_a_new_release_writes_nothing_where_both_sides_are_equal
         .await;
     let connection = world.pool.get().await.unwrap();
     let stored = syncline_embedded::definitions(&connection, &Instance("default".into())).await.unwrap();
-    assert_eq!(stored[0].deletes, syncline_engine::Deletes::default(), "nothing is deleted that was not asked for");
+    assert_eq!(
+        stored[0].deletes,
+        syncline_engine::Deletes::default(),
+        "nothing is deleted that was not asked for"
+    );
     world.catch_up().await;
     let summary = world.to_rest().await;
     assert_eq!((summary.records_updated, summary.rows_updated, summary.conflicts), (0, 0, 0));
@@ -492,16 +553,22 @@ async fn a_field_dropped_from_the_definition_is_left_alone_and_taken_up_again_wi
     let whole = world.definitions[0].clone();
     let mut narrow = whole.clone();
     narrow.fields.retain(|mapping| mapping.field != "Title");
-    world.definitions = vec![syncline_embedded::put_definition(&connection, &instance, &narrow).await.unwrap()];
+    world.definitions =
+        vec![syncline_embedded::put_definition(&connection, &instance, &narrow).await.unwrap()];
     world.scan().await;
     world.to_rest().await;
     world.database.run("UPDATE contacts SET title = 'alone', last_name = 'Noether'").await;
     world.to_rest().await;
     assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("v0"), "no longer mapped");
     assert_eq!(world.field("Contact", &id, "LastName").as_deref(), Some("Noether"));
-    world.definitions = vec![syncline_embedded::put_definition(&connection, &instance, &whole).await.unwrap()];
+    world.definitions =
+        vec![syncline_embedded::put_definition(&connection, &instance, &whole).await.unwrap()];
     assert_eq!(world.definitions[0].version, 3);
     world.scan().await;
     world.to_rest().await;
-    assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("alone"), "the base still knows what was agreed on");
+    assert_eq!(
+        world.field("Contact", &id, "Title").as_deref(),
+        Some("alone"),
+        "the base still knows what was agreed on"
+    );
 }

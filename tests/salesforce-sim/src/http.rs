@@ -213,7 +213,10 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
     let writes = request.method() != "GET" && !request.uri().path().contains("/composite/sobjects/");
     // Salesforce applies assignment rules unless it is told not to.
     let assigns = writes
-        && request.headers().get("Sforce-Auto-Assign").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"false"));
+        && request
+            .headers()
+            .get("Sforce-Auto-Assign")
+            .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"false"));
     let kind = kind(request.method().as_str(), request.uri().path());
     request.extensions_mut().insert(user.clone());
     let (unavailable, limited, lost, delay, usage) = {

@@ -43,6 +43,7 @@ struct Inner {
     down: bool,
     truncated: Vec<String>,
     rekeyed: BTreeMap<PostgresKey, PostgresKey>,
+    poisoned: Option<PostgresKey>,
 }
 
 impl Inner {
@@ -200,6 +201,11 @@ impl MemoryDatabase {
         inner.next = next;
     }
 
+    /// Whoever reads this row panics.
+    pub fn poison(&self, key: Option<PostgresKey>) {
+        self.inner.lock().unwrap().poisoned = key;
+    }
+
     /// Whether every call fails.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().unwrap().down = down;
@@ -312,6 +318,8 @@ impl Transaction for MemoryTransaction<'_> {
 
     async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
         yield_now().await;
+        let poisoned = self.database.inner.lock().unwrap().poisoned.clone();
+        assert!(poisoned.is_none() || refs.iter().all(|wanted| wanted.key != poisoned), "poisoned");
         let inner = self.database.inner.lock().unwrap();
         let mut visible = inner.rows.clone();
         visible.extend(self.rows.clone());

@@ -74,6 +74,7 @@ struct Inner {
     updates: usize,
     deletes: usize,
     calls: u64,
+    told: u64,
     hidden: std::collections::BTreeSet<SalesforceId>,
     down: Option<PortError>,
     task: usize,
@@ -467,6 +468,9 @@ impl Salesforce for MemoryOrg {
     }
 
     fn take_usage(&self) -> (u64, Option<u64>) {
-        (0, None)
+        let mut inner = self.inner.lock().unwrap();
+        let (calls, told) = (inner.calls, inner.told);
+        inner.told = calls;
+        (calls - told, None)
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
-use syncline_sync::{Alert, Alerts, Clock, Ports, Random, Settings, Step, Steps};
+use syncline_sync::{Alert, Alerts, Clock, DailyCalls, Ports, Random, Settings, Step, Steps};
 
 /// A clock that moves when it is told to.
 #[derive(Clone)]
@@ -158,6 +158,13 @@ impl MemoryPorts {
                 key: fingerprint_key(),
             },
         }
+    }
+}
+
+impl MemoryPorts {
+    /// How many calls a day may be made.
+    pub fn set_daily_calls(&mut self, calls: Option<u64>) {
+        self.settings.daily_calls = calls.map(DailyCalls::Count);
     }
 }
 
