@@ -336,7 +336,7 @@ fn delete_limit(reader: &mut Reader, path: &str, section: &mut Section<'_>) -> D
                 *place = u32::try_from(*number).unwrap_or(*place);
             }
             Some(_) => {
-                reader.problem(&format!("{path}.{name}"), format!("has to be a number from 0 to {most}"))
+                reader.problem(&format!("{path}.{name}"), format!("has to be a number from 0 to {most}"));
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use integration::{Options, SyncOptions, World};
 use jiff::SignedDuration;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use syncline_engine::DeleteLimit;
 use syncline_sync::{Ports, Queue, Settings, Step, Steps};
 use tokio::sync::Notify;
@@ -30,13 +30,13 @@ const STEPS: [Step; 11] = [
 struct Gallows {
     at: Step,
     reached: Notify,
-    seen: Mutex<bool>,
+    seen: AtomicBool,
 }
 
 impl Steps for Gallows {
     async fn at(&self, step: Step) {
         if step == self.at {
-            *self.seen.lock().unwrap() = true;
+            self.seen.store(true, Ordering::Relaxed);
             self.reached.notify_one();
             std::future::pending::<()>().await;
         }
@@ -90,8 +90,10 @@ impl Ports for Condemned<'_> {
 
 /// One round of everything, until it is killed or through.
 async fn killed_at(world: &World, step: Step) -> bool {
-    let condemned =
-        Condemned { world, gallows: Gallows { at: step, reached: Notify::new(), seen: Mutex::new(false) } };
+    let condemned = Condemned {
+        world,
+        gallows: Gallows { at: step, reached: Notify::new(), seen: AtomicBool::new(false) },
+    };
     let round = async {
         poll::poll_log(&condemned, &world.definitions).await.unwrap();
         poll::poll_scans(&condemned, &world.definitions).await.unwrap();
@@ -103,8 +105,7 @@ async fn killed_at(world: &World, step: Step) -> bool {
         () = round => {}
         () = condemned.gallows.reached.notified() => {}
     }
-    let seen = *condemned.gallows.seen.lock().unwrap();
-    seen
+    condemned.gallows.seen.load(Ordering::Relaxed)
 }
 
 #[derive(Clone, Copy, Debug)]

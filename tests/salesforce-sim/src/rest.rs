@@ -529,23 +529,15 @@ pub(crate) async fn basic_information(State(app): State<App>, Path(parts): Parts
     }
 }
 
-/// The records whose field holds a value, and the field's own name.
-fn with_value(
-    org: &Org,
-    object: &str,
-    field: &str,
-    value: &str,
-) -> Result<(&'static str, Vec<String>), Response> {
-    let Some(schema) = org.schema(object) else { return Err(not_found()) };
-    let Some(field) = schema.field(field).filter(|field| field.unique || field.name == "Id") else {
-        let message = "Provided external ID field does not exist or is not accessible";
-        return Err(refusal(StatusCode::NOT_FOUND, "NOT_FOUND", message));
-    };
+/// The records whose field holds a value, and the field's own name; `None` if there is no such external Id.
+fn with_value(org: &Org, object: &str, field: &str, value: &str) -> Option<(&'static str, Vec<String>)> {
+    let schema = org.schema(object)?;
+    let field = schema.field(field).filter(|field| field.unique || field.name == "Id")?;
     let records = org.records.get(schema.name).into_iter().flatten();
     let found = records
         .filter(|(_, record)| !record.deleted)
         .filter(|(_, record)| record.values.get(field.name).is_some_and(|stored| stored.text() == value));
-    Ok((field.name, found.map(|(id, _)| id.clone()).collect()))
+    Some((field.name, found.map(|(id, _)| id.clone()).collect()))
 }
 
 /// Updates the record that has the external Id, or creates it. Source: Insert or Update (Upsert) a Record Using an
@@ -558,7 +550,7 @@ fn upsert(
     mut fields: BTreeMap<String, Option<Stored>>,
     user: &User,
 ) -> Result<(String, bool), Vec<SaveError>> {
-    let found = with_value(org, object, field, value).map_err(|_| {
+    let found = with_value(org, object, field, value).ok_or_else(|| {
         let message =
             format!("Field name provided, {field}, is not an External ID or indexed field for {object}");
         vec![SaveError::new("INVALID_FIELD", message, &[])]
@@ -601,9 +593,9 @@ pub(crate) async fn upsert_one(
 
 pub(crate) async fn read_by_value(State(app): State<App>, Path(parts): Parts) -> Response {
     let org = app.org.lock().unwrap();
-    let ids = match with_value(&org, &parts["object"], &parts["field"], &parts["value"]) {
-        Ok((_, ids)) => ids,
-        Err(response) => return response,
+    let Some((_, ids)) = with_value(&org, &parts["object"], &parts["field"], &parts["value"]) else {
+        let message = "Provided external ID field does not exist or is not accessible";
+        return refusal(StatusCode::NOT_FOUND, "NOT_FOUND", message);
     };
     let (Some(schema), Some(id)) = (org.schema(&parts["object"]), ids.first()) else { return not_found() };
     let Some(record) = org.records.get(schema.name).and_then(|records| records.get(id)) else {

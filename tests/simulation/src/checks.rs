@@ -50,7 +50,7 @@ fn converged(report: &Report, broken: &mut Vec<String>) {
     }
     for (id, record) in living() {
         let linked = rows.values().any(|row| row.link.as_deref() == Some(id.as_str()));
-        if !linked && !(alone && was_deleted(report, record.values[NAME].as_ref())) {
+        if !(linked || alone && was_deleted(report, record.values[NAME].as_ref())) {
             broken.push(format!("CONVERGENCE: record {id} ({:?}) has no row", record.values[NAME]));
         }
     }
@@ -83,7 +83,7 @@ fn life_and_death(report: &Report, broken: &mut Vec<String>) {
         let in_salesforce = records.values().any(|record| !record.deleted && named(&record.values));
         let in_postgres = rows.values().any(|row| named(&row.values));
         let deleted = was_deleted(report, Some(&name));
-        if !deleted && !report.users.taken_back && !(in_salesforce && in_postgres) {
+        if !(deleted || report.users.taken_back || in_salesforce && in_postgres) {
             broken.push(format!("PREMATURE DEATH: {name}, nobody deleted it"));
         }
         let brought_back = report.users.returned.contains(&name)

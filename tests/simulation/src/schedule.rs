@@ -111,7 +111,6 @@ async fn applier(ports: MemoryPorts, definition: Definition) {
 }
 
 /// What fails is tried again by the next one.
-
 async fn poller(ports: MemoryPorts, definition: Definition) {
     let definitions = std::slice::from_ref(&definition);
     let _ = watch(&ports, definitions).await;
