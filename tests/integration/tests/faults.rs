@@ -238,3 +238,21 @@ async fn sign_in_by_jwt_bearer() {
         Client::new(&simulator.url, "62.0", credentials("syncline", "no key"), LONGEST_CALL).unwrap();
     assert!(no_key.organization_id().await.unwrap_err().to_string().contains("private key"));
 }
+
+#[tokio::test]
+async fn a_stale_read_after_our_own_write_is_read_again_and_never_merged() {
+    let world = world().await;
+    world.database.run("INSERT INTO contacts (last_name, title) VALUES ('Hopper', 'one')").await;
+    world.to_rest().await;
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
+    world.database.run("UPDATE contacts SET title = 'two'").await;
+    world.to_rest().await;
+    // For three seconds Salesforce answers what stood there before our write.
+    world.simulator.org.lock().unwrap().stale_reads = SignedDuration::from_secs(3);
+    world.catch_up().await;
+    world.to_rest().await;
+    assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("two"), "not reverted");
+    let id = world.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
+    assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("two"));
+    assert_eq!(world.database.count("SELECT count(*) FROM syncline.conflict").await, 0);
+}

@@ -134,6 +134,8 @@ pub struct Org {
     pub auto_assigned: u64,
     /// Records that sharing hides from the user `syncline`.
     pub hidden: BTreeSet<String>,
+    /// Collections answer what stood there before, this long after a change.
+    pub stale_reads: SignedDuration,
     /// Rows are seen by queries only this long after they changed.
     pub late_visibility: SignedDuration,
     clock_offset: SignedDuration,
@@ -170,6 +172,7 @@ impl Default for Org {
             auto_assigned: 0,
             hidden: BTreeSet::new(),
             late_visibility: SignedDuration::ZERO,
+            stale_reads: SignedDuration::ZERO,
             clock_offset: SignedDuration::ZERO,
             next: BTreeMap::new(),
         }
@@ -411,6 +414,14 @@ impl Org {
     pub fn object_of(&self, id: &str) -> Option<&'static str> {
         let prefix = id.get(..3)?;
         self.schemas.iter().find(|schema| schema.prefix == prefix).map(|schema| schema.name)
+    }
+
+    /// A record as a collection reads it now.
+    pub(crate) fn as_read<'a>(&self, record: &'a Record) -> &'a Record {
+        if self.stale_reads.is_zero() || record.changed_at + self.stale_reads <= self.now() {
+            return record;
+        }
+        record.before.as_deref().unwrap_or(record)
     }
 
     /// A record as queries see it now.

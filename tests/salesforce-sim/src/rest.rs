@@ -440,6 +440,7 @@ pub(crate) async fn read_many(
         .iter()
         .map(|id| {
             let record = org.records.get(schema.name).and_then(|records| records.get(id));
+            let record = record.map(|record| org.as_read(record));
             match record.filter(|record| !record.deleted && !org.hides(id, &user)) {
                 None => "null".to_owned(),
                 Some(record) => {
