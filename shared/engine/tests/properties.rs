@@ -147,6 +147,10 @@ fn side() -> impl Strategy<Value = Side> {
     prop::sample::select(vec![Side::Salesforce, Side::Postgres])
 }
 
+fn direction() -> impl Strategy<Value = Direction> {
+    prop::sample::select(vec![Direction::Both, Direction::ToSalesforce, Direction::ToPostgres])
+}
+
 fn rule() -> impl Strategy<Value = RuleKind> {
     prop_oneof![
         Just(RuleKind::Text),
@@ -306,14 +310,31 @@ proptest! {
     }
 
     #[test]
-    fn first_link_never_empties_a_filled_field(one in record(), other in record(), primary in side()) {
-        let definition = definition(primary);
+    fn first_link_never_empties_a_filled_field(
+        one in record(), other in record(), primary in side(), direction in direction(),
+    ) {
+        let definition = Definition { direction, ..definition(primary) };
         let plan = plan(&definition, &key(), None, &image(&one), &image(&other));
         for side in [Side::Salesforce, Side::Postgres] {
             for write in plan.action(side).fields().into_iter().flatten() {
                 prop_assert!(!write.1.after.is_null());
             }
         }
+    }
+
+    #[test]
+    fn a_field_whose_rule_changed_is_merged_as_at_first_link(
+        base in record(), one in record(), other in record(), primary in side(), rules in prop::array::uniform3(0_u16..3),
+    ) {
+        let definition = definition(primary);
+        let mut known = base_of(&definition, &base);
+        for (field, rule) in known.fields.values_mut().zip(rules) {
+            field.rule = rule;
+        }
+        let mut forgotten = known.clone();
+        forgotten.fields.retain(|_, field| field.rule == 1);
+        let planned = |base| plan(&definition, &key(), Some(base), &image(&one), &image(&other));
+        prop_assert_eq!(planned(&known), planned(&forgotten));
     }
 
     #[test]

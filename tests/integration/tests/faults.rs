@@ -251,7 +251,11 @@ async fn a_stale_read_after_our_own_write_is_read_again_and_never_merged() {
     world.simulator.org.lock().unwrap().stale_reads = SignedDuration::from_secs(3);
     world.catch_up().await;
     world.to_rest().await;
-    assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("two"), "not reverted");
+    assert_eq!(
+        world.database.text("SELECT title FROM contacts").await.as_deref(),
+        Some("two"),
+        "not reverted"
+    );
     let id = world.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
     assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("two"));
     assert_eq!(world.database.count("SELECT count(*) FROM syncline.conflict").await, 0);
