@@ -69,7 +69,11 @@ impl<'a, P: Ports> Run<'a, P> {
                 !distinct.is_empty()
                     && distinct.iter().all(|one| {
                         let base = one.base.as_ref();
-                        base.is_some_and(|base| base.salesforce_id.as_ref().is_some_and(|known| known != id))
+                        base.is_some_and(|base| match &base.salesforce_id {
+                            Some(known) => known != id,
+                            // Its row is being given to a new record, while the old one may stand again.
+                            None => base.replaced.as_ref() == Some(id),
+                        })
                     })
             });
             if distinct.is_empty() {
@@ -613,7 +617,13 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
             ),
         };
     }
-    let Some(row) = rows.pop() else { return Match::Row(vec![]) };
+    // Another row may have the key by now that this one had before, also where this one's key moved on since.
+    let stands_at = rows.first().map(|row| row.key.clone());
+    let former =
+        work.touch.old_key.clone().filter(|old| work.moved_to().is_some() && Some(old) != stands_at.as_ref());
+    let touch_of = |key| Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() };
+    let others: Vec<Touch> = former.map(touch_of).into_iter().collect();
+    let Some(row) = rows.pop() else { return Match::Row(others) };
     let linked = match row.link.as_deref().map(SalesforceId::parse) {
         None => None,
         Some(Ok(linked)) => Some(linked),
@@ -658,10 +668,6 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
         }
         (None, None) => {}
     }
-    // Another row may have the key by now that this one had before.
-    let former = work.touch.old_key.clone().filter(|old| work.moved_to().is_some() && *old != row.key);
-    let touch_of = |key| Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() };
-    let others = former.map(touch_of).into_iter().collect();
     work.row = Some(row);
     Match::Row(others)
 }
