@@ -63,6 +63,18 @@ impl Cluster {
     /// # Errors
     /// When PostgreSQL is not installed or does not start, in its own words.
     pub fn start(parent: &Path, durable: bool) -> Result<Self, ClusterError> {
+        Self::start_with(parent, durable, false)
+    }
+
+    /// Starts one that also speaks TLS, as `localhost`, with a certificate that `authority()` signed.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start, in its own words.
+    pub fn start_with_tls(parent: &Path) -> Result<Self, ClusterError> {
+        Self::start_with(parent, false, true)
+    }
+
+    fn start_with(parent: &Path, durable: bool, tls: bool) -> Result<Self, ClusterError> {
         let programs = programs()?;
         let user = unprivileged_user()?;
         let parent = std::path::absolute(parent).map_err(|error| failed(error.to_string()))?;
@@ -96,6 +108,7 @@ impl Cluster {
         let log =
             std::fs::File::create(folder.join("server.log")).map_err(|error| failed(error.to_string()))?;
         let durable = if durable { "on" } else { "off" };
+        let tls = if tls { tls_settings(&folder, user)? } else { Vec::new() };
         let server = command("postgres")
             .arg("-D")
             .arg(&data)
@@ -103,6 +116,7 @@ impl Cluster {
             .args(["-c", &format!("port={port}"), "-c", "max_connections=200", "-c", "wal_level=replica"])
             .args(["-c", &format!("fsync={durable}"), "-c", &format!("synchronous_commit={durable}")])
             .args(["-c", "autovacuum_naptime=5s", "-c", "max_prepared_transactions=10"])
+            .args(tls.iter().flat_map(|setting| ["-c", setting]))
             // A Ctrl-C in the terminal is for whoever started the cluster.
             .process_group(0)
             .stdout(Stdio::null())
@@ -139,6 +153,34 @@ impl Cluster {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+/// The certificate of the authority that signed the server's.
+#[must_use]
+pub fn authority() -> PathBuf {
+    fixtures().join("authority.pem")
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// PostgreSQL takes a key only from a file that nobody else may read.
+fn tls_settings(folder: &Path, user: Option<(u32, u32)>) -> Result<Vec<String>, ClusterError> {
+    let place = |name: &str| -> std::io::Result<String> {
+        let file = folder.join(name);
+        std::fs::copy(fixtures().join(name), &file)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        if let Some((uid, gid)) = user {
+            chown(&file, Some(uid), Some(gid))?;
+        }
+        Ok(file.display().to_string())
+    };
+    let settings = || -> std::io::Result<Vec<String>> {
+        let (certificate, key) = (place("localhost.pem")?, place("localhost.key")?);
+        Ok(vec!["ssl=on".into(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")])
+    };
+    settings().map_err(|error| failed(format!("the server's certificate cannot be placed: {error}")))
 }
 
 /// The folder of PostgreSQL's programs: what `pg_config` says, then the newest under /usr/lib/postgresql.
