@@ -578,9 +578,9 @@ async fn defer(
         }
     };
     for one in deferred {
-        fold_in(one.touch.record(), one.clone());
+        fold_in(one.touch.place(), one.clone());
     }
-    let records: Vec<String> = deferred.iter().map(|one| one.touch.record()).collect();
+    let records: Vec<String> = deferred.iter().map(|one| one.touch.place()).collect();
     let sql =
         "SELECT record, touch, waits_for, greatest(extract(epoch FROM due), 0)::float8 FROM {schema}.deferred
                WHERE sync = $1 AND record = ANY($2) ORDER BY record FOR UPDATE";

@@ -127,6 +127,19 @@ impl Touch {
         }
     }
 
+    /// Under what it is put off. Touches of one record that name different rows stand side by side: one of the rows
+    /// may turn out to be another's.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match (&self.id, &self.key, &self.old_key) {
+            (None, _, None) | (_, None, None) => self.record(),
+            (_, key, old_key) => {
+                let names = [old_key, key].into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
+                format!("{} {}", self.record(), names.join(" "))
+            }
+        }
+    }
+
     /// The queue group of this touch: touches of one record exclude each other, four groups work side by side.
     #[must_use]
     pub fn group(&self) -> String {
@@ -137,12 +150,12 @@ impl Touch {
         format!("{}.{}", self.sync, (hash >> 32) % 4)
     }
 
-    /// True if both tell of a change of the key, and not of the same one.
+    /// True if each names a row, and not the same one, or not the same change of its key: one of them would be lost
+    /// in the other.
     #[must_use]
-    pub fn rekeys_otherwise(&self, other: &Self) -> bool {
-        self.old_key.is_some()
-            && other.old_key.is_some()
-            && (&self.old_key, &self.key) != (&other.old_key, &other.key)
+    pub fn names_another_row(&self, other: &Self) -> bool {
+        let rekeyed = self.old_key.is_some() && other.old_key.is_some() && self.old_key != other.old_key;
+        self.key.is_some() && other.key.is_some() && (self.key != other.key || rekeyed)
     }
 
     /// Takes in another touch of the same record.
@@ -168,17 +181,17 @@ impl Touch {
     }
 }
 
-/// Folds touches of one record into one; the order of first appearance stays.
+/// Folds touches of one record into one, unless they name different rows; the order of first appearance stays.
 #[must_use]
 pub fn fold(touches: impl IntoIterator<Item = Touch>) -> Vec<Touch> {
-    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut places: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
     let mut folded: Vec<Touch> = Vec::new();
     for touch in touches {
-        let place = (touch.sync.clone(), touch.record());
-        match places.get(&place) {
-            Some(&at) => folded[at].absorb(touch),
+        let of_record = places.entry((touch.sync.clone(), touch.record())).or_default();
+        match of_record.iter().find(|at| !folded[**at].names_another_row(&touch)) {
+            Some(at) => folded[*at].absorb(touch),
             None => {
-                places.insert(place, folded.len());
+                of_record.push(folded.len());
                 folded.push(touch);
             }
         }

@@ -185,7 +185,7 @@ impl State for MemoryState {
         for mut deferred in outcomes.deferred {
             inner.next += 1;
             let number = inner.next;
-            let place = (sync.to_owned(), deferred.touch.record());
+            let place = (sync.to_owned(), deferred.touch.place());
             if let Some((known, _)) = inner.deferred.remove(&place) {
                 deferred.due = deferred.due.min(known.due);
                 deferred.waits_for.extend(known.waits_for);

@@ -72,7 +72,7 @@ impl<P: Ports> Run<'_, P> {
             }
             work.resolved = resolved;
             work.evidence = Evidence::default();
-            if self.gives_up_key(&work) {
+            if self.gives_up_key(&work).await? {
                 continue;
             }
             self.note_waiting(&work);
@@ -117,11 +117,16 @@ impl<P: Ports> Run<'_, P> {
 
     /// Two rows that swap their keys stand in each other's way: each base keeps the key that the other one needs. One
     /// that meets this gives its old key up first.
-    fn gives_up_key(&mut self, work: &Work) -> bool {
-        let (Some(base), Some(row)) = (&work.resolved, &work.row) else { return false };
+    async fn gives_up_key(&mut self, work: &Work) -> Result<bool, PortError> {
+        let (Some(base), Some(row)) = (&work.resolved, &work.row) else { return Ok(false) };
         let moved = base.postgres_key.as_ref().is_some_and(|known| *known != row.key);
         if !moved || !base.live || work.touch.attempt < SWAP_TRIES {
-            return false;
+            return Ok(false);
+        }
+        // A touch that only waited long has nobody in its way, and a key given up needlessly is nobody's to claim.
+        let owner = self.base_of_ref(RecordRef::Key(row.key.clone())).await?;
+        if owner.is_none_or(|owner| owner.key == base.key || !owner.live && owner.intent.is_none()) {
+            return Ok(false);
         }
         let mut released = base.clone();
         released.postgres_key = None;
@@ -129,7 +134,7 @@ impl<P: Ports> Run<'_, P> {
         let put = Put { expected: released.version, base: released, conflicts: Vec::new() };
         let touch = work.retouch();
         self.puts.push((put, touch, true));
-        true
+        Ok(true)
     }
 
     /// Two sides that correct each other end as a rejected record, with the field and the values.

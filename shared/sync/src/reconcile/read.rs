@@ -85,6 +85,18 @@ impl<'a, P: Ports> Run<'a, P> {
                 let work = Work::new(touch, None, None);
                 works.entry((false, work.base_key().0)).or_insert(work);
             }
+            // Two records by Id and former key, and neither bears the key: its row stands for itself as well.
+            let nobodys = touch.key.clone().filter(|key| {
+                distinct.len() > 1
+                    && distinct.iter().all(|one| {
+                        one.base.as_ref().is_some_and(|base| base.postgres_key.as_ref() != Some(key))
+                    })
+            });
+            if let Some(key) = nobodys {
+                let touch = Touch { id: None, key: Some(key), old_key: None, ..touch.clone() };
+                let work = Work::new(touch, None, None);
+                works.entry((false, work.base_key().0)).or_insert(work);
+            }
             for Loaded { base, rejected } in distinct {
                 let mut touch = touch.clone();
                 if let (false, Some(base)) = (alone, &base) {
@@ -97,7 +109,7 @@ impl<'a, P: Ports> Run<'a, P> {
                 let name = (work.base.is_some(), work.base_key().0);
                 match works.get_mut(&name) {
                     // Two changes of its key are followed one after the other.
-                    Some(known) if known.touch.rekeys_otherwise(&work.touch) => {
+                    Some(known) if known.touch.names_another_row(&work.touch) => {
                         self.again(work.touch, Backoff::Contention);
                     }
                     Some(known) => known.touch.absorb(work.touch),
@@ -362,9 +374,11 @@ impl<'a, P: Ports> Run<'a, P> {
             .collect();
         let rows = transaction.read(&refs).await?;
         let mut ready = Vec::new();
-        for (mut work, rows) in works.into_iter().zip(rows) {
+        for ((mut work, rows), sought) in works.into_iter().zip(rows).zip(refs) {
+            let found = rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
             match match_row(&mut work, rows) {
-                Match::Row(others) => {
+                Match::Row(mut others) => {
+                    others.extend(unsought(&work, &sought, &found));
                     for touch in others {
                         self.again(touch, Backoff::Contention);
                     }
@@ -462,7 +476,7 @@ impl<'a, P: Ports> Run<'a, P> {
         Ok(if stands { Claim::None } else { Claim::Holds(base.salesforce_id, Some(known)) })
     }
 
-    async fn base_of_ref(&self, wanted: RecordRef) -> Result<Option<Base>, PortError> {
+    pub(super) async fn base_of_ref(&self, wanted: RecordRef) -> Result<Option<Base>, PortError> {
         let loaded = self.ports.state().load(&self.definition.name, &[wanted]).await?;
         Ok(loaded.into_iter().next().and_then(|loaded| loaded.base))
     }
@@ -579,6 +593,18 @@ fn outcome_of_interrupted(work: &Work) -> Option<(String, HistoryOutcome, Option
     let landed = work.evidence.salesforce.is_some();
     let outcome = if landed { HistoryOutcome::Written } else { HistoryOutcome::Refused };
     Some((intent.id.clone(), outcome, work.evidence.salesforce.clone()))
+}
+
+/// The touch's key, where the record is known by another one and the row under it was not looked at: it may be
+/// somebody else's by now.
+fn unsought(work: &Work, sought: &RowRef, found: &[PostgresKey]) -> Option<Touch> {
+    let known = work.base.as_ref()?.postgres_key.as_ref();
+    let key = work
+        .touch
+        .key
+        .clone()
+        .filter(|key| Some(key) != known && Some(key) != sought.key.as_ref() && !found.contains(key))?;
+    Some(Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() })
 }
 
 /// Finds the row of a record among those that match its key or its Id, and what its link column lacks.
