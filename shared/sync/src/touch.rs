@@ -158,6 +158,26 @@ impl Touch {
         self.key.is_some() && other.key.is_some() && (self.key != other.key || rekeyed)
     }
 
+    /// The same occasion to look at this record alone.
+    #[must_use]
+    pub fn alone_of_id(&self, id: SalesforceId) -> Self {
+        Self { id: Some(id), key: None, old_key: None, ..self.clone() }
+    }
+
+    /// The same occasion to look at this row alone, whoever's it is.
+    #[must_use]
+    pub fn alone_of_row(&self, key: PostgresKey) -> Self {
+        Self { id: None, key: Some(key), old_key: None, stamp: None, ..self.clone() }
+    }
+
+    /// A touch of its record and one of its row, each to be looked at for itself.
+    #[must_use]
+    pub fn apart(&self) -> Vec<Self> {
+        let by_id = self.id.is_some().then(|| Self { key: None, ..self.clone() });
+        let by_key = self.key.is_some().then(|| Self { id: None, ..self.clone() });
+        by_id.into_iter().chain(by_key).collect()
+    }
+
     /// Takes in another touch of the same record.
     pub fn absorb(&mut self, other: Self) {
         self.evidence.pg_deleted |= other.evidence.pg_deleted;

@@ -9,11 +9,12 @@
 mod image;
 mod intents;
 mod read;
+mod rows;
 mod work;
 mod write_postgres;
 mod write_salesforce;
 
-use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, State, Step, Steps};
+use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, Rejected, State, Step, Steps};
 use crate::retry::Backoff;
 use crate::touch::Touch;
 use jiff::Timestamp;
@@ -177,6 +178,27 @@ impl<P: Ports> Run<'_, P> {
 
     fn defer(&mut self, touch: Touch, due: Timestamp) {
         self.outcomes.deferred.push(Deferred { touch, due, waits_for: vec![] });
+    }
+
+    /// Records that a person has to look at; it is tried again once either side or the definition changes.
+    fn reject(&mut self, work: &Work, side: Side, code: &str, message: String, fields: Vec<String>) {
+        tracing::warn!(sync = %self.definition.name, record = %work.base_key(), %side, code, "rejected");
+        self.summary.rejected += 1;
+        let rejected = Rejected {
+            v: 1,
+            sync: self.definition.name.clone(),
+            record: work.base_key().0,
+            salesforce_id: work.id(),
+            postgres_key: work.key(),
+            side,
+            code: code.to_owned(),
+            message,
+            fields,
+            images: work.images.clone(),
+            definition: self.definition.version,
+            at: self.now(),
+        };
+        self.outcomes.rejected.push(rejected);
     }
 
     /// Step 9: bases by compare-and-set; whoever lost touches again.

@@ -1,42 +1,15 @@
-//! Steps 1 to 3: load bases, read Salesforce, lock and read rows.
+//! Steps 1 and 2: load bases, read Salesforce.
 
 use super::work::{Remote, Work};
 use super::{Backoff, PortError, Ports, Run, Touch};
-use crate::ports::{
-    Database, HistoryOutcome, Loaded, RecordRef, Rejected, Row, RowRef, Salesforce, State, Transaction,
-};
+use crate::ports::{Loaded, RecordRef, Salesforce, State};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
-use syncline_engine::{Base, BaseKey, Op, PostgresKey, SalesforceId, Side, Stamp};
+use syncline_engine::{Base, BaseKey, Op, SalesforceId, Side, Stamp};
 
 /// A read that looks older than our last write, or bears another marker, is believed once Salesforce's clock is this
 /// far past that write.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
-
-/// The transaction of an instance's database.
-pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
-
-/// Who a row without link belongs to.
-#[derive(PartialEq, Eq)]
-enum Claim {
-    /// Nobody.
-    None,
-    /// That is not decided yet.
-    Waits,
-    /// The record of this Id, whose row had this key before.
-    Holds(Option<SalesforceId>, Option<PostgresKey>),
-}
-
-/// The outcome of matching a record with the rows that were found.
-enum Match {
-    /// Matched, or there is none; the touches are of rows that turned out to be others'.
-    Row(Vec<Touch>),
-    Again(Vec<Touch>),
-    Reject {
-        code: &'static str,
-        message: String,
-    },
-}
 
 impl<'a, P: Ports> Run<'a, P> {
     /// Step 1. A record under another run's intent waits until that lease has ended.
@@ -76,15 +49,6 @@ impl<'a, P: Ports> Run<'a, P> {
                         })
                     })
             });
-            if distinct.is_empty() {
-                distinct.push(Loaded::default());
-            }
-            let alone = distinct.len() == 1 && stranger.is_none();
-            if let Some(id) = stranger {
-                let touch = Touch { id: Some(id), key: None, old_key: None, ..touch.clone() };
-                let work = Work::new(touch, None, None);
-                works.entry((false, work.base_key().0)).or_insert(work);
-            }
             // Two records by Id and former key, and neither bears the key: its row stands for itself as well.
             let nobodys = touch.key.clone().filter(|key| {
                 distinct.len() > 1
@@ -92,19 +56,23 @@ impl<'a, P: Ports> Run<'a, P> {
                         one.base.as_ref().is_some_and(|base| base.postgres_key.as_ref() != Some(key))
                     })
             });
-            if let Some(key) = nobodys {
-                let touch = Touch { id: None, key: Some(key), old_key: None, ..touch.clone() };
-                let work = Work::new(touch, None, None);
-                works.entry((false, work.base_key().0)).or_insert(work);
+            if distinct.is_empty() {
+                distinct.push(Loaded::default());
             }
-            for Loaded { base, rejected } in distinct {
+            let alone = distinct.len() == 1 && stranger.is_none();
+            let apart =
+                [stranger.map(|id| touch.alone_of_id(id)), nobodys.map(|key| touch.alone_of_row(key))];
+            let apart = apart.into_iter().flatten().map(|touch| Work::new(touch, None, None));
+            let of_bases = distinct.into_iter().map(|Loaded { base, rejected }| {
                 let mut touch = touch.clone();
                 if let (false, Some(base)) = (alone, &base) {
                     // The Id and the key lead to two records: each is looked at for itself.
                     touch.id.clone_from(&base.salesforce_id);
                     touch.key.clone_from(&base.postgres_key);
                 }
-                let work = Work::new(touch, base, rejected);
+                Work::new(touch, base, rejected)
+            });
+            for work in apart.chain(of_bases) {
                 // A base may be named after what a newcomer is now.
                 let name = (work.base.is_some(), work.base_key().0);
                 match works.get_mut(&name) {
@@ -342,358 +310,8 @@ impl<'a, P: Ports> Run<'a, P> {
         Ok(ready)
     }
 
-    /// Step 3. Records are locked, also such as have no row; a refused lock touches again.
-    pub(super) async fn read_postgres(
-        &mut self,
-        works: Vec<Work>,
-    ) -> Result<(TransactionOf<'a, P>, Vec<Work>), PortError> {
-        let mut transaction = self.ports.database().begin(self.definition).await?;
-        self.summary.reached_postgres = true;
-        let names: Vec<String> = works.iter().map(|work| work.base_key().0).collect();
-        let locked = transaction.lock(&names).await?;
-        let mut works = self.retain_or_again(works, &locked);
-
-        let intents: Vec<String> =
-            works.iter().filter_map(|work| Some(work.base.as_ref()?.intent.as_ref()?.id.clone())).collect();
-        if !intents.is_empty() {
-            let landed = transaction.landed(&intents).await?;
-            for work in &mut works {
-                let intent = work.base.as_ref().and_then(|base| base.intent.as_ref());
-                work.evidence.postgres = intent.and_then(|intent| landed.get(&intent.id).cloned());
-            }
-            let found: Vec<(String, HistoryOutcome, Option<SalesforceId>)> =
-                works.iter().filter_map(outcome_of_interrupted).collect();
-            if !found.is_empty() {
-                transaction.close(&found).await?;
-                self.history_closed = true;
-            }
-        }
-        let refs: Vec<RowRef> = works
-            .iter()
-            .map(|work| RowRef { key: work.evidence.postgres.clone().or_else(|| work.key()), id: work.id() })
-            .collect();
-        let rows = transaction.read(&refs).await?;
-        let mut ready = Vec::new();
-        for ((mut work, rows), sought) in works.into_iter().zip(rows).zip(refs) {
-            let found = rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
-            match match_row(&mut work, rows) {
-                Match::Row(mut others) => {
-                    others.extend(unsought(&work, &sought, &found));
-                    for touch in others {
-                        self.again(touch, Backoff::Contention);
-                    }
-                    ready.push(work);
-                }
-                Match::Again(touches) => {
-                    for touch in touches {
-                        self.again(touch, Backoff::Contention);
-                    }
-                }
-                Match::Reject { code, message } => self.reject(&work, Side::Postgres, code, message, vec![]),
-            }
-        }
-        let ready = self.reject_rows_of_others(&mut transaction, ready).await?;
-        let ready = self.follow_origins(&mut transaction, ready).await?;
-        Ok((transaction, ready))
-    }
-
-    /// A row without link and base is new, or it is one whose key changed or whose link was emptied while its record
-    /// was under way: nothing but the notes of that tell. The same goes for one that was deleted after that.
-    async fn follow_origins(
-        &mut self,
-        transaction: &mut TransactionOf<'a, P>,
-        works: Vec<Work>,
-    ) -> Result<Vec<Work>, PortError> {
-        let nameless = |work: &Work| match &work.row {
-            _ if work.base.is_some() => None,
-            Some(row) => row.link.is_none().then(|| row.key.clone()),
-            None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
-            None => None,
-        };
-        let keys: Vec<PostgresKey> = works.iter().filter_map(nameless).collect();
-        if keys.is_empty() {
-            return Ok(works);
-        }
-        let mut origins = transaction.origins(&keys).await?.into_iter();
-        let mut ready = Vec::new();
-        for mut work in works {
-            let Some(key) = nameless(&work) else {
-                ready.push(work);
-                continue;
-            };
-            let origin = origins.next().unwrap_or_default();
-            let inserted_for = origin.inserted_for.map(RecordRef::Id);
-            let mut found = Claim::None;
-            for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
-                found = self.claim(transaction, wanted, &key).await?;
-                if found != Claim::None {
-                    break;
-                }
-            }
-            match found {
-                Claim::None => {
-                    ready.push(work);
-                    continue;
-                }
-                Claim::Waits => {}
-                Claim::Holds(id, old) => {
-                    work.touch.id = id;
-                    work.touch.old_key = old;
-                }
-            }
-            let mut touch = work.touch;
-            touch.key = Some(key);
-            self.again(touch, Backoff::Contention);
-        }
-        Ok(ready)
-    }
-
-    /// Whether a row is that of a record that is known by another name, or about to be.
-    async fn claim(
-        &mut self,
-        transaction: &mut TransactionOf<'a, P>,
-        wanted: RecordRef,
-        key: &PostgresKey,
-    ) -> Result<Claim, PortError> {
-        if let RecordRef::Key(old) = &wanted {
-            // Whoever creates the record under its old key holds this lock until its intent is saved.
-            if transaction.lock(&[format!("p:{old}")]).await? != [true] {
-                return Ok(Claim::Waits);
-            }
-        }
-        let Some(base) = self.base_of_ref(wanted).await? else { return Ok(Claim::None) };
-        if base.intent.is_some() {
-            return Ok(Claim::Waits);
-        }
-        if !base.live {
-            return Ok(Claim::None);
-        }
-        let Some(known) = base.postgres_key.filter(|known| known != key) else {
-            return Ok(Claim::Holds(base.salesforce_id, None));
-        };
-        let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
-        let stands = transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty());
-        Ok(if stands { Claim::None } else { Claim::Holds(base.salesforce_id, Some(known)) })
-    }
-
     pub(super) async fn base_of_ref(&self, wanted: RecordRef) -> Result<Option<Base>, PortError> {
         let loaded = self.ports.state().load(&self.definition.name, &[wanted]).await?;
         Ok(loaded.into_iter().next().and_then(|loaded| loaded.base))
     }
-
-    /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
-    /// into another's row.
-    async fn reject_rows_of_others(
-        &mut self,
-        transaction: &mut TransactionOf<'a, P>,
-        works: Vec<Work>,
-    ) -> Result<Vec<Work>, PortError> {
-        let strange = |work: &Work| {
-            let key = &work.row.as_ref()?.key;
-            let known = work.base.as_ref().and_then(|base| base.postgres_key.as_ref());
-            (known != Some(key)).then(|| RecordRef::Key(key.clone()))
-        };
-        let refs: Vec<RecordRef> = works.iter().filter_map(strange).collect();
-        if refs.is_empty() {
-            return Ok(works);
-        }
-        let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
-        let mut ready = Vec::new();
-        for work in works {
-            let owner = strange(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
-            let link = work.row.as_ref().and_then(|row| row.link.as_deref());
-            let owner = owner.filter(|owner| {
-                let replaced =
-                    owner.replaced.as_ref().is_some_and(|replaced| link == Some(replaced.as_str()));
-                owner.key != work.base_key() && (owner.live || owner.intent.is_some() || replaced)
-            });
-            let Some(owner) = owner else {
-                ready.push(work);
-                continue;
-            };
-            let replaced = owner.replaced.as_ref().map(SalesforceId::as_str);
-            match link {
-                // The record is gone for good; its row belongs to another one by now.
-                Some(link) if Some(link) == replaced && work.record().is_none() => self.summary.skipped += 1,
-                Some(link) if Some(link) == replaced => {
-                    let touch = Touch { key: None, old_key: None, ..work.retouch() };
-                    self.again(touch, Backoff::Contention);
-                }
-                // Two rows swapped their keys: the owner's bears its link elsewhere.
-                Some(_) if owner.live && self.stands_elsewhere(transaction, &owner, &work).await? => {
-                    ready.push(work);
-                }
-                Some(_) if owner.live => {
-                    let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();
-                    let whose = owner.salesforce_id.map(|id| id.to_string()).unwrap_or_default();
-                    let message =
-                        format!("row {row} belongs to {whose}, but its link column names this record");
-                    self.reject(&work, Side::Postgres, "LINK", message, vec![]);
-                }
-                // Another run has just made the row somebody's.
-                _ => self.again(work.retouch(), Backoff::Contention),
-            }
-        }
-        Ok(ready)
-    }
-
-    async fn stands_elsewhere(
-        &self,
-        transaction: &mut TransactionOf<'a, P>,
-        owner: &Base,
-        work: &Work,
-    ) -> Result<bool, PortError> {
-        let Some(id) = owner.salesforce_id.clone() else { return Ok(false) };
-        let rows = transaction.read(&[RowRef { key: None, id: Some(id) }]).await?;
-        let here = work.row.as_ref().map(|row| &row.key);
-        Ok(rows.iter().flatten().any(|row| Some(&row.key) != here))
-    }
-
-    fn retain_or_again(&mut self, works: Vec<Work>, keep: &[bool]) -> Vec<Work> {
-        let mut kept = Vec::new();
-        for (work, keep) in works.into_iter().zip(keep) {
-            if *keep { kept.push(work) } else { self.again(work.retouch(), Backoff::Contention) }
-        }
-        kept
-    }
-
-    /// Records that a person has to look at; it is tried again once either side or the definition changes.
-    pub(super) fn reject(
-        &mut self,
-        work: &Work,
-        side: Side,
-        code: &str,
-        message: String,
-        fields: Vec<String>,
-    ) {
-        tracing::warn!(sync = %self.definition.name, record = %work.base_key(), %side, code, "rejected");
-        self.summary.rejected += 1;
-        let rejected = Rejected {
-            v: 1,
-            sync: self.definition.name.clone(),
-            record: work.base_key().0,
-            salesforce_id: work.id(),
-            postgres_key: work.key(),
-            side,
-            code: code.to_owned(),
-            message,
-            fields,
-            images: work.images.clone(),
-            definition: self.definition.version,
-            at: self.now(),
-        };
-        self.outcomes.rejected.push(rejected);
-    }
-}
-
-/// What became of the write to Salesforce of a run that did not finish, for history.
-fn outcome_of_interrupted(work: &Work) -> Option<(String, HistoryOutcome, Option<SalesforceId>)> {
-    let intent = work.base.as_ref()?.intent.as_ref()?;
-    intent.salesforce.as_ref()?;
-    let landed = work.evidence.salesforce.is_some();
-    let outcome = if landed { HistoryOutcome::Written } else { HistoryOutcome::Refused };
-    Some((intent.id.clone(), outcome, work.evidence.salesforce.clone()))
-}
-
-/// The touch's key, where the record is known by another one and the row under it was not looked at: it may be
-/// somebody else's by now.
-fn unsought(work: &Work, sought: &RowRef, found: &[PostgresKey]) -> Option<Touch> {
-    let known = work.base.as_ref()?.postgres_key.as_ref();
-    let key = work
-        .touch
-        .key
-        .clone()
-        .filter(|key| Some(key) != known && Some(key) != sought.key.as_ref() && !found.contains(key))?;
-    Some(Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() })
-}
-
-/// Finds the row of a record among those that match its key or its Id, and what its link column lacks.
-fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
-    let id = work.id();
-    if rows.len() > 1 {
-        if work.base.is_none() {
-            // The touch's Id and key lead to two rows: each is looked at for itself.
-            let (mut by_id, mut by_key) = (work.touch.clone(), work.touch.clone());
-            by_id.key = None;
-            by_key.id = None;
-            return Match::Again(vec![by_id, by_key]);
-        }
-        // A row is sought by Salesforce Id before its key counts: the key may be another row's by now.
-        let linked = |row: &Row| {
-            let link = row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok());
-            link.is_some() && link == id
-        };
-        if rows.iter().filter(|row| linked(row)).count() == 1 {
-            let (ours, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(linked);
-            work.row = ours.into_iter().next();
-            let touch_of = |row: Row| Touch {
-                id: None,
-                key: Some(row.key),
-                old_key: None,
-                stamp: None,
-                ..work.touch.clone()
-            };
-            return Match::Row(others.into_iter().map(touch_of).collect());
-        }
-        let keys = rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(" and ");
-        return Match::Reject {
-            code: "AMBIGUOUS",
-            message: format!(
-                "rows {keys} both stand for this record: one by its key, one by its Salesforce Id"
-            ),
-        };
-    }
-    // Another row may have the key by now that this one had before, also where this one's key moved on since.
-    let stands_at = rows.first().map(|row| row.key.clone());
-    let former =
-        work.touch.old_key.clone().filter(|old| work.moved_to().is_some() && Some(old) != stands_at.as_ref());
-    let touch_of = |key| Touch { id: None, key: Some(key), old_key: None, stamp: None, ..work.touch.clone() };
-    let others: Vec<Touch> = former.map(touch_of).into_iter().collect();
-    let Some(row) = rows.pop() else { return Match::Row(others) };
-    let linked = match row.link.as_deref().map(SalesforceId::parse) {
-        None => None,
-        Some(Ok(linked)) => Some(linked),
-        Some(Err(error)) => {
-            return Match::Reject {
-                code: "LINK",
-                message: format!("row {}: the link column holds {error}", row.key),
-            };
-        }
-    };
-    match (linked, id) {
-        (Some(linked), Some(id)) if linked == id => {}
-        // The column still shows a record that is gone for good.
-        (Some(linked), id) if work.is_replaced(&linked) => {
-            if work.record().is_some() {
-                work.link = id;
-            }
-        }
-        (Some(linked), Some(id)) if work.base.as_ref().is_some_and(|base| base.salesforce_id.is_some()) => {
-            return Match::Reject {
-                code: "LINK",
-                message: format!("row {} belongs to {id}, but its link column holds {linked}", row.key),
-            };
-        }
-        (Some(linked), _) => {
-            let mut touch = work.touch.clone();
-            touch.id = Some(linked);
-            touch.key = Some(row.key);
-            touch.stamp = None;
-            return Match::Again(vec![touch]);
-        }
-        (None, Some(id)) if work.base.is_some() => {
-            if work.record().is_some() {
-                work.link = Some(id);
-            }
-        }
-        (None, Some(_)) => {
-            let (mut by_id, mut by_key) = (work.touch.clone(), work.touch.clone());
-            by_id.key = None;
-            by_key.id = None;
-            return Match::Again(vec![by_id, by_key]);
-        }
-        (None, None) => {}
-    }
-    work.row = Some(row);
-    Match::Row(others)
 }

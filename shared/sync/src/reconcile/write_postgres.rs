@@ -2,7 +2,7 @@
 
 use super::image::FOREIGN_KEY;
 use super::intents::Writing;
-use super::read::TransactionOf;
+use super::rows::TransactionOf;
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{HistoryRow, Row, RowOutcome, RowRef, RowWrite, Transaction};
 use syncline_engine::{Action, FieldWrite, PostgresKey, Side, Value};

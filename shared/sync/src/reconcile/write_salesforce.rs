@@ -1,7 +1,7 @@
 //! Steps 8 and 9: records of Salesforce, their links, and the outcomes in history.
 
 use super::intents::Writing;
-use super::read::TransactionOf;
+use super::rows::TransactionOf;
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{
     Database, HistoryOutcome, NewRecord, ReadOutcome, RecordUpdate, Row, RowOutcome, RowRef, RowWrite,

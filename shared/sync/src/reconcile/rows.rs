@@ -1,0 +1,341 @@
+//! Step 3: lock, read rows, and find out whose each of them is.
+
+use super::work::Work;
+use super::{Backoff, PortError, Ports, Run, Touch};
+use crate::ports::{Database, HistoryOutcome, RecordRef, Row, RowRef, State, Transaction};
+use syncline_engine::{Base, PostgresKey, SalesforceId, Side};
+
+/// The transaction of an instance's database.
+pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
+
+/// Who a row without link belongs to.
+#[derive(PartialEq, Eq)]
+enum Claim {
+    /// Nobody.
+    None,
+    /// That is not decided yet.
+    Waits,
+    /// The record of this Id, whose row had this key before.
+    Holds(Option<SalesforceId>, Option<PostgresKey>),
+}
+
+/// The outcome of matching a record with the rows that were found.
+enum Match {
+    /// Matched, or there is none; the touches are of rows that turned out to be others'.
+    Row(Vec<Touch>),
+    Again(Vec<Touch>),
+    Reject {
+        code: &'static str,
+        message: String,
+    },
+}
+
+impl<'a, P: Ports> Run<'a, P> {
+    /// Step 3. Records are locked, also such as have no row; a refused lock touches again.
+    pub(super) async fn read_postgres(
+        &mut self,
+        works: Vec<Work>,
+    ) -> Result<(TransactionOf<'a, P>, Vec<Work>), PortError> {
+        let mut transaction = self.ports.database().begin(self.definition).await?;
+        self.summary.reached_postgres = true;
+        let names: Vec<String> = works.iter().map(|work| work.base_key().0).collect();
+        let locked = transaction.lock(&names).await?;
+        let mut works = self.retain_or_again(works, &locked);
+
+        let intents: Vec<String> =
+            works.iter().filter_map(|work| Some(work.base.as_ref()?.intent.as_ref()?.id.clone())).collect();
+        if !intents.is_empty() {
+            let landed = transaction.landed(&intents).await?;
+            for work in &mut works {
+                let intent = work.base.as_ref().and_then(|base| base.intent.as_ref());
+                work.evidence.postgres = intent.and_then(|intent| landed.get(&intent.id).cloned());
+            }
+            let found: Vec<(String, HistoryOutcome, Option<SalesforceId>)> =
+                works.iter().filter_map(outcome_of_interrupted).collect();
+            if !found.is_empty() {
+                transaction.close(&found).await?;
+                self.history_closed = true;
+            }
+        }
+        let refs: Vec<RowRef> = works
+            .iter()
+            .map(|work| RowRef { key: work.evidence.postgres.clone().or_else(|| work.key()), id: work.id() })
+            .collect();
+        let rows = transaction.read(&refs).await?;
+        let mut ready = Vec::new();
+        for ((mut work, rows), sought) in works.into_iter().zip(rows).zip(refs) {
+            let found = rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
+            match match_row(&mut work, rows) {
+                Match::Row(mut others) => {
+                    others.extend(unsought(&work, &sought, &found));
+                    for touch in others {
+                        self.again(touch, Backoff::Contention);
+                    }
+                    ready.push(work);
+                }
+                Match::Again(touches) => {
+                    for touch in touches {
+                        self.again(touch, Backoff::Contention);
+                    }
+                }
+                Match::Reject { code, message } => self.reject(&work, Side::Postgres, code, message, vec![]),
+            }
+        }
+        let ready = self.reject_rows_of_others(&mut transaction, ready).await?;
+        let ready = self.follow_origins(&mut transaction, ready).await?;
+        Ok((transaction, ready))
+    }
+
+    /// A row without link and base is new, or it is one whose key changed or whose link was emptied while its record
+    /// was under way: nothing but the notes of that tell. The same goes for one that was deleted after that.
+    async fn follow_origins(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: Vec<Work>,
+    ) -> Result<Vec<Work>, PortError> {
+        let nameless = |work: &Work| match &work.row {
+            _ if work.base.is_some() => None,
+            Some(row) => row.link.is_none().then(|| row.key.clone()),
+            None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
+            None => None,
+        };
+        let keys: Vec<PostgresKey> = works.iter().filter_map(nameless).collect();
+        if keys.is_empty() {
+            return Ok(works);
+        }
+        let mut origins = transaction.origins(&keys).await?.into_iter();
+        let mut ready = Vec::new();
+        for mut work in works {
+            let Some(key) = nameless(&work) else {
+                ready.push(work);
+                continue;
+            };
+            let origin = origins.next().unwrap_or_default();
+            let inserted_for = origin.inserted_for.map(RecordRef::Id);
+            let mut found = Claim::None;
+            for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
+                found = self.claim(transaction, wanted, &key).await?;
+                if found != Claim::None {
+                    break;
+                }
+            }
+            match found {
+                Claim::None => {
+                    ready.push(work);
+                    continue;
+                }
+                Claim::Waits => {}
+                Claim::Holds(id, old) => {
+                    work.touch.id = id;
+                    work.touch.old_key = old;
+                }
+            }
+            let mut touch = work.touch;
+            touch.key = Some(key);
+            self.again(touch, Backoff::Contention);
+        }
+        Ok(ready)
+    }
+
+    /// Whether a row is that of a record that is known by another name, or about to be.
+    async fn claim(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        wanted: RecordRef,
+        key: &PostgresKey,
+    ) -> Result<Claim, PortError> {
+        if let RecordRef::Key(old) = &wanted {
+            // Whoever creates the record under its old key holds this lock until its intent is saved.
+            if transaction.lock(&[format!("p:{old}")]).await? != [true] {
+                return Ok(Claim::Waits);
+            }
+        }
+        let Some(base) = self.base_of_ref(wanted).await? else { return Ok(Claim::None) };
+        if base.intent.is_some() {
+            return Ok(Claim::Waits);
+        }
+        if !base.live {
+            return Ok(Claim::None);
+        }
+        let Some(known) = base.postgres_key.filter(|known| known != key) else {
+            return Ok(Claim::Holds(base.salesforce_id, None));
+        };
+        let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
+        let stands = transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty());
+        Ok(if stands { Claim::None } else { Claim::Holds(base.salesforce_id, Some(known)) })
+    }
+
+    /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
+    /// into another's row.
+    async fn reject_rows_of_others(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: Vec<Work>,
+    ) -> Result<Vec<Work>, PortError> {
+        let strange = |work: &Work| {
+            let key = &work.row.as_ref()?.key;
+            let known = work.base.as_ref().and_then(|base| base.postgres_key.as_ref());
+            (known != Some(key)).then(|| RecordRef::Key(key.clone()))
+        };
+        let refs: Vec<RecordRef> = works.iter().filter_map(strange).collect();
+        if refs.is_empty() {
+            return Ok(works);
+        }
+        let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
+        let mut ready = Vec::new();
+        for work in works {
+            let owner = strange(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
+            let link = work.row.as_ref().and_then(|row| row.link.as_deref());
+            let owner = owner.filter(|owner| {
+                let replaced =
+                    owner.replaced.as_ref().is_some_and(|replaced| link == Some(replaced.as_str()));
+                owner.key != work.base_key() && (owner.live || owner.intent.is_some() || replaced)
+            });
+            let Some(owner) = owner else {
+                ready.push(work);
+                continue;
+            };
+            let replaced = owner.replaced.as_ref().map(SalesforceId::as_str);
+            match link {
+                // The record is gone for good; its row belongs to another one by now.
+                Some(link) if Some(link) == replaced && work.record().is_none() => self.summary.skipped += 1,
+                Some(link) if Some(link) == replaced => {
+                    let touch = Touch { key: None, old_key: None, ..work.retouch() };
+                    self.again(touch, Backoff::Contention);
+                }
+                // Two rows swapped their keys: the owner's bears its link elsewhere.
+                Some(_) if owner.live && self.stands_elsewhere(transaction, &owner, &work).await? => {
+                    ready.push(work);
+                }
+                Some(_) if owner.live => {
+                    let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();
+                    let whose = owner.salesforce_id.map(|id| id.to_string()).unwrap_or_default();
+                    let message =
+                        format!("row {row} belongs to {whose}, but its link column names this record");
+                    self.reject(&work, Side::Postgres, "LINK", message, vec![]);
+                }
+                // Another run has just made the row somebody's.
+                _ => self.again(work.retouch(), Backoff::Contention),
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn stands_elsewhere(
+        &self,
+        transaction: &mut TransactionOf<'a, P>,
+        owner: &Base,
+        work: &Work,
+    ) -> Result<bool, PortError> {
+        let Some(id) = owner.salesforce_id.clone() else { return Ok(false) };
+        let rows = transaction.read(&[RowRef { key: None, id: Some(id) }]).await?;
+        let here = work.row.as_ref().map(|row| &row.key);
+        Ok(rows.iter().flatten().any(|row| Some(&row.key) != here))
+    }
+
+    fn retain_or_again(&mut self, works: Vec<Work>, keep: &[bool]) -> Vec<Work> {
+        let mut kept = Vec::new();
+        for (work, keep) in works.into_iter().zip(keep) {
+            if *keep { kept.push(work) } else { self.again(work.retouch(), Backoff::Contention) }
+        }
+        kept
+    }
+}
+
+/// What became of the write to Salesforce of a run that did not finish, for history.
+fn outcome_of_interrupted(work: &Work) -> Option<(String, HistoryOutcome, Option<SalesforceId>)> {
+    let intent = work.base.as_ref()?.intent.as_ref()?;
+    intent.salesforce.as_ref()?;
+    let landed = work.evidence.salesforce.is_some();
+    let outcome = if landed { HistoryOutcome::Written } else { HistoryOutcome::Refused };
+    Some((intent.id.clone(), outcome, work.evidence.salesforce.clone()))
+}
+
+/// The touch's key, where the record is known by another one and the row under it was not looked at: it may be
+/// somebody else's by now.
+fn unsought(work: &Work, sought: &RowRef, found: &[PostgresKey]) -> Option<Touch> {
+    let known = work.base.as_ref()?.postgres_key.as_ref();
+    let key = work
+        .touch
+        .key
+        .clone()
+        .filter(|key| Some(key) != known && Some(key) != sought.key.as_ref() && !found.contains(key))?;
+    Some(work.touch.alone_of_row(key))
+}
+
+/// Finds the row of a record among those that match its key or its Id, and what its link column lacks.
+fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
+    let id = work.id();
+    if rows.len() > 1 {
+        if work.base.is_none() {
+            // The touch's Id and key lead to two rows: each is looked at for itself.
+            return Match::Again(work.touch.apart());
+        }
+        // A row is sought by Salesforce Id before its key counts: the key may be another row's by now.
+        let linked = |row: &Row| {
+            let link = row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok());
+            link.is_some() && link == id
+        };
+        if rows.iter().filter(|row| linked(row)).count() == 1 {
+            let (ours, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(linked);
+            work.row = ours.into_iter().next();
+            return Match::Row(others.into_iter().map(|row| work.touch.alone_of_row(row.key)).collect());
+        }
+        let keys = rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(" and ");
+        return Match::Reject {
+            code: "AMBIGUOUS",
+            message: format!(
+                "rows {keys} both stand for this record: one by its key, one by its Salesforce Id"
+            ),
+        };
+    }
+    // Another row may have the key by now that this one had before, also where this one's key moved on since.
+    let stands_at = rows.first().map(|row| row.key.clone());
+    let former =
+        work.touch.old_key.clone().filter(|old| work.moved_to().is_some() && Some(old) != stands_at.as_ref());
+    let others: Vec<Touch> = former.map(|key| work.touch.alone_of_row(key)).into_iter().collect();
+    let Some(row) = rows.pop() else { return Match::Row(others) };
+    let linked = match row.link.as_deref().map(SalesforceId::parse) {
+        None => None,
+        Some(Ok(linked)) => Some(linked),
+        Some(Err(error)) => {
+            return Match::Reject {
+                code: "LINK",
+                message: format!("row {}: the link column holds {error}", row.key),
+            };
+        }
+    };
+    match (linked, id) {
+        (Some(linked), Some(id)) if linked == id => {}
+        // The column still shows a record that is gone for good.
+        (Some(linked), id) if work.is_replaced(&linked) => {
+            if work.record().is_some() {
+                work.link = id;
+            }
+        }
+        (Some(linked), Some(id)) if work.base.as_ref().is_some_and(|base| base.salesforce_id.is_some()) => {
+            return Match::Reject {
+                code: "LINK",
+                message: format!("row {} belongs to {id}, but its link column holds {linked}", row.key),
+            };
+        }
+        (Some(linked), _) => {
+            let mut touch = work.touch.clone();
+            touch.id = Some(linked);
+            touch.key = Some(row.key);
+            touch.stamp = None;
+            return Match::Again(vec![touch]);
+        }
+        (None, Some(id)) if work.base.is_some() => {
+            if work.record().is_some() {
+                work.link = Some(id);
+            }
+        }
+        (None, Some(_)) => {
+            return Match::Again(work.touch.apart());
+        }
+        (None, None) => {}
+    }
+    work.row = Some(row);
+    Match::Row(others)
+}
