@@ -6,29 +6,9 @@ use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use syncline_engine::{DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
+use syncline_salesforce::Auth;
+use syncline_sync::DailyCalls;
 use toml::{Table, Value};
-
-/// How Syncline signs in to Salesforce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// JWT bearer.
-    Jwt,
-    /// Client credentials.
-    ClientCredentials,
-    /// A refresh token.
-    RefreshToken,
-    /// Name and password.
-    Password,
-}
-
-/// How many calls a day Syncline may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DailyCalls {
-    /// Of a hundred calls of the org's allowance.
-    Percent(u32),
-    /// Calls.
-    Count(u64),
-}
 
 /// `[salesforce]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +36,12 @@ pub struct PostgresConfig {
     pub secret: SecretRef,
     /// `sslmode`, if given.
     pub sslmode: Option<String>,
+    /// The host, where the secret does not say: what RDS keeps for itself has name and password only.
+    pub host: Option<String>,
+    /// The port, likewise.
+    pub port: Option<u16>,
+    /// The database, likewise.
+    pub database: Option<String>,
 }
 
 /// `[ingest]`.
@@ -238,12 +224,8 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
             );
         }
     }
-    let auths = [
-        ("jwt", Auth::Jwt),
-        ("client-credentials", Auth::ClientCredentials),
-        ("refresh-token", Auth::RefreshToken),
-        ("password", Auth::Password),
-    ];
+    let auths = [Auth::Jwt, Auth::ClientCredentials, Auth::RefreshToken, Auth::Password]
+        .map(|auth| (auth.word(), auth));
     if !table.contains_key("auth") {
         reader.problem(
             "salesforce.auth",
@@ -349,8 +331,18 @@ fn postgres(reader: &mut Reader, table: &Table) -> Option<PostgresConfig> {
     let secret = reader.secret(&mut section, "secret", "\"env:DATABASE_URL\"");
     let modes = ["disable", "require", "verify-ca", "verify-full"].map(|mode| (mode, mode));
     let sslmode = reader.choice(&mut section, "sslmode", &modes).map(str::to_owned);
+    let host = reader.text(&mut section, "host");
+    let database = reader.text(&mut section, "database");
+    let port = match section.get("port") {
+        None => None,
+        Some(Value::Integer(port)) if (1..=65_535).contains(port) => u16::try_from(*port).ok(),
+        Some(_) => {
+            reader.problem("postgres.port", "has to be a number from 1 to 65535");
+            None
+        }
+    };
     reader.close(&section);
-    Some(PostgresConfig { secret: secret?, sslmode })
+    Some(PostgresConfig { secret: secret?, sslmode, host, port, database })
 }
 
 fn serve_config(reader: &mut Reader, table: Option<&Table>) -> ServeConfig {

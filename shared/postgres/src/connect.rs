@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -96,6 +97,12 @@ impl Settings {
         };
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
         format!("{host}:{port}/{}", self.config.get_dbname().unwrap_or_default())
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.at().split('/').next().unwrap_or_default().to_owned()
     }
 
     fn tls(&self) -> Result<ClientConfig, DatabaseError> {
@@ -260,6 +267,7 @@ pub type Connection = deadpool_postgres::Object;
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     at: String,
+    refused: Arc<AtomicBool>,
 }
 
 impl Pool {
@@ -280,7 +288,7 @@ impl Pool {
             .create_timeout(Some(Duration::from_secs(15)))
             .build()
             .map_err(|error| DatabaseError::Address(error.to_string()))?;
-        Ok(Self { pool, at: settings.at() })
+        Ok(Self { pool, at: settings.at(), refused: Arc::default() })
     }
 
     /// A connection.
@@ -290,12 +298,24 @@ impl Pool {
     pub async fn get(&self) -> Result<Connection, DatabaseError> {
         self.pool.get().await.map_err(|error| {
             let message = match &error {
-                deadpool_postgres::PoolError::Backend(error) => words(error),
+                deadpool_postgres::PoolError::Backend(error) => {
+                    // Class 28 is invalid authorization (PostgreSQL's error codes).
+                    if error.code().is_some_and(|code| code.code().starts_with("28")) {
+                        self.refused.store(true, Ordering::Relaxed);
+                    }
+                    words(error)
+                }
                 deadpool_postgres::PoolError::Timeout(_) => "timed out".to_owned(),
                 other => other.to_string(),
             };
             DatabaseError::Connect { at: self.at.clone(), message }
         })
+    }
+
+    /// True once the database has refused name or password: the secret may have been rotated.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 ///
 /// A clone by `TEMPLATE` has another name and oid; a promoted standby and a restore to a point in time another
 /// timeline; a cold copy of the disk only another host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// `system_identifier` of the cluster.
     pub system: String,

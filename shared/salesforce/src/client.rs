@@ -32,6 +32,8 @@ struct Known {
     /// Calls that were told of already.
     told: u64,
     organization_id: Option<String>,
+    /// Salesforce refused to sign in.
+    refused: bool,
 }
 
 /// A client of one org.
@@ -91,6 +93,12 @@ impl Client {
         self.known().usage
     }
 
+    /// True once Salesforce has refused to sign in: the secret may have been rotated.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        self.known().refused
+    }
+
     /// From now on every session has to be of this org: a sandbox that was refreshed is another.
     pub fn bind(&self, organization_id: &str) {
         self.known().organization_id = Some(organization_id.to_owned());
@@ -131,7 +139,11 @@ impl Client {
         if let Some(session) = self.known().session.clone() {
             return Ok(session);
         }
-        let session = Arc::new(self.credentials.sign_in(&self.http, &self.login_url).await?);
+        let signed_in = self.credentials.sign_in(&self.http, &self.login_url).await;
+        if matches!(signed_in, Err(SalesforceError::SignIn { .. })) {
+            self.known().refused = true;
+        }
+        let session = Arc::new(signed_in?);
         let expected = self.known().organization_id.clone();
         if let Some(expected) = expected.filter(|expected| *expected != session.organization_id) {
             return Err(SalesforceError::OtherOrg { expected, found: session.organization_id.clone() });

@@ -12,7 +12,56 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+/// The ways to sign in, as configurations name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// JWT bearer.
+    Jwt,
+    /// Client credentials.
+    ClientCredentials,
+    /// A refresh token.
+    RefreshToken,
+    /// Name and password.
+    Password,
+}
+
+impl Auth {
+    /// Its word in configurations.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::ClientCredentials => "client-credentials",
+            Self::RefreshToken => "refresh-token",
+            Self::Password => "password",
+        }
+    }
+
+    /// The JSON that its secret has to be.
+    #[must_use]
+    pub fn shape(self) -> &'static str {
+        match self {
+            Self::Jwt => {
+                r#"{"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}"#
+            }
+            Self::ClientCredentials => r#"{"client_id": "…", "client_secret": "…"}"#,
+            Self::RefreshToken => r#"{"client_id": "…", "client_secret": "…", "refresh_token": "…"}"#,
+            Self::Password => r#"{"client_id": "…", "client_secret": "…", "username": "…", "password": "…"}"#,
+        }
+    }
+}
+
+/// A secret that is not what its `auth` asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not the JSON that auth = {auth:?} asks for: {message}; it has to be {shape}")]
+pub struct CredentialsError {
+    auth: &'static str,
+    message: String,
+    shape: &'static str,
+}
 
 /// How to sign in.
 #[derive(Clone, Debug)]
@@ -84,6 +133,55 @@ pub fn install_crypto_provider() {
 }
 
 impl Credentials {
+    /// Reads the JSON of a secret.
+    ///
+    /// # Errors
+    /// When it has another shape; the words never quote it.
+    pub fn from_json(auth: Auth, secret: &SecretString) -> Result<Self, CredentialsError> {
+        #[derive(Deserialize)]
+        struct Jwt {
+            client_id: String,
+            username: String,
+            private_key: SecretString,
+        }
+        #[derive(Deserialize)]
+        struct ClientCredentials {
+            client_id: String,
+            client_secret: SecretString,
+        }
+        #[derive(Deserialize)]
+        struct RefreshToken {
+            client_id: String,
+            client_secret: Option<SecretString>,
+            refresh_token: SecretString,
+        }
+        #[derive(Deserialize)]
+        struct Password {
+            client_id: String,
+            client_secret: SecretString,
+            username: String,
+            password: SecretString,
+        }
+        Ok(match auth {
+            Auth::Jwt => {
+                let Jwt { client_id, username, private_key } = shaped(auth, secret)?;
+                Self::Jwt { client_id, username, private_key }
+            }
+            Auth::ClientCredentials => {
+                let ClientCredentials { client_id, client_secret } = shaped(auth, secret)?;
+                Self::ClientCredentials { client_id, client_secret }
+            }
+            Auth::RefreshToken => {
+                let RefreshToken { client_id, client_secret, refresh_token } = shaped(auth, secret)?;
+                Self::RefreshToken { client_id, client_secret, refresh_token }
+            }
+            Auth::Password => {
+                let Password { client_id, client_secret, username, password } = shaped(auth, secret)?;
+                Self::Password { client_id, client_secret, username, password }
+            }
+        })
+    }
+
     /// The form fields of the token request.
     fn form(
         &self,
@@ -154,6 +252,20 @@ impl Credentials {
             },
         })
     }
+}
+
+fn shaped<T: serde::de::DeserializeOwned>(auth: Auth, secret: &SecretString) -> Result<T, CredentialsError> {
+    serde_json::from_str(secret.expose_secret()).map_err(|error| {
+        // serde_json's words may quote what it found: only the kind of the mistake is passed on.
+        let message = match error.classify() {
+            serde_json::error::Category::Data if error.to_string().starts_with("missing field") => {
+                error.to_string().split(" at line").next().unwrap_or_default().to_owned()
+            }
+            serde_json::error::Category::Data => "a value of another kind than expected".to_owned(),
+            _ => format!("no JSON (line {}, column {})", error.line(), error.column()),
+        };
+        CredentialsError { auth: auth.word(), message, shape: auth.shape() }
+    })
 }
 
 /// The connection's words with their causes, without the URL, which may carry a query.
@@ -232,6 +344,17 @@ mod tests {
         assert_eq!(audience("https://acme.my.salesforce.com"), "https://login.salesforce.com");
         assert_eq!(audience("https://acme--qa.sandbox.my.salesforce.com"), "https://test.salesforce.com");
         assert_eq!(audience("https://test.salesforce.com"), "https://test.salesforce.com");
+    }
+
+    #[test]
+    fn a_secret_of_another_shape_is_refused_without_being_shown() {
+        let secret = SecretString::from(r#"{"client_id": "abc", "password": "hunter2"}"#);
+        let error = Credentials::from_json(Auth::ClientCredentials, &secret).unwrap_err().to_string();
+        assert!(error.contains("missing field `client_secret`") && error.contains("has to be"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error =
+            Credentials::from_json(Auth::Jwt, &SecretString::from("hunter2")).unwrap_err().to_string();
+        assert!(error.contains("no JSON") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

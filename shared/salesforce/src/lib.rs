@@ -11,7 +11,7 @@ mod records;
 mod soql;
 
 pub use client::{Client, LONGEST_CALL, Usage};
-pub use credentials::{Credentials, install_crypto_provider};
+pub use credentials::{Auth, Credentials, CredentialsError, install_crypto_provider};
 pub use describe::{DescribedField, DescribedObject};
 pub use error::SalesforceError;
 pub use outbound::{Notification, Notifications, OutboundError, acknowledgement, parse_notifications};

@@ -12,6 +12,18 @@ const TOUCHES_PER_MESSAGE: usize = 200;
 /// # Errors
 /// When the queue refused any; the source must offer all of them again.
 pub async fn enqueue<P: Ports>(ports: &P, touches: Vec<Touch>) -> Result<usize, PortError> {
+    enqueue_to(ports.queue(), ports.steps(), touches).await
+}
+
+/// The same, for whoever has a queue and no more.
+///
+/// # Errors
+/// When the queue refused any; the source must offer all of them again.
+pub async fn enqueue_to<Q: Queue, S: Steps>(
+    queue: &Q,
+    steps: &S,
+    touches: Vec<Touch>,
+) -> Result<usize, PortError> {
     let touches = fold(touches);
     let count = touches.len();
     let mut groups: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
@@ -29,9 +41,9 @@ pub async fn enqueue<P: Ports>(ports: &P, touches: Vec<Touch>) -> Result<usize, 
     if messages.is_empty() {
         return Ok(0);
     }
-    for sent in ports.queue().send(messages).await {
+    for sent in queue.send(messages).await {
         sent?;
     }
-    ports.steps().at(Step::Queued).await;
+    steps.at(Step::Queued).await;
     Ok(count)
 }

@@ -16,6 +16,7 @@ mod ports;
 pub mod reconcile;
 mod retry;
 mod touch;
+mod view;
 
 pub use limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
@@ -28,3 +29,4 @@ pub use ports::{
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};
+pub use view::{DeadLetter, Overview};

@@ -138,7 +138,8 @@ pub struct Settings {
 }
 
 /// How many calls a day Syncline may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DailyCalls {
     /// Of a hundred calls of the org's allowance.
     Percent(u32),

@@ -1,0 +1,294 @@
+//! Bases and their pointers: loaded consistently, saved by compare-and-set.
+
+use crate::table::{Condition, Item, Place, Table, Write, each, json, moment, number, text};
+use std::collections::HashMap;
+use syncline_engine::Base;
+use syncline_sync::{Conflict, Loaded, PortError, Put, RecordRef, Rejected};
+
+/// A conflict stands for a year.
+const CONFLICT_DAYS: i64 = 365;
+/// Both values of a conflict and what names it stay below the 400 KB of an item.
+const LONGEST_VALUE: usize = 180 * 1024;
+/// And all values of a record's conflicts below the 4 MB of a transaction.
+const ALL_VALUES: usize = 3_500_000;
+/// Conflicts of one record that have items of their own; a transaction has 100 writes, of which a base takes 13.
+const MOST_CONFLICT_ITEMS: usize = 80;
+/// Lists of what a person looks at are spread over so many keys of the index.
+pub(crate) const SHARDS: u64 = 4;
+
+/// The list that an item stands in, one of a few by its place.
+pub(crate) fn list_of(kind: &str, of: &str) -> String {
+    let hash = blake3::hash(of.as_bytes());
+    format!("{kind}#{}", u64::from(hash.as_bytes()[0]) % SHARDS)
+}
+
+/// All lists of a kind.
+pub(crate) fn lists(kind: &str) -> impl Iterator<Item = String> {
+    (0..SHARDS).map(move |shard| format!("{kind}#{shard}"))
+}
+
+pub(crate) fn base_place(sync: &str, key: &str) -> Place {
+    Place::new(&["base", sync, key], "base")
+}
+
+pub(crate) fn rejected_place(sync: &str, key: &str) -> Place {
+    Place::new(&["base", sync, key], "rejected")
+}
+
+fn pointer_place(sync: &str, wanted: &RecordRef) -> Place {
+    match wanted {
+        RecordRef::Id(id) => Place::new(&["id", sync, id.as_str()], "to"),
+        RecordRef::Key(key) => Place::new(&["key", sync, &key.0], "to"),
+        RecordRef::ExternalId(external_id) => Place::new(&["external-id", sync, external_id], "to"),
+        RecordRef::Base(key) => base_place(sync, &key.0),
+    }
+}
+
+fn pointers(base: &Base) -> Vec<RecordRef> {
+    let id = base.salesforce_id.clone().map(RecordRef::Id);
+    let key = base.postgres_key.clone().map(RecordRef::Key);
+    let external_id = base.external_id.clone().map(RecordRef::ExternalId);
+    [id, key, external_id].into_iter().flatten().collect()
+}
+
+fn pointer_places(sync: &str, base: &Base) -> Vec<Place> {
+    pointers(base).iter().map(|pointer| pointer_place(sync, pointer)).collect()
+}
+
+/// What is known of the records that these lead to.
+pub(crate) async fn load(table: &Table, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+    let pointed = table
+        .get_many(
+            refs.iter().filter(|one| !matches!(one, RecordRef::Base(_))).map(|one| pointer_place(sync, one)),
+        )
+        .await?;
+    let keys: Vec<Option<String>> = refs
+        .iter()
+        .map(|wanted| match wanted {
+            RecordRef::Base(key) => Some(key.0.clone()),
+            wanted => pointed.get(&pointer_place(sync, wanted)).map(|item| item.text("base").to_owned()),
+        })
+        .collect();
+    let places = keys.iter().flatten().flat_map(|key| [base_place(sync, key), rejected_place(sync, key)]);
+    let found = table.get_many(places).await?;
+    let of_ref = |(wanted, key): (&RecordRef, &Option<String>)| {
+        let Some(key) = key else { return Ok(Loaded::default()) };
+        let Some(item) = found.get(&base_place(sync, key)) else { return Ok(Loaded::default()) };
+        let base: Base = item.body()?;
+        // A base that moved on between the two reads is not what this leads to any more.
+        if !matches!(wanted, RecordRef::Base(_)) && !pointers(&base).contains(wanted) {
+            return Ok(Loaded::default());
+        }
+        let rejected = found.get(&rejected_place(sync, key)).map(Item::body::<Rejected>).transpose()?;
+        Ok(Loaded { base: Some(base), rejected })
+    };
+    refs.iter().zip(&keys).map(of_ref).collect()
+}
+
+/// Saves bases, each for itself, with its pointers and conflicts in one transaction.
+pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
+    let places = puts.iter().flat_map(|put| {
+        let mut places = pointer_places(sync, &put.base);
+        places.push(base_place(sync, &put.base.key.0));
+        places
+    });
+    let standing = table.get_many(places).await?;
+    let standing = &standing;
+    let owners = puts.iter().flat_map(|put| {
+        let own = &put.base.key.0;
+        pointer_places(sync, &put.base).into_iter().filter_map(move |place| {
+            let owner = standing.get(&place)?.text("base");
+            (owner != own).then(|| base_place(sync, owner))
+        })
+    });
+    let others = table.get_many(owners).await?;
+    let mut prepared = Vec::new();
+    for put in puts {
+        prepared.push(prepare(sync, put, standing, &others)?);
+    }
+    let save = async |prepared: Option<(Vec<Write>, i64)>| match prepared {
+        None => Ok((false, 0)),
+        Some((writes, linked)) => {
+            let saved = table.transact(writes).await?;
+            Ok((saved, if saved { linked } else { 0 }))
+        }
+    };
+    let saved = each(prepared.into_iter().map(save).collect()).await?;
+    let linked: i64 = saved.iter().map(|(_, linked)| linked).sum();
+    if linked != 0 {
+        let values = HashMap::from([(":more".to_owned(), number(linked))]);
+        table.update(&Place::new(&["linked", sync], "-"), "ADD #count :more", values, None).await?;
+    }
+    Ok(saved.into_iter().map(|(saved, _)| saved).collect())
+}
+
+/// The writes of one put and by how much the number of linked records changes; `None` if it cannot be saved.
+fn prepare(
+    sync: &str,
+    put: Put,
+    standing: &HashMap<Place, Item>,
+    others: &HashMap<Place, Item>,
+) -> Result<Option<(Vec<Write>, i64)>, PortError> {
+    let place = base_place(sync, &put.base.key.0);
+    let known = standing.get(&place);
+    if known.map_or(0, |item| item.number("version")) != put.expected {
+        return Ok(None);
+    }
+    let before: Option<Base> = known.map(Item::body).transpose()?;
+    let base = Base { version: put.expected + 1, ..put.base };
+    let mine = || Condition::equal("base", text(&base.key.0));
+    let old = before.as_ref().map_or_else(Vec::new, |before| pointer_places(sync, before));
+    let new = pointer_places(sync, &base);
+    let mut item = Item::at(&place)
+        .with("version", number(base.version))
+        .with("live", aws_sdk_dynamodb::types::AttributeValue::Bool(base.live))
+        .with("body", text(json(&base)?));
+    if let (Some(ended), false, None) = (base.ended_at, base.live, &base.intent) {
+        item = item.listed(list_of("ended", &place.pk), moment(ended));
+    }
+    let condition = if put.expected == 0 {
+        Condition::absent()
+    } else {
+        Condition::equal("version", number(put.expected))
+    };
+    let mut writes = vec![Write::Put(item, Some(condition))];
+    let mut linked = i64::from(base.live) - i64::from(before.as_ref().is_some_and(|before| before.live));
+    let mut given_up: Vec<Place> = Vec::new();
+    for pointer in new.iter().filter(|pointer| !old.contains(pointer)) {
+        let owner = standing.get(pointer).map(|item| item.text("base").to_owned());
+        let condition = match owner.filter(|owner| *owner != base.key.0) {
+            None => mine().or_absent(),
+            Some(owner) => {
+                let place = base_place(sync, &owner);
+                if let Some(other) = others.get(&place) {
+                    let body: Base = other.body()?;
+                    if body.live || body.intent.is_some() {
+                        return Ok(None);
+                    }
+                    // A base that is neither live nor under way gives its pointers up.
+                    if !given_up.contains(&place) {
+                        let version = Condition::equal("version", number(other.number("version")));
+                        writes.push(Write::Delete(place.clone(), Some(version)));
+                        let left = pointer_places(sync, &body).into_iter().filter(|one| !new.contains(one));
+                        let its = || Some(Condition::equal("base", text(&owner)).or_absent());
+                        writes.extend(left.map(|one| Write::Delete(one, its())));
+                        linked -= i64::from(body.live);
+                        given_up.push(place);
+                    }
+                }
+                Condition::equal("base", text(owner)).or_absent()
+            }
+        };
+        writes.push(Write::Put(Item::at(pointer).with("base", text(&base.key.0)), Some(condition)));
+    }
+    for pointer in old.into_iter().filter(|pointer| !new.contains(pointer)) {
+        writes.push(Write::Delete(pointer, Some(mine().or_absent())));
+    }
+    for items in conflict_items(put.conflicts)? {
+        writes.push(Write::Put(items, None));
+    }
+    Ok(Some((writes, linked)))
+}
+
+/// One item for each conflict, or for a few together where a record has very many.
+fn conflict_items(conflicts: Vec<Conflict>) -> Result<Vec<Item>, PortError> {
+    let together = conflicts.len().div_ceil(MOST_CONFLICT_ITEMS).max(1);
+    let longest = LONGEST_VALUE.min(ALL_VALUES / (2 * conflicts.len()).max(1));
+    let conflicts: Vec<Conflict> = conflicts.into_iter().map(|one| shortened(one, longest)).collect();
+    let mut items = Vec::new();
+    for group in conflicts.chunks(together) {
+        let Some(first) = group.first() else { continue };
+        let place = Place::new(&["conflict", &first.id], "conflict");
+        let until = first.at.as_second() + CONFLICT_DAYS * 86_400;
+        items.push(
+            Item::at(&place)
+                .with("body", text(json(&group)?))
+                .with("ttl", number(until))
+                .listed(list_of("conflict", &first.id), moment(first.at)),
+        );
+    }
+    Ok(items)
+}
+
+/// The same, with values cut that an item cannot hold; what was cut says so.
+fn shortened(mut conflict: Conflict, longest: usize) -> Conflict {
+    for value in [&mut conflict.salesforce, &mut conflict.postgres] {
+        if let syncline_engine::Value::Text(whole) = value
+            && escaped(whole) > longest
+        {
+            let mut cut = whole.floor_char_boundary(longest);
+            while escaped(&whole[..cut]) > longest {
+                cut = whole.floor_char_boundary(cut / 2);
+            }
+            *whole = format!("{}… (cut here: {} bytes in all)", &whole[..cut], whole.len());
+        }
+    }
+    conflict
+}
+
+/// How long a text is as JSON.
+fn escaped(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
+}
+
+/// Forgets bases that ended before a moment, with their pointers.
+pub(crate) async fn forget(table: &Table, before: &str) -> Result<(), PortError> {
+    for list in lists("ended") {
+        let items = table.list(list, Some(before), usize::MAX).await?;
+        let forget = async |item: Item| {
+            if item.text("at") >= before {
+                return Ok(false);
+            }
+            let base: Base = item.body()?;
+            let sync = item.text("pk").split('#').nth(1).unwrap_or_default().to_owned();
+            let version = Condition::equal("version", number(item.number("version")));
+            let mut writes = vec![Write::Delete(item.place(), Some(version))];
+            for pointer in pointer_places(&sync, &base) {
+                let mine = Condition::equal("base", text(&base.key.0)).or_absent();
+                writes.push(Write::Delete(pointer, Some(mine)));
+            }
+            table.transact(writes).await
+        };
+        each(items.into_iter().map(forget).collect()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use syncline_engine::{Reason, Side, Value};
+
+    fn conflict(number: usize, value: &str) -> Conflict {
+        Conflict {
+            id: format!("c{number}"),
+            sync: "contacts".into(),
+            record: "r".into(),
+            salesforce_id: None,
+            postgres_key: None,
+            field: format!("F{number}"),
+            salesforce: Value::Text(value.to_owned()),
+            postgres: Value::Text(value.to_owned()),
+            winner: Side::Salesforce,
+            reason: Reason::Conflict,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn conflicts_of_one_record_fit_into_one_transaction_however_many_and_long() {
+        let (long, worse) = ("ä".repeat(200_000), "\u{1}\"".repeat(100_000));
+        for (count, value) in [(1, &long), (1, &worse), (80, &long), (81, &worse), (500, &long)] {
+            let items = conflict_items((0..count).map(|number| conflict(number, value)).collect()).unwrap();
+            assert!(items.len() <= MOST_CONFLICT_ITEMS);
+            let sizes: Vec<usize> = items.iter().map(|item| item.text("body").len()).collect();
+            assert!(sizes.iter().all(|size| *size < 390_000), "{count}: {sizes:?}");
+            assert!(sizes.iter().sum::<usize>() < 4_000_000, "{count}: {sizes:?}");
+            let kept: usize = items.iter().map(|item| item.body::<Vec<Conflict>>().unwrap().len()).sum();
+            assert_eq!(kept, count);
+        }
+        let short = conflict_items(vec![conflict(1, "a"), conflict(2, "b")]).unwrap();
+        assert_eq!(short[0].body::<Vec<Conflict>>().unwrap(), [conflict(1, "a")]);
+    }
+}

@@ -1,0 +1,113 @@
+//! Counters within a sliding window, and the bucket of calls. Each is one item, changed by compare-and-set.
+
+use crate::table::{Condition, Item, Place, Table, json, number, text, wait};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use syncline_sync::PortError;
+
+/// How often a change is tried while others change the same item.
+const TRIES: u32 = 30;
+/// What was counted is kept so long.
+const KEPT: SignedDuration = SignedDuration::from_hours(48);
+
+type Minutes = BTreeMap<i64, i64>;
+
+fn place(counter: &str) -> Place {
+    Place::new(&["counter", counter], "-")
+}
+
+fn counted(minutes: &Minutes, now: Timestamp, window: SignedDuration) -> i64 {
+    // The minute in which the window begins counts whole.
+    let from = (now - window).as_second().div_euclid(60);
+    minutes.range(from..).map(|(_, count)| count).sum()
+}
+
+/// Changes what an item holds until nobody else did meanwhile; `None` of the change leaves it as it is.
+async fn change<T, R>(
+    table: &Table,
+    place: &Place,
+    change: impl Fn(T) -> (Option<T>, R),
+) -> Result<R, PortError>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + Default,
+{
+    for tried in 0..TRIES {
+        let known = table.get(place).await?;
+        let version = known.as_ref().map_or(0, |item| item.number("version"));
+        let (next, result) = change(known.map(|item| item.body()).transpose()?.unwrap_or_default());
+        let Some(next) = next else { return Ok(result) };
+        let item = Item::at(place).with("version", number(version + 1)).with("body", text(json(&next)?));
+        let condition =
+            if version == 0 { Condition::absent() } else { Condition::equal("version", number(version)) };
+        if table.put(item, Some(condition)).await? {
+            return Ok(result);
+        }
+        wait(tried.min(4)).await;
+    }
+    Err(PortError::Store { message: format!("{}: others change it all the time", place.pk) })
+}
+
+/// Adds to the minute; drops what no window reaches any more.
+fn added(mut minutes: Minutes, count: i64, now: Timestamp) -> Minutes {
+    let oldest = (now - KEPT).as_second().div_euclid(60);
+    *minutes.entry(now.as_second().div_euclid(60)).or_default() += count;
+    minutes.retain(|minute, _| *minute >= oldest);
+    minutes
+}
+
+/// Counts more if that stays within the limit.
+pub(crate) async fn take(
+    table: &Table,
+    counter: &str,
+    count: u64,
+    limit: u64,
+    now: Timestamp,
+    window: SignedDuration,
+) -> Result<bool, PortError> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    change(table, &place(counter), |minutes: Minutes| {
+        let fits = counted(&minutes, now, window).saturating_add(count) <= limit;
+        (fits.then(|| added(minutes, count, now)), fits)
+    })
+    .await
+}
+
+/// What is counted within the window.
+pub(crate) async fn taken(
+    table: &Table,
+    counter: &str,
+    now: Timestamp,
+    window: SignedDuration,
+) -> Result<i64, PortError> {
+    let item = table.get(&place(counter)).await?;
+    let minutes: Minutes = item.map(|item| item.body()).transpose()?.unwrap_or_default();
+    Ok(counted(&minutes, now, window))
+}
+
+/// Lets more through.
+pub(crate) async fn allow(table: &Table, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    change(table, &place(counter), |minutes: Minutes| (Some(added(minutes, -count, now)), ())).await
+}
+
+/// Takes calls from the bucket; answers what is left.
+pub(crate) async fn draw(
+    table: &Table,
+    calls: u64,
+    per_second: f64,
+    capacity: f64,
+    now: Timestamp,
+) -> Result<f64, PortError> {
+    #[expect(clippy::cast_precision_loss, reason = "calls of a moment are far below 2^52")]
+    let calls = calls as f64;
+    let place = Place::new(&["pace"], "-");
+    change(table, &place, |known: Option<(f64, Timestamp)>| {
+        let (left, at) = known.unwrap_or((capacity, now));
+        let seconds = now.duration_since(at).as_secs_f64().max(0.0);
+        let left = (left + per_second * seconds).min(capacity) - calls;
+        // To look costs no write.
+        (((calls > 0.0) || known.is_none()).then_some(Some((left, at.max(now)))), left)
+    })
+    .await
+}

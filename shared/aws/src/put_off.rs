@@ -1,0 +1,177 @@
+//! Touches that are put off, and what they wait for.
+
+use crate::bases::{list_of, lists};
+use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text, token};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use syncline_engine::Parent;
+use syncline_sync::{Deferred, Due, PortError, Touch};
+
+/// How often a touch is folded into one that others fold into at the same time.
+const FOLDS: u32 = 20;
+/// What says that a touch waits for a parent is of no use any more after so many days.
+const WAITS_DAYS: i64 = 30;
+
+/// What stands in `body` of a touch that is put off.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct PutOff {
+    touch: Touch,
+    waits_for: Vec<Parent>,
+}
+
+fn place_of(sync: &str, record: &str) -> Place {
+    Place::new(&["put-off", sync, record], "put-off")
+}
+
+fn parent_place(parent: &Parent, sk: &str) -> Result<Place, PortError> {
+    Ok(Place::new(&["waits", &json(parent)?], sk))
+}
+
+/// Says under a parent that somebody waits for it.
+const MARK: &str = "!";
+
+/// Puts touches off, folded with what is put off already.
+pub(crate) async fn store(table: &Table, sync: &str, deferred: Vec<Deferred>) -> Result<(), PortError> {
+    let mut of_record: BTreeMap<String, Deferred> = BTreeMap::new();
+    for one in deferred {
+        let record = one.touch.place();
+        match of_record.remove(&record) {
+            Some(known) => of_record.insert(record, folded(known, one)),
+            None => of_record.insert(record, one),
+        };
+    }
+    let store = |(record, deferred): (String, Deferred)| store_one(table, place_of(sync, &record), deferred);
+    each(of_record.into_iter().map(store).collect()).await?;
+    Ok(())
+}
+
+fn folded(known: Deferred, next: Deferred) -> Deferred {
+    let mut touch = next.touch;
+    touch.absorb(known.touch);
+    let mut waits_for = next.waits_for;
+    waits_for.extend(known.waits_for);
+    waits_for.sort();
+    waits_for.dedup();
+    Deferred { touch, due: next.due.min(known.due), waits_for }
+}
+
+async fn store_one(table: &Table, place: Place, deferred: Deferred) -> Result<(), PortError> {
+    // Who waits is written before its mark, and both before the touch: whoever links the parent takes the mark away
+    // and then looks for who waits.
+    let until = Timestamp::now().as_second() + WAITS_DAYS * 86_400;
+    for parent in &deferred.waits_for {
+        for sk in [place.pk.as_str(), MARK] {
+            let item = Item::at(&parent_place(parent, sk)?)
+                .with("child", text(&place.pk))
+                .with("ttl", number(until));
+            table.put(item, None).await?;
+        }
+    }
+    for tried in 0..FOLDS {
+        let known = table.get(&place).await?;
+        let (next, condition) = match &known {
+            None => (deferred.clone(), Condition::absent()),
+            Some(item) => {
+                let PutOff { touch, waits_for } = item.body()?;
+                let due = item.text("at").parse().unwrap_or(deferred.due);
+                let known = Deferred { touch, due, waits_for };
+                (folded(known, deferred.clone()), Condition::equal("token", text(item.text("token"))))
+            }
+        };
+        let waits = next.waits_for.is_empty();
+        let body = json(&PutOff { touch: next.touch, waits_for: next.waits_for })?;
+        let item = Item::at(&place)
+            .with("body", text(body))
+            .with("token", text(token()))
+            .with("free", aws_sdk_dynamodb::types::AttributeValue::Bool(waits))
+            .listed(list_of("due", &place.pk), moment(next.due));
+        if table.put(item, Some(condition)).await? {
+            return Ok(());
+        }
+        crate::table::wait(tried.min(3)).await;
+    }
+    Err(PortError::Store { message: format!("{}: others change it all the time", place.pk) })
+}
+
+/// Makes due what waits for these.
+pub(crate) async fn linked(table: &Table, parents: &[Parent]) -> Result<(), PortError> {
+    let marks = parents.iter().map(|parent| parent_place(parent, MARK)).collect::<Result<Vec<_>, _>>()?;
+    for (mark, _) in table.get_many(marks).await? {
+        table.delete(&mark, None).await?;
+        for waiting in table.partition(&mark.pk).await? {
+            let child = Place { pk: waiting.text("child").to_owned(), sk: "put-off".to_owned() };
+            due_at(table, child, Timestamp::UNIX_EPOCH).await?;
+            table.delete(&waiting.place(), None).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn due_at(table: &Table, place: Place, due: Timestamp) -> Result<(), PortError> {
+    let values = HashMap::from([(":due".to_owned(), text(moment(due)))]);
+    table.update(&place, "SET #at = :due", values, Some("attribute_exists(pk)")).await?;
+    Ok(())
+}
+
+/// Makes everything due that waits for no parent, a hundred a second, within a time from now.
+pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
+    let mut waiting = Vec::new();
+    for list in lists("due") {
+        waiting.extend(table.list(list, Some("9999"), usize::MAX).await?);
+    }
+    waiting.retain(|item| item.flag("free") && *item.text("at") > *moment(now));
+    let window =
+        spread.min(SignedDuration::from_millis(10 * i64::try_from(waiting.len()).unwrap_or(i64::MAX)));
+    let of_all = i32::try_from(waiting.len()).unwrap_or(i32::MAX).max(1);
+    let due = |number: usize| now + window * i32::try_from(number).unwrap_or(0) / of_all;
+    let later = waiting.iter().enumerate();
+    each(later.map(|(number, item)| due_at(table, item.place(), due(number))).collect()).await?;
+    Ok(())
+}
+
+/// Puts off a message as it is.
+pub(crate) async fn store_message(
+    table: &Table,
+    group: &str,
+    body: &str,
+    due: Timestamp,
+) -> Result<(), PortError> {
+    let token = token();
+    let place = Place::new(&["message", &token], "put-off");
+    let item = Item::at(&place)
+        .with("body", text(body))
+        .with("group", text(group))
+        .with("token", text(token))
+        .listed(list_of("due", &place.pk), moment(due));
+    table.put(item, None).await?;
+    Ok(())
+}
+
+/// What is due, the longest due first.
+pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+    let until = moment(now);
+    let found = each(lists("due").map(|list| table.list(list, Some(&until), limit)).collect()).await?;
+    let mut items: Vec<Item> = found.into_iter().flatten().collect();
+    items.sort_by(|one, other| one.text("at").cmp(other.text("at")));
+    items.truncate(limit);
+    let of_item = |item: Item| {
+        let token = format!("{}\n{}", item.text("token"), item.place().pk);
+        let touch = match item.text("group") {
+            "" => Ok(item.body::<PutOff>()?.touch),
+            group => Err((group.to_owned(), item.text("body").to_owned())),
+        };
+        Ok(Due { touch, token })
+    };
+    items.into_iter().map(of_item).collect()
+}
+
+/// These are in the queue, unless they took in another touch since.
+pub(crate) async fn drop_due(table: &Table, tokens: &[String]) -> Result<(), PortError> {
+    let named = tokens.iter().filter_map(|token| token.split_once('\n'));
+    let drop_one = async |(token, pk): (&str, &str)| {
+        let place = Place { pk: pk.to_owned(), sk: "put-off".to_owned() };
+        table.delete(&place, Some(Condition::equal("token", text(token)))).await
+    };
+    each(named.map(drop_one).collect()).await?;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! The Queue port on SQS FIFO, and its dead letters.
+
+use crate::table::{failed, token, wait};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
+    MessageSystemAttributeName, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    QueueAttributeName, SendMessageBatchRequestEntry,
+};
+use futures_util::StreamExt as _;
+use syncline_sync::{DeadLetter, Delivery, PortError, Queue};
+
+/// Entries in one batch, at most (its API reference).
+const BATCH: usize = 10;
+/// Bytes in one batch, at most. SQS takes four times as much by now; older endpoints take this.
+const BATCH_BYTES: usize = 256 * 1024;
+/// How often entries that SQS could not take are sent again.
+const TRIES: u32 = 5;
+/// Requests under way at the same time.
+const AT_ONCE: usize = 8;
+/// While dead letters are looked at, nobody else sees them.
+const LOOK_S: i32 = 20;
+
+/// A queue on SQS.
+#[derive(Clone)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    trace: Option<String>,
+}
+
+struct Entry {
+    place: usize,
+    group: String,
+    body: String,
+    /// A random one for each entry, repeated only where this very send is: a computed one would let SQS drop a
+    /// second touch for five minutes.
+    deduplication: String,
+}
+
+impl SqsQueue {
+    /// The queue at an address.
+    #[must_use]
+    pub fn new(client: Client, url: impl Into<String>) -> Self {
+        Self { client, url: url.into(), trace: None }
+    }
+
+    /// The same, with messages that bear the trace header of the invocation that sends them.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<String>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    fn what(&self, call: &str) -> String {
+        format!("SQS {call} on {}", self.url.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// Sends one batch; entries that SQS failed for a reason of its own are sent again.
+    async fn send_batch(&self, mut entries: Vec<Entry>) -> Vec<(usize, Result<(), PortError>)> {
+        let mut sent = Vec::new();
+        for tried in 0..TRIES {
+            let requests: Result<Vec<_>, _> = entries.iter().map(|entry| self.request(entry)).collect();
+            let answer = match requests {
+                Ok(requests) => self
+                    .client
+                    .send_message_batch()
+                    .queue_url(&self.url)
+                    .set_entries(Some(requests))
+                    .send()
+                    .await
+                    .map_err(|error| failed(&self.what("SendMessageBatch"), error)),
+                Err(error) => Err(PortError::Store { message: error.to_string() }),
+            };
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    sent.extend(entries.into_iter().map(|entry| (entry.place, Err(error.clone()))));
+                    return sent;
+                }
+            };
+            let mut left = Vec::new();
+            for entry in entries {
+                let place = entry.place.to_string();
+                match answer.failed.iter().find(|failed| failed.id == place) {
+                    None => sent.push((entry.place, Ok(()))),
+                    Some(failed) if failed.sender_fault || tried + 1 == TRIES => {
+                        let words = failed.message.as_deref().unwrap_or("no words");
+                        let message = format!("{}: {}: {words}", self.what("SendMessageBatch"), failed.code);
+                        sent.push((entry.place, Err(PortError::Store { message })));
+                    }
+                    Some(_) => left.push(entry),
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+            entries = left;
+            wait(tried).await;
+        }
+        sent
+    }
+
+    fn request(&self, entry: &Entry) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
+        let trace = self.trace.as_ref().map(|trace| {
+            MessageSystemAttributeValue::builder().data_type("String").string_value(trace).build()
+        });
+        let trace = trace
+            .transpose()?
+            .map(|trace| [(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)].into());
+        SendMessageBatchRequestEntry::builder()
+            .id(entry.place.to_string())
+            .message_body(&entry.body)
+            .message_group_id(&entry.group)
+            .message_deduplication_id(&entry.deduplication)
+            .set_message_system_attributes(trace)
+            .build()
+    }
+
+    async fn received(&self, max: usize, visibility_s: Option<i32>) -> Result<Vec<Delivery>, PortError> {
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(i32::try_from(max.clamp(1, BATCH)).unwrap_or(1))
+            .set_visibility_timeout(visibility_s)
+            .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .send()
+            .await
+            .map_err(|error| failed(&self.what("ReceiveMessage"), error))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().map(delivery).collect())
+    }
+
+    async fn make_visible(&self, receipts: &[String]) -> Result<(), PortError> {
+        for chunk in receipts.chunks(BATCH) {
+            let entries = chunk.iter().enumerate().map(|(place, receipt)| {
+                ChangeMessageVisibilityBatchRequestEntry::builder()
+                    .id(place.to_string())
+                    .receipt_handle(receipt)
+                    .visibility_timeout(0)
+                    .build()
+            });
+            let entries = entries.collect::<Result<Vec<_>, _>>();
+            self.client
+                .change_message_visibility_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries.map_err(|error| PortError::Store { message: error.to_string() })?))
+                .send()
+                .await
+                .map_err(|error| failed(&self.what("ChangeMessageVisibilityBatch"), error))?;
+        }
+        Ok(())
+    }
+
+    /// How many messages wait or are under way, about.
+    ///
+    /// # Errors
+    /// When SQS does not answer.
+    pub async fn depth(&self) -> Result<u64, PortError> {
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .send()
+            .await
+            .map_err(|error| failed(&self.what("GetQueueAttributes"), error))?;
+        let counts = answer.attributes.unwrap_or_default();
+        Ok(counts.values().filter_map(|count| count.parse::<u64>().ok()).sum())
+    }
+
+    /// What is in this queue of dead letters; of one group ten at most, for SQS shows no more at once.
+    ///
+    /// # Errors
+    /// When SQS does not answer.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, PortError> {
+        let mut found = Vec::new();
+        loop {
+            let deliveries = self.received(BATCH, Some(LOOK_S)).await?;
+            if deliveries.is_empty() {
+                break;
+            }
+            found.extend(deliveries);
+        }
+        let receipts: Vec<String> = found.iter().map(|delivery| delivery.receipt.clone()).collect();
+        self.make_visible(&receipts).await?;
+        Ok(found.iter().map(|one| DeadLetter::of(&one.body, one.receive_count, None)).collect())
+    }
+
+    /// Sends everything in this queue of dead letters to another; answers how many messages that were. A message
+    /// leaves this queue once the other has it.
+    ///
+    /// # Errors
+    /// When SQS does not answer; what was not sent is still here.
+    pub async fn redrive(&self, to: &Self) -> Result<u64, PortError> {
+        let mut count = 0;
+        loop {
+            let deliveries = self.received(BATCH, Some(LOOK_S)).await?;
+            if deliveries.is_empty() {
+                return Ok(count);
+            }
+            let messages = deliveries.iter().map(|one| (one.group.clone(), one.body.clone())).collect();
+            let sent = to.send(messages).await;
+            let receipts: Vec<String> = deliveries
+                .iter()
+                .zip(&sent)
+                .filter(|(_, sent)| sent.is_ok())
+                .map(|(delivery, _)| delivery.receipt.clone())
+                .collect();
+            count += receipts.len() as u64;
+            self.done(&receipts).await?;
+            for sent in sent {
+                sent?;
+            }
+        }
+    }
+}
+
+fn delivery(message: Message) -> Delivery {
+    let attributes = message.attributes.unwrap_or_default();
+    let attribute = |name| attributes.get(&name).cloned().unwrap_or_default();
+    Delivery {
+        receipt: message.receipt_handle.unwrap_or_default(),
+        group: attribute(MessageSystemAttributeName::MessageGroupId),
+        receive_count: attribute(MessageSystemAttributeName::ApproximateReceiveCount).parse().unwrap_or(1),
+        body: message.body.unwrap_or_default(),
+    }
+}
+
+/// Batches by count and bytes.
+fn batches(messages: Vec<(String, String)>) -> Vec<Vec<Entry>> {
+    let mut batches: Vec<Vec<Entry>> = Vec::new();
+    let mut bytes = 0;
+    for (place, (group, body)) in messages.into_iter().enumerate() {
+        let full =
+            batches.last().is_none_or(|batch| batch.len() == BATCH) || bytes + body.len() > BATCH_BYTES;
+        if full {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += body.len();
+        if let Some(batch) = batches.last_mut() {
+            batch.push(Entry { place, group, body, deduplication: token() + &token() });
+        }
+    }
+    batches
+}
+
+impl Queue for SqsQueue {
+    async fn send(&self, messages: Vec<(String, String)>) -> Vec<Result<(), PortError>> {
+        let count = messages.len();
+        let mut sent: Vec<(usize, Result<(), PortError>)> = futures_util::stream::iter(batches(messages))
+            .map(|batch| self.send_batch(batch))
+            .buffer_unordered(AT_ONCE)
+            .concat()
+            .await;
+        sent.sort_by_key(|(place, _)| *place);
+        debug_assert_eq!(sent.len(), count);
+        sent.into_iter().map(|(_, sent)| sent).collect()
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, PortError> {
+        self.received(max, None).await
+    }
+
+    async fn done(&self, receipts: &[String]) -> Result<(), PortError> {
+        for chunk in receipts.chunks(BATCH) {
+            let entries = chunk.iter().enumerate().map(|(place, receipt)| {
+                DeleteMessageBatchRequestEntry::builder()
+                    .id(place.to_string())
+                    .receipt_handle(receipt)
+                    .build()
+            });
+            let entries = entries.collect::<Result<Vec<_>, _>>();
+            self.client
+                .delete_message_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries.map_err(|error| PortError::Store { message: error.to_string() })?))
+                .send()
+                .await
+                .map_err(|error| failed(&self.what("DeleteMessageBatch"), error))?;
+        }
+        Ok(())
+    }
+
+    async fn release(&self, receipts: &[String]) -> Result<(), PortError> {
+        self.make_visible(receipts).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_filled_by_count_and_by_bytes() {
+        let sizes = |lengths: &[usize]| {
+            let messages = lengths.iter().map(|length| ("g".to_owned(), "x".repeat(*length))).collect();
+            batches(messages).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [] as [usize; 0]);
+        assert_eq!(sizes(&[1; 23]), [10, 10, 3]);
+        assert_eq!(sizes(&[200_000, 62_144, 1, 262_144, 5]), [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn no_two_entries_have_one_deduplication_id_though_their_content_is_the_same() {
+        let messages = vec![("g".to_owned(), "same".to_owned()); 2];
+        let batch = batches(messages).remove(0);
+        assert_ne!(batch[0].deduplication, batch[1].deduplication);
+    }
+}

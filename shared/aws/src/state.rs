@@ -1,0 +1,207 @@
+//! The State port.
+
+use crate::bases::rejected_place;
+use crate::table::{Item, Place, Table, each, json, moment, number, text};
+use crate::{bases, counters, put_off};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use syncline_engine::{BaseKey, Held, Side};
+use syncline_sync::{
+    Breaker, Cursor, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
+};
+
+/// What a side says, at most: an item has 400 KB.
+const LONGEST_MESSAGE: usize = 16 * 1024;
+
+/// State on DynamoDB.
+#[derive(Clone)]
+pub struct DynamoState {
+    pub(crate) table: Table,
+}
+
+impl DynamoState {
+    /// The state in a table.
+    #[must_use]
+    pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        Self { table: Table { client, name: table.into() } }
+    }
+
+    async fn document<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        parts: &[&str],
+    ) -> Result<T, PortError> {
+        let item = self.table.get(&Place::new(parts, "-")).await?;
+        item.map_or_else(|| Ok(T::default()), |item| item.body())
+    }
+
+    async fn put_document<T: serde::Serialize>(&self, parts: &[&str], value: &T) -> Result<(), PortError> {
+        let item = Item::at(&Place::new(parts, "-")).with("body", text(json(value)?));
+        self.table.put(item, None).await.map(|_| ())
+    }
+
+    async fn reject(&self, sync: &str, mut rejected: Rejected) -> Result<(), PortError> {
+        if rejected.message.len() > LONGEST_MESSAGE {
+            rejected.message.truncate(rejected.message.floor_char_boundary(LONGEST_MESSAGE));
+        }
+        let place = rejected_place(sync, &rejected.record);
+        let item = Item::at(&place)
+            .with("body", text(json(&rejected)?))
+            .listed(bases::list_of("rejected", &place.pk), moment(rejected.at));
+        self.table.put(item, None).await.map(|_| ())
+    }
+
+    /// When it was held first stays; and a delete that was seen stays one though a later look finds the record
+    /// merely missing.
+    async fn hold(&self, sync: &str, held: &HeldRecord) -> Result<(), PortError> {
+        let place = held_place(sync, &held.record);
+        let (how, condition) = match &held.held {
+            Held::Deleted { side } => (format!("deleted {}", side.word()), None),
+            Held::Missing { side } => (format!("missing {}", side.word()), Some(side)),
+            _ => ("other".to_owned(), None),
+        };
+        let mut values = HashMap::from([
+            (":at".to_owned(), text(moment(held.at))),
+            (":list".to_owned(), text(bases::list_of("held", &place.pk))),
+            (":body".to_owned(), text(json(held)?)),
+            (":how".to_owned(), text(how)),
+        ]);
+        let condition = condition.map(|side| {
+            values.insert(":seen".to_owned(), text(format!("deleted {}", side.word())));
+            "attribute_not_exists(#how) OR #how <> :seen"
+        });
+        let set = "SET #at = if_not_exists(#at, :at), #list = :list, #body = :body, #how = :how";
+        self.table.update(&place, set, values, condition).await.map(|_| ())
+    }
+}
+
+pub(crate) fn held_place(sync: &str, record: &str) -> Place {
+    Place::new(&["base", sync, record], "held")
+}
+
+impl State for DynamoState {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+        bases::load(&self.table, sync, refs).await
+    }
+
+    async fn put(&self, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
+        bases::put(&self.table, sync, puts).await
+    }
+
+    async fn rejected(&self, sync: &str, keys: &[BaseKey]) -> Result<Vec<Option<Rejected>>, PortError> {
+        let found = self.table.get_many(keys.iter().map(|key| rejected_place(sync, &key.0))).await?;
+        keys.iter().map(|key| found.get(&rejected_place(sync, &key.0)).map(Item::body).transpose()).collect()
+    }
+
+    async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
+        let Outcomes { rejected, held, cleared, deferred, linked } = outcomes;
+        // Most records that are cleared were neither: looking is cheaper than deleting.
+        let places = cleared.iter().flat_map(|key| [rejected_place(sync, key), held_place(sync, key)]);
+        let standing = self.table.get_many(places).await?;
+        each(standing.keys().map(|place| self.table.delete(place, None)).collect()).await?;
+        // Of two for one record the last one counts.
+        let rejected: BTreeMap<String, Rejected> =
+            rejected.into_iter().map(|one| (one.record.clone(), one)).collect();
+        each(rejected.into_values().map(|one| self.reject(sync, one)).collect()).await?;
+        let held: BTreeMap<String, HeldRecord> =
+            held.into_iter().map(|one| (one.record.clone(), one)).collect();
+        each(held.values().map(|one| self.hold(sync, one)).collect()).await?;
+        put_off::store(&self.table, sync, deferred).await?;
+        put_off::linked(&self.table, &linked).await
+    }
+
+    async fn defer_message(&self, group: &str, body: &str, due: Timestamp) -> Result<(), PortError> {
+        put_off::store_message(&self.table, group, body, due).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+        put_off::due(&self.table, now, limit).await
+    }
+
+    async fn drop_due(&self, tokens: &[String]) -> Result<(), PortError> {
+        put_off::drop_due(&self.table, tokens).await
+    }
+
+    async fn cursor(&self, sync: &str) -> Result<Cursor, PortError> {
+        self.document(&["cursor", sync]).await
+    }
+
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
+        self.put_document(&["cursor", sync], cursor).await
+    }
+
+    async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {
+        self.document(&["breaker", side.word()]).await
+    }
+
+    async fn put_breaker(&self, side: Side, breaker: &Breaker) -> Result<(), PortError> {
+        self.put_document(&["breaker", side.word()], breaker).await
+    }
+
+    async fn take(
+        &self,
+        counter: &str,
+        count: u64,
+        limit: u64,
+        now: Timestamp,
+        window: SignedDuration,
+    ) -> Result<bool, PortError> {
+        counters::take(&self.table, counter, count, limit, now, window).await
+    }
+
+    async fn taken(&self, counter: &str, now: Timestamp, window: SignedDuration) -> Result<i64, PortError> {
+        counters::taken(&self.table, counter, now, window).await
+    }
+
+    async fn allow(&self, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
+        counters::allow(&self.table, counter, count, now).await
+    }
+
+    async fn draw(
+        &self,
+        calls: u64,
+        per_second: f64,
+        capacity: f64,
+        now: Timestamp,
+    ) -> Result<f64, PortError> {
+        counters::draw(&self.table, calls, per_second, capacity, now).await
+    }
+
+    async fn linked(&self, sync: &str) -> Result<u64, PortError> {
+        let item = self.table.get(&Place::new(&["linked", sync], "-")).await?;
+        Ok(item.map_or(0, |item| item.number("count")))
+    }
+
+    async fn make_due(&self, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
+        put_off::make_due(&self.table, now, spread).await
+    }
+
+    async fn pulse(&self) -> Result<u64, PortError> {
+        let item = self.table.get(&Place::new(&["pulse"], "-")).await?;
+        Ok(item.map_or(0, |item| item.number("beat")))
+    }
+
+    async fn put_pulse(&self, pulse: u64) -> Result<(), PortError> {
+        let values = HashMap::from([(":beat".to_owned(), number(pulse))]);
+        let later = Some("attribute_not_exists(#beat) OR #beat < :beat");
+        self.table.update(&Place::new(&["pulse"], "-"), "SET #beat = :beat", values, later).await.map(|_| ())
+    }
+
+    /// Counters forget by themselves.
+    async fn forget(&self, before: Timestamp) -> Result<(), PortError> {
+        bases::forget(&self.table, &moment(before)).await
+    }
+
+    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
+        let item = self.table.get(&Place::new(&["paused", sync], "-")).await?;
+        Ok(item.map(|item| item.text("reason").to_owned()))
+    }
+
+    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+        let place = Place::new(&["paused", sync], "-");
+        match reason {
+            Some(reason) => self.table.put(Item::at(&place).with("reason", text(reason)), None).await,
+            None => self.table.delete(&place, None).await,
+        }
+        .map(|_| ())
+    }
+}

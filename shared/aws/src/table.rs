@@ -1,0 +1,519 @@
+//! One DynamoDB table: items, batches, conditions, and what is throttled tried again.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+use syncline_sync::PortError;
+
+/// Keys in one BatchGetItem, at most (its API reference).
+const BATCH_KEYS: usize = 100;
+/// Requests under way at the same time.
+pub(crate) const AT_ONCE: usize = 32;
+/// How often what was throttled or met another transaction is tried, waits doubling from [`FIRST_WAIT`].
+const TRIES: u32 = 8;
+const FIRST_WAIT: Duration = Duration::from_millis(25);
+/// The index over items that a person or a schedule asks for by time.
+pub(crate) const LISTED: &str = "listed";
+
+/// Where an item is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl Place {
+    /// A place by the parts of its partition key. Parts that are long stand as their hash: a partition key has
+    /// 2,048 bytes at most.
+    pub(crate) fn new(parts: &[&str], sk: &str) -> Self {
+        let parts: Vec<String> = parts.iter().map(|part| bounded(part)).collect();
+        Self { pk: parts.join("#"), sk: bounded(sk) }
+    }
+
+    fn attributes(&self) -> HashMap<String, AttributeValue> {
+        HashMap::from([("pk".to_owned(), text(&self.pk)), ("sk".to_owned(), text(&self.sk))])
+    }
+}
+
+fn bounded(part: &str) -> String {
+    if part.len() <= 600 {
+        part.to_owned()
+    } else {
+        format!("blake3:{}", blake3::hash(part.as_bytes()).to_hex())
+    }
+}
+
+/// A text attribute.
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A number attribute.
+pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// The attributes of an item.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Item(pub(crate) HashMap<String, AttributeValue>);
+
+impl Item {
+    /// An item at a place.
+    pub(crate) fn at(place: &Place) -> Self {
+        Self(place.attributes())
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: AttributeValue) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same, found in the index under a list and a moment.
+    pub(crate) fn listed(self, list: String, at: String) -> Self {
+        self.with("list", text(list)).with("at", text(at))
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { pk: self.text("pk").to_owned(), sk: self.text("sk").to_owned() }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
+    }
+
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.0.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
+    }
+
+    /// What stands in `body`.
+    pub(crate) fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, PortError> {
+        serde_json::from_str(self.text("body")).map_err(|error| PortError::Store {
+            message: format!("item {} cannot be read: {error}", self.place().pk),
+        })
+    }
+}
+
+/// JSON of a document, for `body`.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<String, PortError> {
+    serde_json::to_string(value).map_err(|error| PortError::Store { message: error.to_string() })
+}
+
+/// A condition with the values it names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Condition {
+    pub(crate) expression: String,
+    pub(crate) values: HashMap<String, AttributeValue>,
+}
+
+impl Condition {
+    /// Nothing stands there.
+    pub(crate) fn absent() -> Self {
+        Self { expression: "attribute_not_exists(pk)".to_owned(), values: HashMap::new() }
+    }
+
+    /// An attribute holds this.
+    pub(crate) fn equal(name: &str, value: AttributeValue) -> Self {
+        Self {
+            expression: format!("#{name} = :{name}"),
+            values: HashMap::from([(format!(":{name}"), value)]),
+        }
+    }
+
+    /// Nothing stands there, or this holds.
+    pub(crate) fn or_absent(self) -> Self {
+        Self { expression: format!("attribute_not_exists(pk) OR {}", self.expression), ..self }
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        names_in(&self.expression)
+    }
+}
+
+/// The names behind each `#name` of an expression: any of them may be, or become, a word of DynamoDB's own.
+fn names_in(expression: &str) -> Option<HashMap<String, String>> {
+    let named = expression.split('#').skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        (format!("#{}", &rest[..end]), rest[..end].to_owned())
+    });
+    let names: HashMap<String, String> = named.collect();
+    (!names.is_empty()).then_some(names)
+}
+
+/// One write of several.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// The item stands from now on, if the condition holds.
+    Put(Item, Option<Condition>),
+    /// Nothing stands there any more, if the condition holds.
+    Delete(Place, Option<Condition>),
+}
+
+/// A moment as text that sorts by time.
+pub(crate) fn moment(at: jiff::Timestamp) -> String {
+    format!("{at:.9}")
+}
+
+/// 64 random bits as hex digits.
+pub(crate) fn token() -> String {
+    let mut bytes = [0; 8];
+    // The system's source does not fail once the process runs; zeros would only make two tokens alike.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    format!("{:016x}", u64::from_le_bytes(bytes))
+}
+
+/// The error of a call that the SDK has given up on.
+pub(crate) fn failed<E, R>(what: &str, error: SdkError<E, R>) -> PortError
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
+        Some((code, words)) => {
+            format!("{what}: {}: {}", code.unwrap_or("refused"), words.unwrap_or("no words"))
+        }
+        None => format!("{what}: {}", DisplayErrorContext(&error)),
+    };
+    PortError::Store { message }
+}
+
+/// Waits that double, a little longer or shorter each time so that two do not meet again.
+pub(crate) async fn wait(tried: u32) {
+    let mut byte = [0; 1];
+    let _ = SystemRandom::new().fill(&mut byte);
+    let wait = FIRST_WAIT * 2_u32.saturating_pow(tried.min(6));
+    tokio::time::sleep(wait.mul_f64(0.5 + f64::from(byte[0]) / 255.0)).await;
+}
+
+/// The table.
+#[derive(Clone)]
+pub(crate) struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+}
+
+impl Table {
+    fn what(&self, call: &str) -> String {
+        format!("DynamoDB {call} on table {}", self.name)
+    }
+
+    /// One item, read consistently.
+    pub(crate) async fn get(&self, place: &Place) -> Result<Option<Item>, PortError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(place.attributes()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed(&self.what("GetItem"), error))?;
+        Ok(answer.item.map(Item))
+    }
+
+    /// Items that stand at these places, read consistently.
+    pub(crate) async fn get_many(
+        &self,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Result<HashMap<Place, Item>, PortError> {
+        let places: Vec<Place> = places.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let found = each(places.chunks(BATCH_KEYS).map(|chunk| self.get_batch(chunk)).collect()).await?;
+        Ok(found.into_iter().flatten().map(|item| (item.place(), item)).collect())
+    }
+
+    async fn get_batch(&self, places: &[Place]) -> Result<Vec<Item>, PortError> {
+        let mut found = Vec::new();
+        let mut keys: Vec<HashMap<String, AttributeValue>> = places.iter().map(Place::attributes).collect();
+        for tried in 0..TRIES {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let wanted = wanted.map_err(|error| PortError::Store { message: error.to_string() })?;
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(&self.name, wanted)
+                .send()
+                .await
+                .map_err(|error| failed(&self.what("BatchGetItem"), error))?;
+            let items = answer.responses.and_then(|mut of| of.remove(&self.name)).unwrap_or_default();
+            found.extend(items.into_iter().map(Item));
+            keys = match answer.unprocessed_keys.and_then(|mut of| of.remove(&self.name)) {
+                Some(left) => left.keys,
+                None => return Ok(found),
+            };
+            if keys.is_empty() {
+                return Ok(found);
+            }
+            wait(tried).await;
+        }
+        Err(PortError::Store {
+            message: format!("{}: {} keys stay unprocessed", self.what("BatchGetItem"), keys.len()),
+        })
+    }
+
+    /// Puts an item; `false` if the condition does not hold. What this very call put before its answer was lost
+    /// counts as put: `write` tells it from another's of the same content.
+    pub(crate) async fn put(&self, item: Item, condition: Option<Condition>) -> Result<bool, PortError> {
+        let conditional = condition.is_some();
+        let item = if conditional { item.with("write", text(token())) } else { item };
+        let condition = condition.unwrap_or_default();
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item.0.clone()))
+            .set_condition_expression(conditional.then(|| condition.expression.clone()))
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .set_return_values_on_condition_check_failure(
+                conditional.then_some(ReturnValuesOnConditionCheckFailure::AllOld),
+            )
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(
+                    aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(
+                        held,
+                    ),
+                ) => Ok(held.item.as_ref() == Some(&item.0)),
+                _ => Err(failed(&self.what("PutItem"), error)),
+            },
+        }
+    }
+
+    /// Deletes an item; `false` if the condition does not hold.
+    pub(crate) async fn delete(
+        &self,
+        place: &Place,
+        condition: Option<Condition>,
+    ) -> Result<bool, PortError> {
+        let conditional = condition.is_some();
+        let condition = condition.unwrap_or_default();
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(place.attributes()))
+            .set_condition_expression(conditional.then(|| condition.expression.clone()))
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed(&self.what("DeleteItem"), error)),
+        }
+    }
+
+    /// Updates an item; `false` if the condition does not hold.
+    pub(crate) async fn update(
+        &self,
+        place: &Place,
+        expression: &str,
+        values: HashMap<String, AttributeValue>,
+        condition: Option<&str>,
+    ) -> Result<bool, PortError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(place.attributes()))
+            .update_expression(expression)
+            .set_expression_attribute_names(names_in(&format!(
+                "{expression} {}",
+                condition.unwrap_or_default()
+            )))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .set_condition_expression(condition.map(str::to_owned))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed(&self.what("UpdateItem"), error)),
+        }
+    }
+
+    /// All of the writes or none; `false` if a condition does not hold.
+    pub(crate) async fn transact(&self, writes: Vec<Write>) -> Result<bool, PortError> {
+        let mut writes = writes;
+        if writes.len() == 1 {
+            return match writes.swap_remove(0) {
+                Write::Put(item, condition) => self.put(item, condition).await,
+                Write::Delete(place, condition) => self.delete(&place, condition).await,
+            };
+        }
+        let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
+        let request = token() + &token();
+        for tried in 0..TRIES {
+            let answer = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .client_request_token(&request)
+                .send()
+                .await;
+            let Err(error) = answer else { return Ok(true) };
+            match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                    let codes: Vec<&str> =
+                        canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+                    if codes.contains(&"ConditionalCheckFailed") {
+                        return Ok(false);
+                    }
+                    let again = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+                    if !codes.iter().any(|code| again.contains(code)) {
+                        return Err(failed(&self.what("TransactWriteItems"), error));
+                    }
+                }
+                Some(TransactWriteItemsError::TransactionInProgressException(_)) => {}
+                _ => return Err(failed(&self.what("TransactWriteItems"), error)),
+            }
+            wait(tried).await;
+        }
+        Err(PortError::Store {
+            message: format!("{}: still in conflict after {TRIES} tries", self.what("TransactWriteItems")),
+        })
+    }
+
+    fn transact_item(&self, write: &Write) -> Result<TransactWriteItem, PortError> {
+        let built = match write {
+            Write::Put(item, condition) => {
+                let condition = condition.as_ref();
+                Put::builder()
+                    .table_name(&self.name)
+                    .set_item(Some(item.0.clone()))
+                    .set_condition_expression(condition.map(|one| one.expression.clone()))
+                    .set_expression_attribute_names(condition.and_then(Condition::names))
+                    .set_expression_attribute_values(condition.and_then(Condition::values))
+                    .build()
+                    .map(|put| TransactWriteItem::builder().put(put).build())
+            }
+            Write::Delete(place, condition) => {
+                let condition = condition.as_ref();
+                Delete::builder()
+                    .table_name(&self.name)
+                    .set_key(Some(place.attributes()))
+                    .set_condition_expression(condition.map(|one| one.expression.clone()))
+                    .set_expression_attribute_names(condition.and_then(Condition::names))
+                    .set_expression_attribute_values(condition.and_then(Condition::values))
+                    .build()
+                    .map(|delete| TransactWriteItem::builder().delete(delete).build())
+            }
+        };
+        built.map_err(|error| PortError::Store { message: error.to_string() })
+    }
+
+    /// Items under one partition key, read consistently.
+    pub(crate) async fn partition(&self, pk: &str) -> Result<Vec<Item>, PortError> {
+        let mut items = Vec::new();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(pk))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(&self.what("Query"), error))?;
+            items.extend(page.items.unwrap_or_default().into_iter().map(Item));
+        }
+        Ok(items)
+    }
+
+    /// Items of a list by their moment: the oldest first up to a moment, or the newest first. Read through the
+    /// index, a moment late: for what is only shown, or taken up a little later just as well.
+    pub(crate) async fn list(
+        &self,
+        list: String,
+        until: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Item>, PortError> {
+        let condition = if until.is_some() { "#list = :list AND #at <= :until" } else { "#list = :list" };
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LISTED)
+            .key_condition_expression(condition)
+            .expression_attribute_names("#list", "list")
+            .expression_attribute_values(":list", text(list))
+            .scan_index_forward(until.is_some())
+            .limit(i32::try_from(limit.clamp(1, 1_000)).unwrap_or(1_000));
+        if let Some(until) = until {
+            request = request
+                .expression_attribute_names("#at", "at")
+                .expression_attribute_values(":until", text(until));
+        }
+        let mut items = Vec::new();
+        let mut pages = request.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(&self.what("Query"), error))?;
+            items.extend(page.items.unwrap_or_default().into_iter().map(Item));
+            if items.len() >= limit {
+                items.truncate(limit);
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    /// How many items a list has.
+    pub(crate) async fn count(&self, list: String) -> Result<u64, PortError> {
+        let mut count = 0_u64;
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LISTED)
+            .key_condition_expression("#list = :list")
+            .expression_attribute_names("#list", "list")
+            .expression_attribute_values(":list", text(list))
+            .select(aws_sdk_dynamodb::types::Select::Count)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(&self.what("Query"), error))?;
+            count += u64::try_from(page.count).unwrap_or(0);
+        }
+        Ok(count)
+    }
+}
+
+/// Runs calls, so many at a time; the results stand in their order.
+pub(crate) async fn each<R, F>(calls: Vec<F>) -> Result<Vec<R>, PortError>
+where
+    F: Future<Output = Result<R, PortError>>,
+{
+    futures_util::stream::iter(calls).buffered(AT_ONCE).try_collect().await
+}

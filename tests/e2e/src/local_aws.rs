@@ -1,0 +1,134 @@
+//! A local AWS: a process of our own on a port of its own, that ends with its handle.
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::config::Region;
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::cluster::free_port;
+use syncline_aws::SdkConfig;
+
+/// The region of everything here.
+pub const REGION: &str = "us-east-1";
+
+/// The top of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A program that `infra/aws-tools.sh` installs.
+///
+/// # Panics
+/// When it is not installed.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let tool = root().join("target/tools/venv/bin").join(name);
+    assert!(tool.exists(), "{} is not there; run `make test`, or `sh infra/aws-tools.sh`", tool.display());
+    tool
+}
+
+/// The environment of a client of the AWS at an address.
+#[must_use]
+pub fn client_environment(endpoint: &str) -> BTreeMap<String, String> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+        ("AWS_CONFIG_FILE", ""),
+        ("AWS_SHARED_CREDENTIALS_FILE", ""),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A local AWS.
+pub struct LocalAws {
+    server: Child,
+    /// Its address.
+    pub endpoint: String,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for LocalAws {
+    fn drop(&mut self) {
+        // The functions that it started are in its process group.
+        let group = format!("-{}", self.server.id());
+        let _ = Command::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status();
+        std::thread::sleep(Duration::from_millis(300));
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.server.wait();
+    }
+}
+
+impl LocalAws {
+    /// Starts one. Functions that run in it reach AWS at `seen_by_functions`, or at its own address.
+    ///
+    /// # Panics
+    /// When it does not start within half a minute.
+    #[must_use]
+    pub fn start(port: Option<u16>, seen_by_functions: Option<&str>) -> Self {
+        let port = port.unwrap_or_else(|| free_port().unwrap());
+        let folder = tempfile::Builder::new().prefix("syncline-aws-").tempdir().unwrap();
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let log = std::fs::File::create(folder.path().join("server.log")).unwrap();
+        let mut environment = client_environment(seen_by_functions.unwrap_or(&endpoint));
+        environment.extend(
+            [
+                ("BIND_HOST", "127.0.0.1".to_owned()),
+                ("GATEWAY_PORT", port.to_string()),
+                ("MINISTACK_HOST", "localhost".to_owned()),
+                ("TMPDIR", folder.path().display().to_string()),
+                ("LOG_LEVEL", "WARNING".to_owned()),
+                ("IOT_MTLS_ENABLED", "0".to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let server = Command::new(tool("ministack"))
+            .envs(environment)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let aws = Self { server, endpoint, folder };
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(30), "it does not start:\n{}", aws.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        aws
+    }
+
+    /// How this process calls it.
+    pub async fn config(&self) -> SdkConfig {
+        let credentials = Credentials::new("test", "test", None, None, "the local AWS");
+        syncline_aws::sdk_config("syncline-test")
+            .await
+            .into_builder()
+            .endpoint_url(&self.endpoint)
+            .region(Region::new(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build()
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.id()
+    }
+}
