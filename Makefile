@@ -9,7 +9,7 @@ machine:
 	@sh infra/machine.sh
 
 demo: machine
-	cargo build -p syncline
+	cargo build -p syncline --no-default-features
 	target/debug/syncline demo $(DEMO)
 
 test: machine

@@ -4,10 +4,13 @@
 mod demo;
 mod failure;
 mod operate;
+mod place;
 mod runtime;
 mod serve;
 mod setup;
 mod show;
+#[cfg(feature = "aws")]
+mod stack;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -26,6 +29,13 @@ struct Arguments {
     /// How log lines look: human or json. They go to standard error and never hold record values.
     #[arg(long, global = true, default_value = "human", env = "SYNCLINE_LOG_FORMAT")]
     log_format: LogFormat,
+
+    /// The stack in AWS that the command is about; without it, the one-process mode.
+    ///
+    /// The stack's own secrets count then, not those that the file names.
+    #[cfg(feature = "aws")]
+    #[arg(long, global = true, value_name = "NAME", env = "SYNCLINE_STACK")]
+    stack: Option<String>,
 
     #[command(subcommand)]
     command: Command,
@@ -66,14 +76,14 @@ enum Command {
     Conflicts {
         /// How many, newest first.
         #[arg(long, default_value_t = 50)]
-        limit: i64,
+        limit: usize,
     },
 
     /// Shows records that a side refused, in its own words, and records that are held.
     Rejected {
         /// How many, newest first.
         #[arg(long, default_value_t = 50)]
-        limit: i64,
+        limit: usize,
     },
 
     /// Shows why a record has the values it has: everything that Syncline wrote.
@@ -91,6 +101,9 @@ enum Command {
         #[arg(long, value_name = "N")]
         deletes: Option<u64>,
     },
+
+    /// Prints the address that Salesforce's outbound messages go to. It holds a secret.
+    Endpoint,
 
     /// Stops a sync: its touches wait and fold until it is resumed.
     Pause {
@@ -169,40 +182,62 @@ fn read_config(path: &PathBuf) -> Result<Config, Failure> {
     })
 }
 
+#[cfg(feature = "aws")]
+async fn open(arguments: &Arguments, config: Config) -> Result<place::Place, Failure> {
+    match &arguments.stack {
+        Some(name) => place::Place::in_stack(config, name).await,
+        None => Ok(place::Place::here(config)),
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+async fn open(_: &Arguments, config: Config) -> Result<place::Place, Failure> {
+    std::future::ready(Ok(place::Place::here(config))).await
+}
+
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Command::Demo { duration, seed, kills } = arguments.command {
         return Box::pin(demo::run(duration, seed, kills)).await;
     }
     let config = read_config(&arguments.config)?;
-    match arguments.command {
+    match &arguments.command {
         Command::Validate => {
             println!("{}: {} sync(s), no problem", arguments.config.display(), config.syncs.len());
+            return Ok(ExitCode::SUCCESS);
         }
+        Command::Serve { apply } => {
+            Box::pin(serve::run(config, *apply)).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let place = open(&arguments, config).await?;
+    match arguments.command {
         Command::Apply => {
-            let setup = setup::Setup::connect(config).await?;
+            let setup = setup::Setup::connect(place).await?;
             let inspected = setup.inspect().await?;
             for line in setup.install(&inspected).await? {
                 println!("{line}");
             }
         }
-        Command::Serve { apply } => Box::pin(serve::run(config, apply)).await?,
-        Command::Status => show::status(&config).await?,
-        Command::Conflicts { limit } => show::conflicts(&config, limit).await?,
-        Command::Rejected { limit } => show::rejected(&config, limit).await?,
-        Command::History { record } => show::history(&config, &record).await?,
-        Command::Resume { sync, deletes } => operate::resume(&config, &sync, deletes).await?,
-        Command::Pause { sync } => operate::pause(&config, &sync).await?,
-        Command::DeadLetters { redrive } => operate::dead_letters(&config, redrive).await?,
+        Command::Status => show::status(&place).await?,
+        Command::Conflicts { limit } => show::conflicts(&place, limit).await?,
+        Command::Rejected { limit } => show::rejected(&place, limit).await?,
+        Command::History { record } => show::history(&place, &record).await?,
+        Command::Resume { sync, deletes } => operate::resume(&place, &sync, deletes).await?,
+        Command::Pause { sync } => operate::pause(&place, &sync).await?,
+        Command::Endpoint => println!("{}", place.endpoint().await?),
+        Command::DeadLetters { redrive } => operate::dead_letters(&place, redrive).await?,
         Command::State { command: StateCommand::Rebind } => {
-            for line in setup::Setup::connect(config).await?.rebind().await? {
+            for line in setup::Setup::connect(place).await?.rebind().await? {
                 println!("{line}");
             }
         }
         Command::State { command: StateCommand::Rebuild } => {
-            let forgotten = setup::Setup::connect(config).await?.rebuild().await?;
-            println!("{forgotten} bases are forgotten; serve compares every record anew");
+            let forgotten = setup::Setup::connect(place).await?.rebuild().await?;
+            println!("{forgotten} bases are forgotten; every record is compared anew");
         }
-        Command::Demo { .. } => {}
+        Command::Demo { .. } | Command::Validate | Command::Serve { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,30 +1,26 @@
 //! What a person tells a running instance.
 
 use crate::failure::Failure;
-use crate::show::{connect, table};
-use syncline_config::Config;
-use syncline_embedded::{EmbeddedState, dead_letters as read_dead_letters, redrive as send_again};
-use syncline_sync::{State, delete_counter};
+use crate::place::Place;
+use crate::show::table;
+use syncline_sync::delete_counter;
 
-async fn state_of(config: &Config, sync: &str) -> Result<EmbeddedState, Failure> {
-    if !config.syncs.iter().any(|known| known.name == sync) {
-        return Err(Failure::new(format!("there is no [sync.{sync}] in the configuration")));
+fn known(place: &Place, sync: &str) -> Result<(), Failure> {
+    if place.config.syncs.iter().any(|known| known.name == sync) {
+        return Ok(());
     }
-    let (pool, _, instance) = connect(config).await?;
-    Ok(EmbeddedState::new(pool, &instance))
+    Err(Failure::new(format!("there is no [sync.{sync}] in the configuration")))
 }
 
-pub(crate) async fn resume(config: &Config, sync: &str, deletes: Option<u64>) -> Result<(), Failure> {
-    let state = state_of(config, sync).await?;
-    let now = jiff::Timestamp::now();
+pub(crate) async fn resume(place: &Place, sync: &str, deletes: Option<u64>) -> Result<(), Failure> {
+    known(place, sync)?;
     if let Some(deletes) = deletes {
-        state.allow(&delete_counter(sync), deletes, now).await?;
+        place.allow(&delete_counter(sync), deletes).await?;
         println!("{deletes} more deletes are let through within the next hour");
     }
-    match state.paused(sync).await? {
+    match place.paused(sync).await? {
         Some(reason) => {
-            state.put_paused(sync, None).await?;
-            state.make_due(now, jiff::SignedDuration::from_secs(5)).await?;
+            place.put_paused(sync, None).await?;
             println!("sync {sync} goes on; it was paused because: {reason}");
         }
         None => println!("sync {sync} was not paused"),
@@ -32,29 +28,29 @@ pub(crate) async fn resume(config: &Config, sync: &str, deletes: Option<u64>) ->
     Ok(())
 }
 
-pub(crate) async fn pause(config: &Config, sync: &str) -> Result<(), Failure> {
-    let state = state_of(config, sync).await?;
-    state.put_paused(sync, Some("a person paused it with `syncline pause`")).await?;
-    println!("sync {sync} is paused; `syncline resume {sync}` goes on where it stopped");
+pub(crate) async fn pause(place: &Place, sync: &str) -> Result<(), Failure> {
+    known(place, sync)?;
+    place.put_paused(sync, Some("a person paused it with `syncline pause`")).await?;
+    println!("sync {sync} is paused; `syncline resume {sync}{}` goes on where it stopped", place.option());
     Ok(())
 }
 
-pub(crate) async fn dead_letters(config: &Config, redrive: bool) -> Result<(), Failure> {
-    let (_, connection, instance) = connect(config).await?;
-    let letters = read_dead_letters(&connection, &instance).await?;
+pub(crate) async fn dead_letters(place: &Place, redrive: bool) -> Result<(), Failure> {
+    let letters = place.dead_letters().await?;
     if letters.is_empty() {
         println!("no dead letters");
         return Ok(());
     }
     let mut shown = table(&["given up (UTC)", "received", "records"]);
     for letter in &letters {
-        shown.add_row([letter.at.clone(), letter.receives.to_string(), letter.records.join(", ")]);
+        let at = letter.at.map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
+        shown.add_row([at, letter.receives.to_string(), letter.records.join(", ")]);
     }
     println!("{shown}");
     if redrive {
-        println!("{} sent again", send_again(&connection, &instance).await?);
+        println!("{} sent again", place.redrive().await?);
     } else {
-        println!("`syncline dead-letters --redrive` sends them again.");
+        println!("`syncline dead-letters --redrive{}` sends them again.", place.option());
     }
     Ok(())
 }

@@ -1,46 +1,14 @@
 //! The ports of the one-process mode.
 
-use jiff::{SignedDuration, Timestamp};
-use ring::rand::SecureRandom as _;
+use jiff::SignedDuration;
+use syncline_config::{NoSteps, SystemClock, SystemRandom};
 use syncline_embedded::{EmbeddedQueue, EmbeddedState};
 use syncline_postgres::{Identity, Instance, Pool, PostgresDatabase};
 use syncline_salesforce::Client;
-use syncline_sync::{Alert, Alerts, Clock, Ports, Random, Settings, Step, Steps};
+use syncline_sync::{Alert, Alerts, Ports, Random, Settings};
 
 /// A message whose run died comes again after the intent's lease and this.
 const VISIBILITY_BEYOND_LEASE: SignedDuration = SignedDuration::from_secs(5);
-
-/// The system's clock.
-pub(crate) struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-}
-
-/// The system's randomness.
-pub(crate) struct SystemRandom(ring::rand::SystemRandom);
-
-impl SystemRandom {
-    /// Random bytes.
-    pub(crate) fn bytes<const N: usize>(&self) -> [u8; N] {
-        let mut bytes = [0; N];
-        // The system's source does not fail once the process runs; if it did, no write would be safe.
-        assert!(self.0.fill(&mut bytes).is_ok(), "the system has no randomness");
-        bytes
-    }
-
-    pub(crate) fn new() -> Self {
-        Self(ring::rand::SystemRandom::new())
-    }
-}
-
-impl Random for SystemRandom {
-    fn bits(&self) -> u128 {
-        u128::from_le_bytes(self.bytes())
-    }
-}
 
 /// Alerts go to the log.
 pub(crate) struct LoggedAlerts;
@@ -48,15 +16,6 @@ pub(crate) struct LoggedAlerts;
 impl Alerts for LoggedAlerts {
     async fn raise(&self, alert: Alert) {
         tracing::error!(sync = %alert.sync, "{}", alert.message);
-        std::future::ready(()).await;
-    }
-}
-
-/// Nothing happens between steps.
-pub(crate) struct NoSteps;
-
-impl Steps for NoSteps {
-    async fn at(&self, _step: Step) {
         std::future::ready(()).await;
     }
 }

@@ -1,6 +1,7 @@
 //! `serve`: the one-process mode.
 
 use crate::failure::Failure;
+use crate::place::Place;
 use crate::runtime::Runtime;
 use crate::setup::Setup;
 use axum::Router;
@@ -9,10 +10,10 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use ingest::Caller;
+use ingest::{BODY_LIMIT, Caller, Door};
 use std::sync::Arc;
 use std::time::Duration;
-use syncline_config::{Config, DailyCalls};
+use syncline_config::Config;
 use syncline_embedded::{definitions, instance_row};
 use syncline_engine::Definition;
 use syncline_postgres::Pool;
@@ -29,8 +30,6 @@ const QUEUE_INTERVAL: Duration = Duration::from_millis(500);
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages that one run takes.
 const MESSAGES: usize = 4;
-/// An outbound message of 100 notifications with long text fields stays below this.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 struct Shared {
     runtime: Runtime,
@@ -51,7 +50,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     })?;
     let secret = config.ingest.as_ref().map(|ingest| ingest.secret.read()).transpose();
     let secret = secret.map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
-    let setup = Setup::connect(config).await?;
+    let setup = Setup::connect(Place::here(config)).await?;
     let inspected = setup.inspect().await?;
     if apply {
         for line in setup.install(&inspected).await? {
@@ -59,14 +58,13 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         }
     }
     let connection = setup.pool.get().await?;
-    let row = instance_row(&connection, &setup.instance).await?;
-    let Some(row) = row else {
+    let Some(row) = instance_row(&connection, &setup.place.instance).await? else {
         return Err(Failure::new(
             "nothing is applied yet; run `syncline apply`, or `syncline serve --apply`",
         ));
     };
-    setup.check_binding(Some(&row)).await?;
-    let stored = definitions(&connection, &setup.instance).await?;
+    setup.check_binding(setup.place.binding().await?.as_ref()).await?;
+    let stored = definitions(&connection, &setup.place.instance).await?;
     drop(connection);
     let different: Vec<String> = inspected
         .definitions
@@ -89,19 +87,16 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .collect();
     setup.client.bind(&row.organization_id);
     let settings = Settings {
-        daily_calls: Some(match setup.config.salesforce.daily_calls {
-            DailyCalls::Percent(percent) => syncline_sync::DailyCalls::Percent(percent),
-            DailyCalls::Count(count) => syncline_sync::DailyCalls::Count(count),
-        }),
-        instance: setup.config.instance.clone(),
-        lease: setup.config.serve.lease,
-        look_back: setup.config.serve.look_back,
+        daily_calls: Some(setup.place.config.salesforce.daily_calls),
+        instance: setup.place.config.instance.clone(),
+        lease: setup.place.config.serve.lease,
+        look_back: setup.place.config.serve.look_back,
         key: row.key,
     };
-    let workers = setup.config.serve.workers;
-    let caller = secret.map(|secret| Caller { secret, organization_id: setup.organization_id.clone() });
+    let workers = setup.place.config.serve.workers;
+    let caller = secret.map(|secret| Caller::new(secret, setup.organization_id.clone()));
     let shared = Arc::new(Shared {
-        runtime: Runtime::new(setup.client, &setup.pool, &setup.instance, row.identity, settings),
+        runtime: Runtime::new(setup.client, &setup.pool, &setup.place.instance, row.identity, settings),
         definitions: wanted,
         caller,
         sent: Notify::new(),
@@ -178,7 +173,7 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
                 pause(&shared, &mut stopped, QUEUE_INTERVAL, true).await;
             }
             Ok(deliveries) => {
-                let applied = applier::handle(&shared.runtime, &shared.definitions, &deliveries).await;
+                let applied = applier::handle(&shared.runtime, &shared.definitions, &deliveries, None).await;
                 let ended = async {
                     queue.done(&applied.done).await?;
                     queue.release(&applied.release).await
@@ -245,7 +240,8 @@ async fn outbound(State(shared): State<Arc<Shared>>, Path(secret): Path<String>,
     let Some(caller) = &shared.caller else {
         return (StatusCode::NOT_FOUND, "no [ingest] is configured\n").into_response();
     };
-    let answer = ingest::handle(&shared.runtime, &shared.definitions, caller, &secret, &body).await;
+    let door = Door::of(&shared.runtime, &shared.definitions, caller);
+    let answer = ingest::handle(door, &secret, &body).await;
     if answer.status == 200 {
         shared.sent.notify_waiters();
     }

@@ -1,28 +1,21 @@
 //! `apply`: what both sides say, whether it fits, and what is made of it.
 
 use crate::failure::Failure;
-use crate::runtime::SystemRandom;
-use secrecy::ExposeSecret;
-use syncline_config::{Auth, Config, Fields, SalesforceSecret, Sync};
-use syncline_embedded::{InstanceRow, definitions, install, instance_row, put_definition, rebind, rebuild};
+use crate::place::{Binding, Place};
+use syncline_config::{Fields, Sync};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
-    Instance, Pool, Settings, SslMode, add_link, add_link_table, create_table_sql, describe_table,
-    generated_column_name, generated_table, has_schema, install_capture, install_schema, quote,
-    read_identity,
+    Pool, add_link, add_link_table, create_table_sql, describe_table, generated_column_name, generated_table,
+    has_schema, install_capture, install_schema, quote, read_identity,
 };
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{
     ColumnDescription, ObjectDescription, TableDescription, Wanted, WantedField, define,
 };
 
-/// Connections beside those of the workers, which hold two at a time: polls, scans, ingest.
-const CONNECTIONS: usize = 8;
-
 /// Both sides, connected.
 pub(crate) struct Setup {
-    pub(crate) config: Config,
-    pub(crate) instance: Instance,
+    pub(crate) place: Place,
     pub(crate) pool: Pool,
     pub(crate) client: Client,
     pub(crate) organization_id: String,
@@ -47,93 +40,40 @@ struct LinkColumn {
     partitioned: bool,
 }
 
-/// The pool of the configured database.
-pub(crate) fn pool(config: &Config) -> Result<Pool, Failure> {
-    Ok(pool_and_host(config)?.0)
+async fn connected_database(place: &Place) -> Result<(Pool, String), Failure> {
+    let (pool, host, found) = place.pool_and_host().await?;
+    match pool.get().await {
+        Ok(_) => Ok((pool, host)),
+        Err(error) => Err(Failure::new(format!("{error}; check {found}"))),
+    }
 }
 
-/// The pool of the configured database, and its host and port.
-fn pool_and_host(config: &Config) -> Result<(Pool, String), Failure> {
-    let secret =
-        config.postgres.secret.read().map_err(|error| Failure::new(format!("postgres.secret: {error}")))?;
-    let sslmode = config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
-    let settings = Settings::parse(secret.expose_secret(), sslmode).map_err(|error| {
-        Failure::new(format!("{} (from {}): {error}", "postgres.secret", config.postgres.secret.place()))
-    })?;
-    let host = settings.at().split('/').next().unwrap_or_default().to_owned();
-    Ok((Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?, host))
-}
-
-fn credentials(config: &Config) -> Result<Credentials, Failure> {
-    let secret = &config.salesforce.secret;
-    let secret = match config.salesforce.auth {
-        Auth::Jwt => SalesforceSecret::jwt(secret),
-        Auth::ClientCredentials => SalesforceSecret::client_credentials(secret),
-        Auth::RefreshToken => SalesforceSecret::refresh_token(secret),
-        Auth::Password => SalesforceSecret::password(secret),
-    };
-    Ok(match secret.map_err(|error| Failure::new(format!("salesforce.secret: {error}")))? {
-        SalesforceSecret::Jwt { client_id, username, private_key } => {
-            Credentials::Jwt { client_id, username, private_key }
-        }
-        SalesforceSecret::ClientCredentials { client_id, client_secret } => {
-            Credentials::ClientCredentials { client_id, client_secret }
-        }
-        SalesforceSecret::RefreshToken { client_id, client_secret, refresh_token } => {
-            Credentials::RefreshToken { client_id, client_secret, refresh_token }
-        }
-        SalesforceSecret::Password { client_id, client_secret, username, password } => {
-            Credentials::Password { client_id, client_secret, username, password }
-        }
-    })
+async fn connected_salesforce(place: &Place) -> Result<(Client, String), Failure> {
+    let (secret, found) = place.salesforce_secret().await?;
+    let config = &place.config;
+    let credentials = Credentials::from_json(config.salesforce.auth, &secret)
+        .map_err(|error| Failure::new(format!("{found}: {error}")))?;
+    // A call ends within two thirds of a lease.
+    let call =
+        std::time::Duration::try_from(config.serve.lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
+    let client =
+        Client::new(&config.salesforce.login_url, &config.salesforce.api_version, credentials, call)?;
+    match client.organization_id().await {
+        Ok(organization_id) => Ok((client, organization_id)),
+        Err(error) => Err(Failure::new(format!("{error}; check salesforce.login_url and {found}"))),
+    }
 }
 
 impl Setup {
     /// Connects to both sides; what fails on either is said at once.
-    pub(crate) async fn connect(config: Config) -> Result<Self, Failure> {
+    pub(crate) async fn connect(place: Place) -> Result<Self, Failure> {
         let mut failures: Vec<String> = Vec::new();
-        let pool = match pool_and_host(&config) {
-            Ok((pool, host)) => match pool.get().await {
-                Ok(_) => Some((pool, host)),
-                Err(error) => {
-                    failures
-                        .push(format!("{error}; check postgres.secret ({})", config.postgres.secret.place()));
-                    None
-                }
-            },
-            Err(failure) => {
-                failures.push(failure.to_string());
-                None
-            }
-        };
-        let salesforce = match credentials(&config) {
-            Ok(credentials) => {
-                // A call ends within two thirds of a lease.
-                let call = std::time::Duration::try_from(config.serve.lease * 2 / 3)
-                    .unwrap_or(LONGEST_CALL)
-                    .min(LONGEST_CALL);
-                let (url, version) = (&config.salesforce.login_url, &config.salesforce.api_version);
-                let client = Client::new(url, version, credentials, call)?;
-                match client.organization_id().await {
-                    Ok(organization_id) => Some((client, organization_id)),
-                    Err(error) => {
-                        failures.push(format!(
-                            "{error}; check salesforce.login_url and salesforce.secret ({})",
-                            config.salesforce.secret.place()
-                        ));
-                        None
-                    }
-                }
-            }
-            Err(failure) => {
-                failures.push(failure.to_string());
-                None
-            }
-        };
-        match (pool, salesforce) {
+        let mut noted = |failure: Failure| failures.push(failure.to_string());
+        let database = connected_database(&place).await.map_err(&mut noted).ok();
+        let salesforce = connected_salesforce(&place).await.map_err(&mut noted).ok();
+        match (database, salesforce) {
             (Some((pool, host)), Some((client, organization_id))) => {
-                let instance = Instance(config.instance.clone());
-                Ok(Self { config, instance, pool, client, organization_id, host })
+                Ok(Self { place, pool, client, organization_id, host })
             }
             _ => Err(Failure::new(failures.join("\nerror: "))),
         }
@@ -145,11 +85,8 @@ impl Setup {
         let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
         let mut problems: Vec<String> = Vec::new();
         let mut described: Vec<(&Sync, ObjectDescription, Vec<WantedField>, TableDescription)> = Vec::new();
-        let applied = match instance_row(&connection, &self.instance).await? {
-            Some(_) => definitions(&connection, &self.instance).await?,
-            None => Vec::new(),
-        };
-        for sync in &self.config.syncs {
+        let applied = self.place.definitions().await?;
+        for sync in &self.place.config.syncs {
             let object = match self.client.describe(&sync.object).await {
                 Ok(object) => ObjectDescription::from(&object),
                 Err(error) => {
@@ -222,8 +159,8 @@ impl Setup {
                 deletes: sync.deletes,
                 delete_limit: sync.delete_limit,
                 link_table: sync.link_table,
-                external_id: self.config.salesforce.external_id.clone(),
-                marker: self.config.salesforce.marker.clone(),
+                external_id: self.place.config.salesforce.external_id.clone(),
+                marker: self.place.config.salesforce.marker.clone(),
                 poll_interval_s: u32::try_from(sync.poll_interval.as_secs().max(1)).unwrap_or(u32::MAX),
                 fields: fields.clone(),
                 table_shared: shared > 1,
@@ -249,7 +186,7 @@ impl Setup {
         object: &ObjectDescription,
         frozen: Option<&Definition>,
     ) -> Vec<WantedField> {
-        let ours = [&self.config.salesforce.external_id, &self.config.salesforce.marker];
+        let ours = [&self.place.config.salesforce.external_id, &self.place.config.salesforce.marker];
         if let (Fields::All, Some(frozen)) = (&sync.fields, frozen) {
             let fields = frozen.fields.iter().map(|mapping| WantedField {
                 field: mapping.field.clone(),
@@ -290,12 +227,11 @@ impl Setup {
     pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
         let mut done = inspected.notes.clone();
         let mut connection = self.pool.get().await?;
-        self.check_binding(instance_row(&connection, &self.instance).await?.as_ref()).await?;
-        install_schema(&mut connection, &self.instance).await?;
-        let fresh_key = SystemRandom::new().bytes();
+        self.check_binding(self.place.binding().await?.as_ref()).await?;
+        install_schema(&mut connection, &self.place.instance).await?;
         let identity = read_identity(&connection, &self.host).await?;
-        install(&mut connection, &self.instance, &self.organization_id, &identity, fresh_key).await?;
-        done.push(format!("schema {} is ready", self.instance.schema_name()));
+        self.place.install(&mut connection, &self.organization_id, &identity).await?;
+        done.push(format!("schema {} is ready", self.place.instance.schema_name()));
         for sql in &inspected.create {
             connection.batch_execute(sql).await?;
             done.push(sql.lines().next().unwrap_or_default().trim_end_matches(" (").to_owned());
@@ -309,15 +245,15 @@ impl Setup {
         }
         for definition in &inspected.definitions {
             if definition.link_table {
-                add_link_table(&connection, &self.instance, &definition.name).await?;
+                add_link_table(&connection, &self.place.instance, &definition.name).await?;
             }
-            install_capture(&mut connection, &self.instance, definition).await.map_err(|error| {
+            install_capture(&mut connection, &self.place.instance, definition).await.map_err(|error| {
                 Failure::new(format!(
                     "sync.{}: capture cannot be installed on {}.{}: {error}",
                     definition.name, definition.schema, definition.table
                 ))
             })?;
-            let stored = put_definition(&connection, &self.instance, definition).await?;
+            let stored = self.place.put_definition(&connection, definition).await?;
             done.push(format!(
                 "sync {} is applied: {} = {}.{}, {} fields, definition {}",
                 stored.name,
@@ -332,8 +268,8 @@ impl Setup {
     }
 
     /// An instance belongs to one org and one database: another one is somebody else's.
-    pub(crate) async fn check_binding(&self, row: Option<&InstanceRow>) -> Result<(), Failure> {
-        let Some(row) = row else { return Ok(()) };
+    pub(crate) async fn check_binding(&self, binding: Option<&Binding>) -> Result<(), Failure> {
+        let Some(row) = binding else { return Ok(()) };
         let mut problems = Vec::new();
         if row.organization_id != self.organization_id {
             let (expected, found) = (row.organization_id.clone(), self.organization_id.clone());
@@ -342,19 +278,22 @@ impl Setup {
         let connection = self.pool.get().await?;
         let here = read_identity(&connection, &self.host).await?;
         let expected = row.identity.as_ref();
-        problems.extend(expected.and_then(|expected| here.mismatch(expected, &self.instance.0)));
+        problems.extend(expected.and_then(|expected| here.mismatch(expected, &self.place.instance.0)));
         if problems.is_empty() { Ok(()) } else { Err(Failure::new(problems.join("\nerror: "))) }
     }
 
     /// `state rebind`: this org and this database are the instance's from now on.
     pub(crate) async fn rebind(&self) -> Result<Vec<String>, Failure> {
         let connection = self.pool.get().await?;
-        let Some(row) = instance_row(&connection, &self.instance).await? else {
-            return Err(Failure::new("nothing is applied yet; run `syncline apply`"));
+        let Some(row) = self.place.binding().await? else {
+            return Err(Failure::new(format!(
+                "nothing is applied yet; run `syncline apply{}`",
+                self.place.option()
+            )));
         };
         let here = read_identity(&connection, &self.host).await?;
-        rebind(&connection, &self.instance, &self.organization_id, &here).await?;
-        self.resume_stopped(&connection).await?;
+        self.place.rebind(&connection, &self.organization_id, &here).await?;
+        self.place.resume_stopped().await?;
         let was =
             row.identity.map_or_else(|| "a database of an earlier release".to_owned(), |one| one.to_string());
         Ok(vec![
@@ -363,22 +302,12 @@ impl Setup {
         ])
     }
 
-    /// Syncs that stopped because of another database or org go on.
-    async fn resume_stopped(&self, connection: &syncline_postgres::Connection) -> Result<(), Failure> {
-        let sql = format!(
-            "DELETE FROM {}.paused WHERE reason LIKE '%`syncline state rebind`%' OR reason LIKE '%`syncline state rebuild`%'",
-            self.instance.schema()
-        );
-        connection.execute_typed(&sql, &[]).await?;
-        Ok(())
-    }
-
     /// `state rebuild`: what was agreed on is forgotten.
     pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
         let connection = self.pool.get().await?;
-        self.check_binding(instance_row(&connection, &self.instance).await?.as_ref()).await?;
-        let forgotten = rebuild(&connection, &self.instance).await?;
-        self.resume_stopped(&connection).await?;
+        self.check_binding(self.place.binding().await?.as_ref()).await?;
+        let forgotten = self.place.rebuild(&connection).await?;
+        self.place.resume_stopped().await?;
         Ok(forgotten)
     }
 }

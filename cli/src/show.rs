@@ -1,12 +1,11 @@
 //! What a person asks to see, as tables.
 
 use crate::failure::Failure;
-use crate::setup::pool;
+use crate::place::Place;
 use comfy_table::{ContentArrangement, Table, presets};
-use syncline_config::Config;
-use syncline_embedded::{Overview, conflicts as read_conflicts, held, instance_row, overview};
 use syncline_engine::{Held, Parent};
-use syncline_postgres::{Connection, Instance, Pool, read_history};
+use syncline_postgres::read_history;
+use syncline_sync::Overview;
 
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -16,19 +15,6 @@ pub(crate) fn table(header: &[&str]) -> Table {
         table.set_width(160);
     }
     table
-}
-
-pub(crate) async fn connect(config: &Config) -> Result<(Pool, Connection, Instance), Failure> {
-    let pool = pool(config)?;
-    let connection = pool.get().await?;
-    let instance = Instance(config.instance.clone());
-    if instance_row(&connection, &instance).await?.is_none() {
-        return Err(Failure::new(format!(
-            "instance {} is not applied in this database yet; run `syncline apply`",
-            config.instance
-        )));
-    }
-    Ok((pool, connection, instance))
 }
 
 /// `42` of `["42"]`: a key as a person writes it.
@@ -46,10 +32,9 @@ fn shown(value: Option<&str>) -> String {
     value.map_or_else(|| "null".to_owned(), str::to_owned)
 }
 
-pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
-    let (_, connection, instance) = connect(config).await?;
+pub(crate) async fn status(place: &Place) -> Result<(), Failure> {
     let Overview { linked, log, queue, deferred, conflicts, rejected, held, dead, paused, breakers } =
-        overview(&connection, &instance).await?;
+        place.overview().await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
         let paused = paused.iter().find(|(name, _)| *name == sync);
@@ -57,6 +42,10 @@ pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
         syncs.add_row([sync, count.to_string(), state]);
     }
     println!("{syncs}");
+    let log = log.map_or_else(
+        || "an unknown number (the database cannot be reached from here)".to_owned(),
+        |log| log.to_string(),
+    );
     println!("waiting: {log} in the capture log, {queue} messages in the queue, {deferred} put off");
     println!(
         "so far:  {conflicts} conflicts (syncline conflicts), {rejected} rejected, {held} held (syncline rejected)"
@@ -70,9 +59,8 @@ pub(crate) async fn status(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn conflicts(config: &Config, limit: i64) -> Result<(), Failure> {
-    let (_, connection, instance) = connect(config).await?;
-    let found = read_conflicts(&connection, &instance, limit).await?;
+pub(crate) async fn conflicts(place: &Place, limit: usize) -> Result<(), Failure> {
+    let found = place.conflicts(limit).await?;
     if found.is_empty() {
         println!("no conflicts");
         return Ok(());
@@ -95,10 +83,9 @@ pub(crate) async fn conflicts(config: &Config, limit: i64) -> Result<(), Failure
     Ok(())
 }
 
-pub(crate) async fn rejected(config: &Config, limit: i64) -> Result<(), Failure> {
-    let (_, connection, instance) = connect(config).await?;
-    let rejected = syncline_embedded::rejected(&connection, &instance, limit).await?;
-    let held = held(&connection, &instance, limit).await?;
+pub(crate) async fn rejected(place: &Place, limit: usize) -> Result<(), Failure> {
+    let rejected = place.rejected(limit).await?;
+    let held = place.held(limit).await?;
     if rejected.is_empty() && held.is_empty() {
         println!("nothing is rejected and nothing is held");
         return Ok(());
@@ -154,11 +141,11 @@ fn reason(held: &Held) -> String {
     }
 }
 
-pub(crate) async fn history(config: &Config, record: &str) -> Result<(), Failure> {
-    let (_, connection, instance) = connect(config).await?;
+pub(crate) async fn history(place: &Place, record: &str) -> Result<(), Failure> {
+    let connection = place.connection().await?;
     let record =
         syncline_engine::SalesforceId::parse(record).map_or_else(|_| record.to_owned(), |id| id.to_string());
-    let entries = read_history(&connection, &instance, &record).await?;
+    let entries = read_history(&connection, &place.instance, &record).await?;
     if entries.is_empty() {
         println!("Syncline has written nothing to {record}");
         return Ok(());

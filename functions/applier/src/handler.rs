@@ -1,12 +1,18 @@
 //! Deliveries in, receipts out.
 
+use jiff::Timestamp;
 use syncline_engine::Definition;
 use syncline_sync::apply::{Applied, apply};
 use syncline_sync::{Delivery, Ports};
 
-/// Reconciles everything that was delivered together.
-pub async fn handle<P: Ports>(ports: &P, definitions: &[Definition], deliveries: &[Delivery]) -> Applied {
-    let applied = apply(ports, definitions, deliveries).await;
+/// Reconciles everything that was delivered together; what would not be done by a deadline is put off.
+pub async fn handle<P: Ports>(
+    ports: &P,
+    definitions: &[Definition],
+    deliveries: &[Delivery],
+    deadline: Option<Timestamp>,
+) -> Applied {
+    let applied = apply(ports, definitions, deliveries, deadline).await;
     let summary = &applied.summary;
     tracing::debug!(
         messages = deliveries.len(),

@@ -10,6 +10,7 @@ use crate::state::DynamoState;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
+use std::time::Duration;
 use syncline_config::{NoSteps, SystemRandom};
 use syncline_engine::{Definition, FingerprintKey};
 use syncline_postgres::{Instance, Pool, PostgresDatabase, Settings as DatabaseSettings};
@@ -34,6 +35,7 @@ pub struct Environment {
     postgres_secret: Option<String>,
     fingerprint_secret: Option<String>,
     ingest_secret: Option<String>,
+    log_interval: Duration,
 }
 
 impl Environment {
@@ -57,6 +59,9 @@ impl Environment {
             postgres_secret: optional("SYNCLINE_POSTGRES_SECRET"),
             fingerprint_secret: optional("SYNCLINE_FINGERPRINT_SECRET"),
             ingest_secret: optional("SYNCLINE_INGEST_SECRET"),
+            log_interval: Duration::from_secs(
+                optional("SYNCLINE_LOG_INTERVAL").and_then(|text| text.parse().ok()).unwrap_or(60),
+            ),
         })
     }
 }
@@ -81,6 +86,8 @@ pub struct Wired {
     pub runtime: AwsRuntime,
     /// The definitions.
     pub definitions: Vec<Definition>,
+    /// How often the capture log is looked at.
+    pub log_interval: Duration,
 }
 
 impl Wired {
@@ -230,7 +237,8 @@ impl Function {
                 key,
             },
         };
-        Ok(Wired { stamp, made: Timestamp::now(), pool, runtime, definitions })
+        let log_interval = self.environment.log_interval;
+        Ok(Wired { stamp, made: Timestamp::now(), pool, runtime, definitions, log_interval })
     }
 
     /// The client with the first version of the secret that signs in, or with the current one if none does.
@@ -240,7 +248,7 @@ impl Function {
         lease: SignedDuration,
     ) -> Result<Client, PortError> {
         // A call ends within two thirds of a lease.
-        let call = std::time::Duration::try_from(lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
+        let call = Duration::try_from(lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
         let mut current = None;
         for stage in Stage::ALL {
             let name = self.environment.salesforce_secret.as_deref();

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use syncline_engine::Definition;
 use syncline_postgres::Identity;
 use syncline_salesforce::Auth;
-use syncline_sync::{Breaker, Conflict, DailyCalls, HeldRecord, Overview, PortError, Rejected, State as _};
+use syncline_sync::{
+    Breaker, Conflict, DailyCalls, HeldRecord, Overview, PortError, Rejected, ShownConflict, State as _,
+};
 
 /// How an instance is set up, as the functions need it: what `syncline.toml` says outside of the syncs, and what
 /// the instance is bound to.
@@ -170,20 +172,6 @@ impl DynamoState {
         Ok(forgotten)
     }
 
-    /// Syncs that stopped because of another database or org go on.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn resume_stopped(&self, syncs: &[String]) -> Result<(), PortError> {
-        for sync in syncs {
-            let reason = self.paused(sync).await?.unwrap_or_default();
-            if reason.contains("`syncline state rebind`") || reason.contains("`syncline state rebuild`") {
-                self.put_paused(sync, None).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Numbers of the instance, but for those of the queue and the capture log.
     ///
     /// # Errors
@@ -227,10 +215,10 @@ impl DynamoState {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn conflicts(&self, limit: usize) -> Result<Vec<Conflict>, PortError> {
+    pub async fn conflicts(&self, limit: usize) -> Result<Vec<ShownConflict>, PortError> {
         let items = self.newest("conflict", limit).await?;
         let groups: Vec<Vec<Conflict>> = items.iter().map(Item::body).collect::<Result<_, _>>()?;
-        Ok(groups.into_iter().flatten().take(limit).collect())
+        Ok(groups.into_iter().flatten().take(limit).map(ShownConflict::from).collect())
     }
 
     /// The last rejected records, newest first.

@@ -27,6 +27,8 @@
 
 mod alerts;
 mod bases;
+#[cfg(feature = "lambda")]
+mod batch;
 mod clients;
 mod counters;
 mod function;
@@ -42,6 +44,8 @@ mod table;
 
 pub use alerts::{Metric, SnsAlerts, metric_line};
 pub use aws_config::SdkConfig;
+#[cfg(feature = "lambda")]
+pub use batch::{partial_batch, traces};
 pub use clients::sdk_config;
 pub use function::{Environment, Function, Wired, fingerprint_key};
 pub use instance::{Applied, InstanceSettings, SETTINGS_FORM};

@@ -2,6 +2,7 @@
 
 use crate::table::failed;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use syncline_sync::PortError;
@@ -46,7 +47,9 @@ pub async fn read_secret(
         Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
         Err(error)
             if stage != Stage::Current
-                && error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) =>
+                && error
+                    .as_service_error()
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
         {
             Ok(None)
         }

@@ -6,9 +6,7 @@ mod queue;
 mod state;
 
 pub use install::{InstanceRow, definitions, install, instance_row, put_definition, rebind, rebuild};
-pub use listing::{
-    DeadLetter, Overview, ShownConflict, conflicts, dead_letters, held, overview, redrive, rejected,
-};
+pub use listing::{conflicts, dead_letters, held, overview, redrive, rejected};
 pub use queue::EmbeddedQueue;
 pub use state::EmbeddedState;
 

@@ -2,55 +2,11 @@
 
 use crate::side_of;
 use syncline_postgres::{Connection, DatabaseError, Instance};
-use syncline_sync::{HeldRecord, MessageBody, Rejected};
+use syncline_sync::{DeadLetter, HeldRecord, Overview, Rejected, ShownConflict};
 use tokio_postgres::types::Type;
 
-/// A conflict as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShownConflict {
-    /// When.
-    pub at: String,
-    /// The sync.
-    pub sync: String,
-    /// Its Salesforce Id.
-    pub salesforce_id: Option<String>,
-    /// Its row's key.
-    pub postgres_key: Option<String>,
-    /// The field.
-    pub field: String,
-    /// What Salesforce held.
-    pub salesforce: Option<String>,
-    /// What Postgres held.
-    pub postgres: Option<String>,
-    /// Whose value stands.
-    pub winner: syncline_engine::Side,
-    /// Why.
-    pub reason: String,
-}
-
-/// Numbers of an instance at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
-    /// Linked records, by sync.
-    pub linked: Vec<(String, i64)>,
-    /// Rows in the capture log.
-    pub log: i64,
-    /// Messages in the queue.
-    pub queue: i64,
-    /// Touches put off.
-    pub deferred: i64,
-    /// Conflicts so far.
-    pub conflicts: i64,
-    /// Rejected records.
-    pub rejected: i64,
-    /// Held records.
-    pub held: i64,
-    /// Dead letters.
-    pub dead: i64,
-    /// Paused syncs and why.
-    pub paused: Vec<(String, String)>,
-    /// Sides that are left alone, in their last words.
-    pub breakers: Vec<(String, String)>,
+fn count(row: &tokio_postgres::Row, column: usize) -> Result<u64, tokio_postgres::Error> {
+    Ok(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0))
 }
 
 /// Numbers of an instance.
@@ -68,20 +24,20 @@ pub async fn overview(connection: &Connection, instance: &Instance) -> Result<Ov
     let rows = connection.query_typed(&sql, &[]).await?;
     let mut overview = Overview::default();
     if let Some(row) = rows.first() {
-        overview.log = row.try_get(0)?;
-        overview.queue = row.try_get(1)?;
-        overview.deferred = row.try_get(2)?;
-        overview.conflicts = row.try_get(3)?;
-        overview.rejected = row.try_get(4)?;
-        overview.held = row.try_get(5)?;
-        overview.dead = row.try_get(6)?;
+        overview.log = Some(count(row, 0)?);
+        overview.queue = count(row, 1)?;
+        overview.deferred = count(row, 2)?;
+        overview.conflicts = count(row, 3)?;
+        overview.rejected = count(row, 4)?;
+        overview.held = count(row, 5)?;
+        overview.dead = count(row, 6)?;
     }
     let sql = format!(
         "SELECT d.sync, count(b.key) FROM {schema}.definition d LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live
          GROUP BY d.sync ORDER BY d.sync"
     );
     for row in connection.query_typed(&sql, &[]).await? {
-        overview.linked.push((row.try_get(0)?, row.try_get(1)?));
+        overview.linked.push((row.try_get(0)?, count(&row, 1)?));
     }
     for row in connection
         .query_typed(&format!("SELECT sync, reason FROM {schema}.paused ORDER BY sync"), &[])
@@ -176,19 +132,6 @@ pub async fn held(
     listed(connection, instance, "held", limit).await
 }
 
-/// A message whose runs crashed too often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its number.
-    pub id: i64,
-    /// When it was given up.
-    pub at: String,
-    /// How often it was received.
-    pub receives: i32,
-    /// The records that it touches.
-    pub records: Vec<String>,
-}
-
 /// The dead letters, oldest first.
 ///
 /// # Errors
@@ -198,21 +141,14 @@ pub async fn dead_letters(
     instance: &Instance,
 ) -> Result<Vec<DeadLetter>, DatabaseError> {
     let sql = format!(
-        "SELECT id, to_char(dead_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), receive_count, body
-         FROM {}.queue_dead ORDER BY id",
+        "SELECT body, receive_count, dead_at::timestamptz FROM {}.queue_dead ORDER BY id",
         instance.schema()
     );
     let rows = connection.query_typed(&sql, &[]).await?;
     rows.iter()
         .map(|row| {
-            let body: String = row.try_get(3)?;
-            let records = serde_json::from_str::<MessageBody>(&body).map_or_else(
-                |_| vec!["a message of another version".to_owned()],
-                |body| {
-                    body.touches.iter().map(|touch| format!("{} {}", touch.sync, touch.record())).collect()
-                },
-            );
-            Ok(DeadLetter { id: row.try_get(0)?, at: row.try_get(1)?, receives: row.try_get(2)?, records })
+            let (body, receives): (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(DeadLetter::of(&body, u32::try_from(receives).unwrap_or(0), Some(row.try_get(2)?)))
         })
         .collect()
 }

@@ -17,6 +17,15 @@ use syncline_engine::{Definition, Side};
 /// How long a message of a newer form waits.
 const NEWER_FORM_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
+/// Touches in one run, at most.
+const TOUCHES_PER_RUN: usize = 1_000;
+
+/// What an invocation works under.
+struct Bounds<'a> {
+    definitions: &'a [Definition],
+    deadline: Option<Timestamp>,
+}
+
 /// What became of a set of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -26,6 +35,8 @@ pub struct Applied {
     pub release: Vec<String>,
     /// What was written.
     pub summary: Summary,
+    /// When the oldest of their touches was noticed.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Reconciles all touches of all messages together. An outage never fails a message: its touches are put off
@@ -33,7 +44,15 @@ pub struct Applied {
 ///
 /// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
 /// touches, and what is a single touch runs alone, so that only the poisonous one goes on counting its receives.
-pub async fn apply<P: Ports>(ports: &P, definitions: &[Definition], deliveries: &[Delivery]) -> Applied {
+///
+/// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
+pub async fn apply<P: Ports>(
+    ports: &P,
+    definitions: &[Definition],
+    deliveries: &[Delivery],
+    deadline: Option<Timestamp>,
+) -> Applied {
+    let bounds = Bounds { definitions, deadline };
     let mut applied = Applied::default();
     let mut fresh: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut alone: Vec<(String, Vec<Touch>)> = Vec::new();
@@ -62,9 +81,9 @@ pub async fn apply<P: Ports>(ports: &P, definitions: &[Definition], deliveries: 
             }
         }
     }
-    reconcile_together(ports, definitions, fresh, &mut applied).await;
+    reconcile_together(ports, &bounds, fresh, &mut applied).await;
     for message in alone {
-        reconcile_together(ports, definitions, vec![message], &mut applied).await;
+        reconcile_together(ports, &bounds, vec![message], &mut applied).await;
     }
     applied
 }
@@ -86,7 +105,7 @@ async fn send_singly<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> R
 /// A panic is the same as a crash: its messages come again.
 async fn reconcile_together<P: Ports>(
     ports: &P,
-    definitions: &[Definition],
+    bounds: &Bounds<'_>,
     messages: Vec<(String, Vec<Touch>)>,
     applied: &mut Applied,
 ) {
@@ -98,12 +117,13 @@ async fn reconcile_together<P: Ports>(
     for (receipt, of_message) in messages {
         receipts.push(receipt);
         for touch in of_message {
+            applied.oldest = Some(applied.oldest.map_or(touch.at, |oldest| oldest.min(touch.at)));
             touches.entry(touch.sync.clone()).or_default().push(touch);
         }
     }
     let mut failed = false;
     for (sync, touches) in touches {
-        let run = AssertUnwindSafe(of_sync(ports, definitions, &sync, fold(touches))).catch_unwind();
+        let run = AssertUnwindSafe(of_sync(ports, bounds, &sync, fold(touches))).catch_unwind();
         match run.await {
             Ok(Ok(summary)) => applied.summary.add(&summary),
             Ok(Err(error)) => {
@@ -124,7 +144,31 @@ async fn reconcile_together<P: Ports>(
     }
 }
 
+/// One run after the other, each of so many touches that it ends well within its lease.
 async fn of_sync<P: Ports>(
+    ports: &P,
+    bounds: &Bounds<'_>,
+    sync: &str,
+    touches: Vec<Touch>,
+) -> Result<Summary, PortError> {
+    let mut summary = Summary::default();
+    let mut left = touches.into_iter();
+    loop {
+        let run: Vec<Touch> = left.by_ref().take(TOUCHES_PER_RUN).collect();
+        if run.is_empty() {
+            return Ok(summary);
+        }
+        let now = ports.clock().now();
+        if bounds.deadline.is_some_and(|deadline| now + ports.settings().lease > deadline) {
+            let rest = run.into_iter().chain(left).collect();
+            summary.add(&put_off(ports, sync, rest, Some(now)).await?);
+            return Ok(summary);
+        }
+        summary.add(&one_run(ports, bounds.definitions, sync, run).await?);
+    }
+}
+
+async fn one_run<P: Ports>(
     ports: &P,
     definitions: &[Definition],
     sync: &str,

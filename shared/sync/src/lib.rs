@@ -29,4 +29,4 @@ pub use ports::{
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};
-pub use view::{DeadLetter, Overview};
+pub use view::{DeadLetter, Overview, ShownConflict};

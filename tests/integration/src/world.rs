@@ -218,7 +218,7 @@ impl World {
     #[must_use]
     pub fn caller(&self) -> ingest::Caller {
         let organization_id = self.simulator.org.lock().unwrap().organization_id.clone();
-        ingest::Caller { secret: SecretString::from("s3cret"), organization_id }
+        ingest::Caller::new(SecretString::from("s3cret"), organization_id)
     }
 
     /// A person of the sales team.
@@ -326,7 +326,7 @@ impl World {
                 }
                 continue;
             }
-            let applied = applier::handle(self, &self.definitions, &deliveries).await;
+            let applied = applier::handle(self, &self.definitions, &deliveries, None).await;
             self.queue.done(&applied.done).await.unwrap();
             self.queue.release(&applied.release).await.unwrap();
             summary.add(&applied.summary);

@@ -51,7 +51,7 @@ async fn audited(world: &World) {
 
 async fn one_run(world: &World) {
     let deliveries = syncline_sync::Queue::receive(syncline_sync::Ports::queue(world), 10).await.unwrap();
-    let applied = applier::handle(world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(world, &world.definitions, &deliveries, None).await;
     syncline_sync::Queue::done(syncline_sync::Ports::queue(world), &applied.done).await.unwrap();
     syncline_sync::Queue::release(syncline_sync::Ports::queue(world), &applied.release).await.unwrap();
 }

@@ -199,7 +199,7 @@ async fn rows_locked_by_others_are_written_later_and_hold_nobody_up() {
     }
     world.catch_up().await;
     let deliveries = syncline_sync::Queue::receive(syncline_sync::Ports::queue(&world), 10).await.unwrap();
-    let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
     syncline_sync::Queue::done(syncline_sync::Ports::queue(&world), &applied.done).await.unwrap();
     let title = |id: &str| format!("SELECT title FROM contacts WHERE salesforce_id = '{id}'");
     assert_eq!(world.database.text(&title(&other)).await.as_deref(), Some("Captain"));

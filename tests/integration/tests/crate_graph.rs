@@ -43,11 +43,12 @@ fn dependencies_point_one_way() {
     let members = members();
     let layer = |name: &str| match (name, members[name].folder.as_str()) {
         ("syncline-engine", _) => 0,
-        ("syncline-sync" | "syncline-config", _) => 1,
-        ("syncline-embedded", _) => 3,
+        ("syncline-sync", _) => 1,
+        ("syncline-embedded" | "syncline-config", _) => 3,
+        ("syncline-aws", _) => 4,
         (_, "shared") => 2,
-        (_, "functions") => 4,
-        _ => 5,
+        (_, "functions") => 5,
+        _ => 6,
     };
     for (name, member) in members.iter().filter(|(_, member)| member.folder != "tests") {
         for dependency in member.dependencies.iter().filter(|dependency| members.contains_key(*dependency)) {
@@ -94,10 +95,27 @@ fn the_judge_shares_no_code_with_what_it_judges() {
 }
 
 #[test]
-fn the_demo_builds_no_aws_sdk() {
+fn the_demo_builds_no_aws_sdk_and_nothing_builds_a_second_tls() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "-p",
+            "syncline",
+            "--no-default-features",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--offline",
+        ])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("syncline-embedded") && !tree.contains("aws"), "{tree}");
     let lock = std::fs::read_to_string(format!("{root}/Cargo.lock")).unwrap();
-    for crate_name in ["aws-lc-sys", "aws-sdk-sqs", "aws-sdk-dynamodb", "openssl-sys"] {
+    for crate_name in ["aws-lc-sys", "openssl-sys", "native-tls"] {
         assert!(!lock.contains(&format!("name = \"{crate_name}\"")), "{crate_name} is built");
     }
 }

@@ -201,7 +201,7 @@ async fn the_delete_limit_pauses_before_the_first_and_says_how_to_go_on() {
     );
     assert_eq!(world.alerts.raised().len(), 1);
     let deliveries = syncline_sync::Queue::receive(world.queue(), 10).await.unwrap();
-    let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
     syncline_sync::Queue::done(world.queue(), &applied.done).await.unwrap();
     assert_eq!(world.records("Contact"), 35, "not one of them was deleted");
 
@@ -227,7 +227,7 @@ async fn the_delete_limit_holds_for_deletes_in_salesforce_too() {
     world.catch_up().await;
     for _ in 0..5 {
         let deliveries = syncline_sync::Queue::receive(world.queue(), 10).await.unwrap();
-        let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+        let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
         syncline_sync::Queue::done(world.queue(), &applied.done).await.unwrap();
     }
     assert!(rows(&world).await >= 18, "{} rows are left", rows(&world).await);
@@ -362,7 +362,7 @@ async fn a_delete_that_a_foreign_key_refuses_is_shown_and_done_once_it_can_be() 
     world.catch_up().await;
     world.scan().await;
     let deliveries = syncline_sync::Queue::receive(world.queue(), 10).await.unwrap();
-    let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
     syncline_sync::Queue::done(world.queue(), &applied.done).await.unwrap();
     let body = world.database.text("SELECT body FROM syncline.rejected").await.unwrap();
     assert!(body.contains("foreign key constraint") && body.contains("orders"), "{body}");

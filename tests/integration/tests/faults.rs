@@ -193,7 +193,7 @@ async fn a_field_that_is_gone_pauses_the_sync_and_names_it() {
     world.scan().await;
     poll::poll_log(&world, &world.definitions).await.unwrap();
     let deliveries = syncline_sync::Queue::receive(syncline_sync::Ports::queue(&world), 10).await.unwrap();
-    applier::handle(&world, &world.definitions, &deliveries).await;
+    applier::handle(&world, &world.definitions, &deliveries, None).await;
     let reason = world.database.text("SELECT reason FROM syncline.paused").await.unwrap();
     assert!(reason.contains("INVALID_FIELD") && reason.contains("Title"), "{reason}");
     assert_eq!(world.database.count("SELECT count(*) FROM syncline.deferred").await, 1, "its touch waits");
@@ -205,7 +205,7 @@ async fn a_newer_message_is_put_off_unopened() {
     world.database.run("INSERT INTO syncline.queue_group (name) VALUES ('contacts.0') ON CONFLICT DO NOTHING;
         INSERT INTO syncline.queue_message (queue_group, body) VALUES ('contacts.0', '{\"v\": 9, \"touches\": {\"packed\": true}}')").await;
     let deliveries = syncline_sync::Queue::receive(syncline_sync::Ports::queue(&world), 10).await.unwrap();
-    let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
     assert_eq!(applied.done.len(), 1);
     assert_eq!(
         world.database.text("SELECT body FROM syncline.deferred_message").await.unwrap(),

@@ -133,7 +133,7 @@ async fn our_write_followed_by_an_older_outbound_message_does_not_revert_it() {
     let old = message(&world, &id, "2020-01-01T00:00:00.000Z", "Dr.");
     world.database.run("UPDATE contacts SET title = 'Captain'").await;
     world.to_rest().await;
-    let answer = ingest::handle(&world, &world.definitions, &world.caller(), "s3cret", old.as_bytes()).await;
+    let answer = outbound(&world, "s3cret", &old).await;
     assert_eq!(answer.status, 200);
     world.to_rest().await;
     assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("Captain"));
@@ -149,8 +149,13 @@ fn message(world: &World, id: &str, stamp: &str, title: &str) -> String {
          <sObject xsi:type=\"sf:Contact\" xmlns:sf=\"urn:sobject.enterprise.soap.sforce.com\"><sf:Id>{id}</sf:Id>\
          <sf:SystemModstamp>{stamp}</sf:SystemModstamp><sf:Title>{title}</sf:Title></sObject></Notification>\
          </notifications></soapenv:Body></soapenv:Envelope>",
-        world.caller().organization_id
+        world.simulator.org.lock().unwrap().organization_id
     )
+}
+
+async fn outbound(world: &World, secret: &str, body: &str) -> ingest::Answer {
+    let caller = world.caller();
+    ingest::handle(ingest::Door::of(world, &world.definitions, &caller), secret, body.as_bytes()).await
 }
 
 #[tokio::test]
@@ -159,9 +164,7 @@ async fn a_wrong_secret_or_organization_is_refused_and_touches_nothing() {
     let body = message(&world, &id, "2026-01-01T00:00:00.000Z", "x");
     let handle = |secret: &'static str, body: String| {
         let world = &world;
-        async move {
-            ingest::handle(world, &world.definitions, &world.caller(), secret, body.as_bytes()).await.status
-        }
+        async move { outbound(world, secret, &body).await.status }
     };
     assert_eq!(handle("s3cre", body.clone()).await, 404);
     assert_eq!(handle("s3crets", body.clone()).await, 404);
@@ -177,7 +180,7 @@ async fn a_message_is_not_acknowledged_before_the_queue_has_it() {
     let (world, id) = linked(Side::Salesforce).await;
     world.database.run("ALTER TABLE syncline.queue_message RENAME TO queue_away").await;
     let body = message(&world, &id, "2026-01-01T00:00:00.000Z", "x");
-    let answer = ingest::handle(&world, &world.definitions, &world.caller(), "s3cret", body.as_bytes()).await;
+    let answer = outbound(&world, "s3cret", &body).await;
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("<Ack>false</Ack>"));
 }

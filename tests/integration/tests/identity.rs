@@ -65,7 +65,7 @@ async fn keys_that_change_while_a_create_is_under_way_make_no_second_record() {
     world.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
     poll::poll_log(&world, &world.definitions).await.unwrap();
     let deliveries = syncline_sync::Queue::receive(world.queue(), 10).await.unwrap();
-    let applied = applier::handle(&world, &world.definitions, &deliveries).await;
+    let applied = applier::handle(&world, &world.definitions, &deliveries, None).await;
     syncline_sync::Queue::done(world.queue(), &applied.done).await.unwrap();
     world.database.run("UPDATE contacts SET id = 7; UPDATE contacts SET id = 9, title = 'Admiral'").await;
     world.to_rest().await;
@@ -216,7 +216,7 @@ async fn a_sandbox_that_was_refreshed_stops_before_a_write_and_names_both() {
     world.database.run("UPDATE contacts SET title = 'Captain'").await;
     poll::poll_log(&world, &world.definitions).await.unwrap();
     let deliveries = syncline_sync::Queue::receive(world.queue(), 10).await.unwrap();
-    applier::handle(&world, &world.definitions, &deliveries).await;
+    applier::handle(&world, &world.definitions, &deliveries, None).await;
     let reason = world.database.text("SELECT reason FROM syncline.paused").await.unwrap();
     assert!(reason.contains("00D5e000000SIMuEAO") && reason.contains("00D5e000000NEWWEA0"), "{reason}");
     assert!(reason.contains("syncline state rebind"), "{reason}");

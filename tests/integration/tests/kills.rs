@@ -98,7 +98,7 @@ async fn killed_at(world: &World, step: Step) -> bool {
         poll::poll_log(&condemned, &world.definitions).await.unwrap();
         poll::poll_scans(&condemned, &world.definitions).await.unwrap();
         let deliveries = condemned.queue().receive(10).await.unwrap();
-        let applied = applier::handle(&condemned, &world.definitions, &deliveries).await;
+        let applied = applier::handle(&condemned, &world.definitions, &deliveries, None).await;
         condemned.queue().done(&applied.done).await.unwrap();
     };
     tokio::select! {

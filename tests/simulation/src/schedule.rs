@@ -105,7 +105,7 @@ async fn applier(ports: MemoryPorts, definition: Definition) {
     if deliveries.is_empty() {
         return;
     }
-    let applied = apply::apply(&ports, &[definition], &deliveries).await;
+    let applied = apply::apply(&ports, &[definition], &deliveries, None).await;
     ports.queue.done(&applied.done).await.unwrap();
     ports.queue.release(&applied.release).await.unwrap();
 }

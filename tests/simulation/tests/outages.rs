@@ -40,7 +40,7 @@ impl World {
             }
             self.receives =
                 self.receives.max(deliveries.iter().map(|one| one.receive_count).max().unwrap_or(0));
-            let applied = apply::apply(&self.ports, &self.definitions, &deliveries).await;
+            let applied = apply::apply(&self.ports, &self.definitions, &deliveries, None).await;
             self.ports.queue.done(&applied.done).await.unwrap();
             self.ports.queue.release(&applied.release).await.unwrap();
         }

@@ -1,0 +1,310 @@
+//! Where an instance is: in its own database, or in a stack in AWS.
+
+use crate::failure::Failure;
+use secrecy::{ExposeSecret, SecretString};
+use syncline_config::{Config, SystemRandom};
+use syncline_embedded::{EmbeddedState, instance_row};
+use syncline_engine::Definition;
+use syncline_postgres::{Connection, Identity, Instance, Pool, Settings, SslMode};
+use syncline_sync::{DeadLetter, HeldRecord, Overview, PortError, Rejected, ShownConflict, State};
+
+/// Connections beside those of the workers, which hold two at a time: polls, scans, ingest.
+const CONNECTIONS: usize = 8;
+
+/// What an instance is bound to.
+pub(crate) struct Binding {
+    pub(crate) organization_id: String,
+    /// The database; `None` where an earlier release applied it and did not ask for all of it.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// An instance, wherever its state is.
+pub(crate) struct Place {
+    pub(crate) config: Config,
+    pub(crate) instance: Instance,
+    #[cfg(feature = "aws")]
+    stack: Option<crate::stack::OpenStack>,
+}
+
+/// Goes to the stack if there is one, or else to the database.
+macro_rules! either {
+    ($place:expr, $stack:ident => $there:expr, $here:expr) => {{
+        #[cfg(feature = "aws")]
+        if let Some($stack) = &$place.stack {
+            return Ok($there);
+        }
+        Ok($here)
+    }};
+}
+
+impl Place {
+    /// The instance of a configuration, in its own database.
+    pub(crate) fn here(config: Config) -> Self {
+        let instance = Instance(config.instance.clone());
+        Self {
+            config,
+            instance,
+            #[cfg(feature = "aws")]
+            stack: None,
+        }
+    }
+
+    /// The instance of a configuration, in a stack.
+    #[cfg(feature = "aws")]
+    pub(crate) async fn in_stack(config: Config, name: &str) -> Result<Self, Failure> {
+        let stack = crate::stack::OpenStack::open(&config, name).await?;
+        let instance = Instance(config.instance.clone());
+        Ok(Self { config, instance, stack: Some(stack) })
+    }
+
+    /// How `syncline` is called for this place, after a command's name.
+    pub(crate) fn option(&self) -> String {
+        #[cfg(feature = "aws")]
+        if let Some(stack) = &self.stack {
+            return format!(" --stack {}", stack.name());
+        }
+        String::new()
+    }
+
+    /// What the Salesforce secret holds, and where it was found.
+    pub(crate) async fn salesforce_secret(&self) -> Result<(SecretString, String), Failure> {
+        let secret = &self.config.salesforce.secret;
+        either!(self, stack => stack.secret("SalesforceSecret").await?, {
+            let text = secret.read().map_err(|error| Failure::new(format!("salesforce.secret: {error}")))?;
+            (text, format!("salesforce.secret ({})", secret.place()))
+        })
+    }
+
+    async fn postgres_secret(&self) -> Result<(SecretString, String), Failure> {
+        let secret = &self.config.postgres.secret;
+        either!(self, stack => stack.postgres_address(&self.config).await?, {
+            let text = secret.read().map_err(|error| Failure::new(format!("postgres.secret: {error}")))?;
+            (text, format!("postgres.secret ({})", secret.place()))
+        })
+    }
+
+    /// The pool of the database, its host and port, and where its address was found.
+    pub(crate) async fn pool_and_host(&self) -> Result<(Pool, String, String), Failure> {
+        let (secret, found) = self.postgres_secret().await?;
+        let sslmode = self.config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
+        let settings = Settings::parse(secret.expose_secret(), sslmode)
+            .map_err(|error| Failure::new(format!("{found}: {error}")))?;
+        let pool = Pool::new(&settings, CONNECTIONS + 2 * self.config.serve.workers)?;
+        Ok((pool, settings.host(), found))
+    }
+
+    /// A connection to the database.
+    pub(crate) async fn connection(&self) -> Result<Connection, Failure> {
+        Ok(self.pool_and_host().await?.0.get().await?)
+    }
+
+    /// A connection to the database, where the instance is applied.
+    async fn applied_here(&self) -> Result<Connection, Failure> {
+        let connection = self.connection().await?;
+        if instance_row(&connection, &self.instance).await?.is_none() {
+            return Err(Failure::new(format!(
+                "instance {} is not applied in this database yet; run `syncline apply`",
+                self.config.instance
+            )));
+        }
+        Ok(connection)
+    }
+
+    /// What the instance is bound to; `None` before the first `apply`.
+    pub(crate) async fn binding(&self) -> Result<Option<Binding>, Failure> {
+        either!(self, stack => stack.binding().await?, {
+            instance_row(&self.connection().await?, &self.instance)
+                .await?
+                .map(|row| Binding { organization_id: row.organization_id, identity: row.identity })
+        })
+    }
+
+    /// The definitions that are applied.
+    pub(crate) async fn definitions(&self) -> Result<Vec<Definition>, Failure> {
+        either!(self, stack => stack.definitions().await?, {
+            let connection = self.connection().await?;
+            match instance_row(&connection, &self.instance).await? {
+                Some(_) => syncline_embedded::definitions(&connection, &self.instance).await?,
+                None => Vec::new(),
+            }
+        })
+    }
+
+    /// Binds the instance to this org and database, if it is not bound yet, and keeps how it is set up.
+    pub(crate) async fn install(
+        &self,
+        connection: &mut Connection,
+        organization_id: &str,
+        identity: &Identity,
+    ) -> Result<(), Failure> {
+        either!(self, stack => stack.install(&self.config, organization_id, identity).await?, {
+            let key = SystemRandom::new().bytes();
+            syncline_embedded::install(connection, &self.instance, organization_id, identity, key).await?;
+        })
+    }
+
+    /// Stores a definition; answers what stands.
+    pub(crate) async fn put_definition(
+        &self,
+        connection: &Connection,
+        definition: &Definition,
+    ) -> Result<Definition, Failure> {
+        either!(
+            self,
+            stack => stack.state.put_definition(definition).await?,
+            syncline_embedded::put_definition(connection, &self.instance, definition).await?
+        )
+    }
+
+    /// Binds the instance to this org and database from now on.
+    pub(crate) async fn rebind(
+        &self,
+        connection: &Connection,
+        organization_id: &str,
+        identity: &Identity,
+    ) -> Result<(), Failure> {
+        either!(
+            self,
+            stack => stack.state.rebind(organization_id, identity).await?,
+            syncline_embedded::rebind(connection, &self.instance, organization_id, identity).await?
+        )
+    }
+
+    /// Forgets what was agreed on; answers how many bases.
+    pub(crate) async fn rebuild(&self, connection: &Connection) -> Result<u64, Failure> {
+        either!(
+            self,
+            stack => stack.state.rebuild().await?,
+            syncline_embedded::rebuild(connection, &self.instance).await?
+        )
+    }
+
+    fn syncs(&self) -> Vec<String> {
+        self.config.syncs.iter().map(|sync| sync.name.clone()).collect()
+    }
+
+    /// Syncs that stopped because of another database or org go on.
+    pub(crate) async fn resume_stopped(&self) -> Result<(), Failure> {
+        for sync in self.syncs() {
+            let reason = self.paused(&sync).await?.unwrap_or_default();
+            if reason.contains("`syncline state rebind`") || reason.contains("`syncline state rebuild`") {
+                self.put_paused(&sync, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers of the instance.
+    pub(crate) async fn overview(&self) -> Result<Overview, Failure> {
+        either!(self, stack => {
+            let mut overview = stack.overview(&self.syncs()).await?;
+            if let Ok(connection) = self.connection().await {
+                let sql = format!("SELECT count(*) FROM {}.log", self.instance.schema());
+                let rows = connection.query_typed(&sql, &[]).await?;
+                let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+                overview.log = u64::try_from(count).ok();
+            }
+            overview
+        }, syncline_embedded::overview(&self.applied_here().await?, &self.instance).await?)
+    }
+
+    /// The last conflicts, newest first.
+    pub(crate) async fn conflicts(&self, limit: usize) -> Result<Vec<ShownConflict>, Failure> {
+        either!(
+            self,
+            stack => stack.state.conflicts(limit).await?,
+            syncline_embedded::conflicts(&self.applied_here().await?, &self.instance, count(limit)).await?
+        )
+    }
+
+    /// The last rejected records, newest first.
+    pub(crate) async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, Failure> {
+        either!(
+            self,
+            stack => stack.state.last_rejected(limit).await?,
+            syncline_embedded::rejected(&self.applied_here().await?, &self.instance, count(limit)).await?
+        )
+    }
+
+    /// The last held records, newest first.
+    pub(crate) async fn held(&self, limit: usize) -> Result<Vec<HeldRecord>, Failure> {
+        either!(
+            self,
+            stack => stack.state.last_held(limit).await?,
+            syncline_embedded::held(&self.applied_here().await?, &self.instance, count(limit)).await?
+        )
+    }
+
+    /// The dead letters.
+    pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {
+        either!(
+            self,
+            stack => stack.dead.dead_letters().await?,
+            syncline_embedded::dead_letters(&self.applied_here().await?, &self.instance).await?
+        )
+    }
+
+    /// Sends the dead letters again; answers how many.
+    pub(crate) async fn redrive(&self) -> Result<u64, Failure> {
+        either!(
+            self,
+            stack => stack.dead.redrive(&stack.queue).await?,
+            syncline_embedded::redrive(&self.applied_here().await?, &self.instance).await?
+        )
+    }
+
+    async fn embedded_state(&self) -> Result<EmbeddedState, Failure> {
+        drop(self.applied_here().await?);
+        Ok(EmbeddedState::new(self.pool_and_host().await?.0, &self.instance))
+    }
+
+    /// Why a sync is paused, if it is.
+    pub(crate) async fn paused(&self, sync: &str) -> Result<Option<String>, Failure> {
+        either!(self, stack => stack.state.paused(sync).await?, self.embedded_state().await?.paused(sync).await?)
+    }
+
+    /// Pauses a sync, or lets it go on: what was put off meanwhile comes due.
+    pub(crate) async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), Failure> {
+        async fn put<S: State>(state: &S, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+            state.put_paused(sync, reason).await?;
+            if reason.is_none() {
+                state.make_due(jiff::Timestamp::now(), jiff::SignedDuration::from_secs(5)).await?;
+            }
+            Ok(())
+        }
+        either!(
+            self,
+            stack => put(&stack.state, sync, reason).await?,
+            put(&self.embedded_state().await?, sync, reason).await?
+        )
+    }
+
+    /// Lets so many more through a counter within its window.
+    pub(crate) async fn allow(&self, counter: &str, count: u64) -> Result<(), Failure> {
+        let now = jiff::Timestamp::now();
+        either!(
+            self,
+            stack => stack.state.allow(counter, count, now).await?,
+            self.embedded_state().await?.allow(counter, count, now).await?
+        )
+    }
+
+    /// Where outbound messages go.
+    pub(crate) async fn endpoint(&self) -> Result<String, Failure> {
+        either!(self, stack => stack.endpoint().await?, {
+            let Some(ingest) = &self.config.ingest else {
+                return Err(Failure::new("no [ingest] is configured: without it, catch-up alone brings changes"));
+            };
+            let secret = ingest.secret.read().map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
+            format!(
+                "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is your reverse proxy before {})",
+                secret.expose_secret(),
+                self.config.serve.listen
+            )
+        })
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,13 @@
+//! The applier function.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use syncline_aws::Function;
+use syncline_config::{LogFormat, init_telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    init_telemetry(LogFormat::Json);
+    let function = Function::new("syncline-applier").await?;
+    let call = |event: LambdaEvent<_>| applier::lambda::call(&function, event);
+    lambda_runtime::run(service_fn(call)).await
+}

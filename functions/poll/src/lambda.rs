@@ -1,0 +1,76 @@
+//! Lambda's events: a schedule, once a minute. One run serves every sync, several times where an interval is shorter.
+
+use crate::handler::{keep_house, poll_log, poll_scans};
+use jiff::{SignedDuration, Timestamp};
+use lambda_runtime::{Error, LambdaEvent};
+use std::time::Duration;
+use syncline_aws::{Function, Metric, Wired};
+use syncline_sync::{PortError, State};
+
+/// A run ends before the next one is due.
+const RUN: SignedDuration = SignedDuration::from_secs(55);
+/// And so long before its own time-out.
+const RESERVE: SignedDuration = SignedDuration::from_secs(15);
+/// When a look fails, the next one waits so long.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// What is out of date is dropped so often.
+const HOUSE_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Looks at everything that is due, until the next run takes over. Two runs at once do no harm.
+///
+/// # Errors
+/// When the last look failed; nothing is lost, and the next run looks again.
+pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let deadline = Timestamp::try_from(event.context.deadline()).unwrap_or(now + RUN);
+    let until = (now + RUN).min(deadline - RESERVE);
+    let mut touched = 0;
+    loop {
+        let Some(wired) = function.ready().await? else {
+            tracing::info!("nothing is applied yet; run `syncline apply --stack`");
+            return Ok(());
+        };
+        let looked = look(&wired, &mut touched).await;
+        let wait = match &looked {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => pause(&wired),
+            Err(_) => AFTER_FAILURE,
+        };
+        if Timestamp::now() + SignedDuration::try_from(wait).unwrap_or(RUN) >= until {
+            function.emit(&metrics(&wired, touched).await?);
+            looked?;
+            return Ok(());
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// One look at everything; true if more waits.
+async fn look(wired: &Wired, touched: &mut usize) -> Result<bool, PortError> {
+    let (ports, definitions) = (&wired.runtime, &wired.definitions);
+    let logged = poll_log(ports, definitions).await;
+    let scanned = poll_scans(ports, definitions).await;
+    *touched += logged.as_ref().copied().unwrap_or(0) + scanned.as_ref().map_or(0, |(touched, _)| *touched);
+    if ports.state.turn("house", Timestamp::now(), HOUSE_EVERY).await? {
+        keep_house(ports, definitions).await?;
+    }
+    logged?;
+    scanned.map(|(_, more)| more)
+}
+
+async fn metrics(wired: &Wired, touched: usize) -> Result<Vec<(Metric, f64)>, PortError> {
+    let mut paused = 0.0;
+    for definition in &wired.definitions {
+        paused += if wired.runtime.state.paused(&definition.name).await?.is_some() { 1.0 } else { 0.0 };
+    }
+    let mut metrics = wired.metrics();
+    #[expect(clippy::cast_precision_loss, reason = "touches of one run are far below 2^52")]
+    metrics.extend([(Metric::Touches, touched as f64), (Metric::Paused, paused)]);
+    Ok(metrics)
+}
+
+/// How long to wait for the next look: the capture log's interval, or a sync's if that is shorter.
+fn pause(wired: &Wired) -> Duration {
+    let shortest = wired.definitions.iter().map(|definition| definition.poll_interval_s).min().unwrap_or(60);
+    wired.log_interval.min(Duration::from_secs(u64::from(shortest.max(1))))
+}

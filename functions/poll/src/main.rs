@@ -1,0 +1,13 @@
+//! The poll function.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use syncline_aws::Function;
+use syncline_config::{LogFormat, init_telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    init_telemetry(LogFormat::Json);
+    let function = Function::new("syncline-poll").await?;
+    let call = |event: LambdaEvent<_>| poll::lambda::call(&function, event);
+    lambda_runtime::run(service_fn(call)).await
+}

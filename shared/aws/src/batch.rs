@@ -1,0 +1,91 @@
+//! The one partial-batch wrapper of every function that a queue feeds.
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures_util::FutureExt as _;
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use syncline_sync::Delivery;
+
+/// Hands an event's messages to the work, which answers the receipts of those that are dealt with; every other
+/// comes again. A panic fails them all: each comes again, and then alone.
+pub async fn partial_batch(
+    event: SqsEvent,
+    work: impl AsyncFnOnce(&[Delivery]) -> Vec<String>,
+) -> SqsBatchResponse {
+    let deliveries: Vec<Delivery> = event
+        .records
+        .into_iter()
+        .map(|record| {
+            let attribute = |name: &str| record.attributes.get(name).cloned().unwrap_or_default();
+            Delivery {
+                group: attribute("MessageGroupId"),
+                receive_count: attribute("ApproximateReceiveCount").parse().unwrap_or(1),
+                receipt: record.message_id.unwrap_or_default(),
+                body: record.body.unwrap_or_default(),
+            }
+        })
+        .collect();
+    let done = AssertUnwindSafe(work(&deliveries)).catch_unwind().await;
+    let done: BTreeSet<String> = done
+        .unwrap_or_else(|_| {
+            tracing::error!("a batch panicked, which is a bug; its messages come again one by one");
+            Vec::new()
+        })
+        .into_iter()
+        .collect();
+    let mut response = SqsBatchResponse::default();
+    let failed = deliveries.into_iter().filter(|delivery| !done.contains(&delivery.receipt));
+    response.batch_item_failures = failed
+        .map(|delivery| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = delivery.receipt;
+            failure
+        })
+        .collect();
+    response
+}
+
+/// The trace headers that the messages of an event bear, without repeats: what their senders were called by.
+#[must_use]
+pub fn traces(event: &SqsEvent) -> Vec<String> {
+    let traces = event.records.iter().filter_map(|record| record.attributes.get("AWSTraceHeader").cloned());
+    traces.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(ids: &[&str]) -> SqsEvent {
+        let records: Vec<serde_json::Value> = ids
+            .iter()
+            .map(|id| {
+                serde_json::json!({
+                    "messageId": id, "receiptHandle": "r", "body": "{}", "eventSource": "aws:sqs",
+                    "attributes": {"MessageGroupId": "g", "ApproximateReceiveCount": "3", "AWSTraceHeader": "Root=1-2"},
+                })
+            })
+            .collect();
+        serde_json::from_value(serde_json::json!({ "Records": records })).unwrap()
+    }
+
+    fn failed(response: SqsBatchResponse) -> Vec<String> {
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_not_dealt_with_comes_again_and_nothing_else() {
+        let work = async |deliveries: &[Delivery]| {
+            assert!(deliveries.iter().all(|one| one.receive_count == 3 && one.group == "g"));
+            vec!["a".to_owned(), "c".to_owned()]
+        };
+        assert_eq!(failed(partial_batch(event(&["a", "b", "c"]), work).await), ["b"]);
+        assert_eq!(traces(&event(&["a", "b"])), ["Root=1-2"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_the_batch_and_not_the_process() {
+        let work = async |_: &[Delivery]| panic!("a bug");
+        assert_eq!(failed(partial_batch(event(&["a", "b"]), work).await), ["a", "b"]);
+    }
+}
