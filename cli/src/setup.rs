@@ -369,6 +369,7 @@ fn generated(
         owner: String::new(),
         role: String::new(),
         owned: true,
+        captured: false,
         columns: described,
         key: vec!["id".to_owned()],
         unique_columns: vec!["id".to_owned()],

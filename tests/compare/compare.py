@@ -41,6 +41,38 @@ def http(path, form=None, token=None):
         return json.load(answer)
 
 
+def dynamodb_items(kept):
+    """Every item of a table, read by the plain API of an AWS that asks for no signature."""
+    start = None
+    while True:
+        body = {"TableName": kept["table"], **({"ExclusiveStartKey": start} if start else {})}
+        request = urllib.request.Request(kept["endpoint"], data=json.dumps(body).encode(), headers={
+            "X-Amz-Target": "DynamoDB_20120810.Scan", "Content-Type": "application/x-amz-json-1.0",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0"})
+        with urllib.request.urlopen(request) as answer:
+            page = json.load(answer)
+        yield from page["Items"]
+        start = page.get("LastEvaluatedKey")
+        if not start:
+            return
+
+
+def kept_in_dynamodb(kept):
+    """Conflicts as rows of the conflict log, and what is rejected, held or paused."""
+    plain = lambda value: None if value == "null" else next(iter(value.values()))
+    conflicts, left = [], []
+    for item in dynamodb_items(kept):
+        kind = item["pk"]["S"].split("#")[0]
+        if kind == "conflict":
+            conflicts += [{**conflict, "salesforce": plain(conflict["salesforce"]), "postgres": plain(conflict["postgres"])}
+                          for conflict in json.loads(item["body"]["S"])]
+        elif item["sk"]["S"] in ("rejected", "held"):
+            left.append("%s: %s" % (item["sk"]["S"], item["body"]["S"]))
+        elif kind == "paused":
+            left.append("paused: %s" % item["reason"]["S"])
+    return conflicts, left
+
+
 def percentile(values, share):
     if not values:
         return 0
@@ -142,7 +174,9 @@ for fields in history.values():
         for _, after, was_ours, _ in entries:
             if not was_ours:
                 typed_again[(*key, after)] = typed_again.get((*key, after), 0) + 1
-conflicts = [] if question["schema"] is None else sql(
+elsewhere = question.get("dynamodb")
+conflicts_elsewhere, left_elsewhere = kept_in_dynamodb(elsewhere) if elsewhere else ([], [])
+conflicts = conflicts_elsewhere if question["schema"] is None else sql(
     "SELECT sync, salesforce_id, postgres_key, field, salesforce, postgres, winner, reason FROM %s.conflict"
     % question["schema"])
 lost_to_conflict = set()
@@ -241,7 +275,7 @@ for edit in edits:
         waits[across].append(max(0, at - edit["at_ms"]))
 
 # Nothing was refused, held or stopped on the way.
-left = [] if question["schema"] is None else ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
+left = left_elsewhere if question["schema"] is None else ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
         for row in sql("SELECT %s AS what FROM %s.%s" % (what, question["schema"], table))]
 
 json.dump({

@@ -291,6 +291,7 @@ impl Stage {
             syncline: "syncline".to_owned(),
             ledger: self.ledger("syncline"),
             schema: Some("syncline".to_owned()),
+            dynamodb: None,
             audit: "judge.audit".to_owned(),
             syncs: vec![sync("Account", "accounts", ACCOUNT_FIELDS), contacts],
         }

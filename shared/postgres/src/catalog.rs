@@ -38,7 +38,10 @@ pub async fn describe_table(
                         AND has_table_privilege(c.oid, 'UPDATE'),
                     has_table_privilege(c.oid, 'TRIGGER'),
                     pg_get_userbyid(c.relowner), current_user::text,
-                    pg_has_role(current_user, c.relowner, 'USAGE'), has_table_privilege(c.oid, 'DELETE')
+                    pg_has_role(current_user, c.relowner, 'USAGE'), has_table_privilege(c.oid, 'DELETE'),
+                    EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+                            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND p.prosecdef
+                              AND pg_has_role(current_user, p.proowner, 'USAGE'))
              FROM pg_class c WHERE c.oid = to_regclass($1)",
             &[(&name, Type::TEXT)],
         )
@@ -56,6 +59,7 @@ pub async fn describe_table(
         owner: row.try_get(5)?,
         role: row.try_get(6)?,
         owned: row.try_get(7)?,
+        captured: row.try_get(9)?,
         columns: Vec::new(),
         key: Vec::new(),
         unique_columns: Vec::new(),

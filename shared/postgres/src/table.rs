@@ -4,6 +4,7 @@ use crate::connect::Connection;
 use crate::error::DatabaseError;
 use crate::names::{Instance, quote};
 use syncline_sync::define::ObjectDescription;
+use tokio_postgres::types::Type;
 
 /// A field's column name in a generated table: snake case, without the `__c` of custom fields.
 #[must_use]
@@ -93,6 +94,7 @@ pub async fn add_link(
 ) -> Result<(), DatabaseError> {
     let name = format!("{}.{}", quote(schema), quote(table));
     let index = quote(&format!("{table}_{link}_key"));
+    let link_name = link;
     let link = quote(link);
     let mut sql = format!(
         "SET LOCAL lock_timeout = '5s'; ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {link} varchar(18);"
@@ -102,6 +104,19 @@ pub async fn add_link(
             "CREATE {} IF NOT EXISTS {index} ON {name} ({link}) WHERE {link} IS NOT NULL;",
             if partitioned { "INDEX" } else { "UNIQUE INDEX" }
         ));
+    }
+    let stands = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped)
+                     AND ($3 OR to_regclass($4) IS NOT NULL)";
+    let (bare, place) = (link_name, format!("{}.{index}", quote(schema)));
+    let rows = connection
+        .query_typed(
+            stands,
+            &[(&name, Type::TEXT), (&bare, Type::TEXT), (&unique, Type::BOOL), (&place, Type::TEXT)],
+        )
+        .await?;
+    // Only the table's owner may alter it, even where there is nothing to alter.
+    if rows.first().map_or(Ok(false), |row| row.try_get(0))? {
+        return Ok(());
     }
     let transaction = connection.transaction().await?;
     transaction.batch_execute(&sql).await?;

@@ -84,6 +84,8 @@ pub struct TableDescription {
     pub role: String,
     /// The role owns it, or is a member of the role that does.
     pub owned: bool,
+    /// Triggers of this role's are on it already.
+    pub captured: bool,
     /// Its columns.
     pub columns: Vec<ColumnDescription>,
     /// Its primary key, in index order.
@@ -300,9 +302,10 @@ fn check_table(wanted: &Wanted, table: &TableDescription, problems: &mut Problem
         }
         _ => {}
     }
-    if !table.owned && !wanted.link_table {
+    let stands_already = table.captured && table.column(&wanted.link).is_some();
+    if !table.owned && !wanted.link_table && !stands_already {
         problems.fatal(format!(
-            "role {0} does not own {name}, which adding the link column and enabling its triggers takes; GRANT {1} TO {0}, or ALTER TABLE {name} OWNER TO {0}, or set link_table = true, which needs the right to create triggers only",
+            "role {0} does not own {name}, which adding the link column and enabling its triggers takes, once; GRANT {1} TO {0} while you apply, or ALTER TABLE {name} OWNER TO {0}, or set link_table = true, which needs the right to create triggers only",
             table.role, table.owner
         ));
     }
@@ -530,6 +533,7 @@ mod tests {
             owner: "app".into(),
             role: "app".into(),
             owned: true,
+            captured: false,
             columns: vec![
                 column("id", PostgresType::BigInt),
                 column("last_name", PostgresType::Text),

@@ -5,4 +5,4 @@ mod ledger;
 mod verdict;
 
 pub use ledger::{Edit, Ledger};
-pub use verdict::{JudgeError, JudgedSync, Latency, Question, Verdict, judge};
+pub use verdict::{DynamoTable, JudgeError, JudgedSync, Latency, Question, Verdict, judge};

@@ -28,6 +28,15 @@ pub struct JudgedSync {
     pub lookups: BTreeMap<String, String>,
 }
 
+/// A table in DynamoDB.
+#[derive(Clone, Debug, Serialize)]
+pub struct DynamoTable {
+    /// AWS's address, which asks for no signature.
+    pub endpoint: String,
+    /// The table's name.
+    pub table: String,
+}
+
 /// What the judge is asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Question {
@@ -45,6 +54,9 @@ pub struct Question {
     pub ledger: PathBuf,
     /// Syncline's schema; none where something else syncs, which keeps no conflicts.
     pub schema: Option<String>,
+    /// The table of a stack in AWS, which keeps conflicts where no schema does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamodb: Option<DynamoTable>,
     /// The judge's own record of what happened in the tables.
     pub audit: String,
     /// The syncs.

@@ -90,7 +90,8 @@ impl LocalAws {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        let server = Command::new(tool("ministack"))
+        let server = Command::new(tool("python"))
+            .arg(root().join("tests/e2e/launch.py"))
             .envs(environment)
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -126,9 +127,30 @@ impl LocalAws {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
-    /// Its process.
+    /// The processes of a function that run now.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.server.id()
+    pub fn processes(&self, function: &str) -> Vec<u32> {
+        let named = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
+        let own = format!("GATEWAY_PORT={}", self.endpoint.rsplit(':').next().unwrap_or_default());
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        processes
+            .filter(|process| {
+                let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+                let mut variables = environment.split(|byte| *byte == 0);
+                variables.clone().any(|one| one == named.as_bytes())
+                    && variables.any(|one| one == own.as_bytes())
+            })
+            .collect()
+    }
+
+    /// SIGKILL for every process of a function; answers how many there were.
+    #[must_use]
+    pub fn kill(&self, function: &str) -> usize {
+        let processes = self.processes(function);
+        for process in &processes {
+            let _ = Command::new("kill").args(["-KILL", &process.to_string()]).stderr(Stdio::null()).status();
+        }
+        processes.len()
     }
 }

@@ -38,6 +38,9 @@ pub struct Cluster {
     server: Child,
     folder: PathBuf,
     port: u16,
+    program: PathBuf,
+    user: Option<(u32, u32)>,
+    arguments: Vec<String>,
 }
 
 impl Drop for Cluster {
@@ -86,15 +89,7 @@ impl Cluster {
             folder = make_folder(&std::env::temp_dir(), user)?;
         }
         let data = folder.join("data");
-        let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
-            if let Some((uid, gid)) = user {
-                command.uid(uid).gid(gid);
-            }
-            command.current_dir(&folder).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
-            command
-        };
-        let made = command("initdb")
+        let made = as_user(&programs.join("initdb"), user, &folder)
             .args(["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--no-sync", "--pgdata"])
             .arg(&data)
             .output()
@@ -105,37 +100,53 @@ impl Cluster {
             return Err(failed(format!("initdb failed: {words}")));
         }
         let port = free_port()?;
-        let log =
-            std::fs::File::create(folder.join("server.log")).map_err(|error| failed(error.to_string()))?;
         let durable = if durable { "on" } else { "off" };
         let tls = if tls { tls_settings(&folder, user)? } else { Vec::new() };
-        let server = command("postgres")
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
-            .args(["-c", &format!("port={port}"), "-c", "max_connections=200", "-c", "wal_level=replica"])
-            .args(["-c", &format!("fsync={durable}"), "-c", &format!("synchronous_commit={durable}")])
-            .args(["-c", "autovacuum_naptime=5s", "-c", "max_prepared_transactions=10"])
-            .args(tls.iter().flat_map(|setting| ["-c", setting]))
-            // A Ctrl-C in the terminal is for whoever started the cluster.
-            .process_group(0)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| failed(format!("postgres does not run: {error}")))?;
-        let mut cluster = Self { server, folder: folder.clone(), port };
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1".to_owned(),
+            "unix_socket_directories=".to_owned(),
+            format!("port={port}"),
+            "max_connections=200".to_owned(),
+            "wal_level=replica".to_owned(),
+            format!("fsync={durable}"),
+            format!("synchronous_commit={durable}"),
+            "autovacuum_naptime=5s".to_owned(),
+            "max_prepared_transactions=10".to_owned(),
+        ];
+        settings.extend(tls);
+        let mut arguments = vec!["-D".to_owned(), data.display().to_string()];
+        arguments.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
+        let program = programs.join("postgres");
+        let server = spawn(&program, user, &folder, &arguments)?;
+        let mut cluster = Self { server, folder: folder.clone(), port, program, user, arguments };
+        cluster.wait_until_ready()?;
+        Ok(cluster)
+    }
+
+    /// Stops the server at once, as an administrator in a hurry would, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not come back, in its own words.
+    pub fn restart(&mut self) -> Result<(), ClusterError> {
+        let _ = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
+        self.server.wait().map_err(|error| failed(error.to_string()))?;
+        self.server = spawn(&self.program, self.user, &self.folder, &self.arguments)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), ClusterError> {
         let started = Instant::now();
         loop {
-            let ready = command("pg_isready")
-                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", ROLE])
+            let ready = Command::new(self.program.with_file_name("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", ROLE])
                 .status()
                 .is_ok_and(|status| status.success());
             if ready {
-                return Ok(cluster);
+                return Ok(());
             }
-            let ended = matches!(cluster.server.try_wait(), Ok(Some(_)));
+            let ended = matches!(self.server.try_wait(), Ok(Some(_)));
             if ended || started.elapsed() > Duration::from_secs(30) {
-                let words = std::fs::read_to_string(cluster.folder.join("server.log")).unwrap_or_default();
+                let words = std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
                 return Err(failed(format!("PostgreSQL does not start: {words}")));
             }
             std::thread::sleep(Duration::from_millis(30));
@@ -153,6 +164,33 @@ impl Cluster {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+/// A program of the cluster's, as whoever may run it.
+fn as_user(program: &Path, user: Option<(u32, u32)>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = user {
+        command.uid(uid).gid(gid);
+    }
+    command.current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+    command
+}
+
+fn spawn(
+    program: &Path,
+    user: Option<(u32, u32)>,
+    folder: &Path,
+    arguments: &[String],
+) -> Result<Child, ClusterError> {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
+    as_user(program, user, folder)
+        .args(arguments)
+        // A Ctrl-C in the terminal is for whoever started the cluster.
+        .process_group(0)
+        .stdout(Stdio::null())
+        .stderr(log.map_err(|error| failed(error.to_string()))?)
+        .spawn()
+        .map_err(|error| failed(format!("postgres does not run: {error}")))
 }
 
 /// The certificate of the authority that signed the server's.

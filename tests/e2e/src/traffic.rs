@@ -1,0 +1,222 @@
+//! People at work on both sides: by REST in Salesforce, by SQL in the app. What a side confirms is in the ledger.
+
+use compare::{Edit, Ledger};
+use jiff::Timestamp;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+use tokio_postgres::Client;
+
+/// Fields that people edit, and their columns.
+pub const FIELDS: [(&str, &str); 3] = [("FirstName", "first_name"), ("Title", "title"), ("Phone", "phone")];
+
+/// Everybody who edits.
+pub struct Traffic {
+    salesforce: String,
+    token: String,
+    http: reqwest::Client,
+    app: Client,
+    ledger: Ledger,
+    random: ChaCha8Rng,
+    count: u32,
+    /// Records that stand, by the editors' id.
+    records: Vec<String>,
+    ids: HashMap<String, String>,
+}
+
+impl Traffic {
+    /// Signs in on both sides.
+    ///
+    /// # Panics
+    /// When a side refuses.
+    pub async fn new(salesforce: &str, app: Client, ledger: &Path, seed: u64) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", "sales"), ("client_secret", "sales-secret")];
+        let url = format!("{salesforce}/services/oauth2/token");
+        let answer: Value = http.post(url).form(&form).send().await.unwrap().json().await.unwrap();
+        Self {
+            salesforce: salesforce.to_owned(),
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+            http,
+            app,
+            ledger: Ledger::create(ledger).unwrap(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            count: 0,
+            records: Vec::new(),
+            ids: HashMap::new(),
+        }
+    }
+
+    /// The app's connection is another from now on: the database was restarted.
+    pub fn reconnect(&mut self, app: Client) {
+        self.app = app;
+    }
+
+    /// A number below another.
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.random.next_u64() % limit as u64).unwrap()
+    }
+
+    /// The editors' ids of records that stand.
+    #[must_use]
+    pub fn records(&self) -> &[String] {
+        &self.records
+    }
+
+    fn next(&mut self, what: &str) -> String {
+        self.count += 1;
+        format!("{what}-{}", self.count)
+    }
+
+    fn write(&self, side: &str, record: &str, op: &str, fields: &[(&str, &str, Option<String>)]) {
+        let edit = |(field, value, saw): &(&str, &str, Option<String>)| Edit {
+            n: 0,
+            at_ms: Timestamp::now().as_millisecond(),
+            side: side.to_owned(),
+            object: "Contact".to_owned(),
+            record: record.to_owned(),
+            op: op.to_owned(),
+            field: (*field).to_owned(),
+            value: (*value).to_owned(),
+            saw: saw.clone(),
+            outcome: "confirmed".to_owned(),
+        };
+        self.ledger.write(&mut fields.iter().map(edit).collect::<Vec<_>>()).unwrap();
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let url = format!("{}/services/data/v62.0/{path}", self.salesforce);
+        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let text = request.send().await.unwrap().text().await.unwrap();
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+    }
+
+    async fn id_of(&mut self, record: &str) -> Option<String> {
+        if let Some(id) = self.ids.get(record) {
+            return Some(id.clone());
+        }
+        let query = format!("query?q=SELECT+Id+FROM+Contact+WHERE+Editor_Id__c='{record}'");
+        let answer = self.call(Method::GET, &query, None).await;
+        let id = answer["records"][0]["Id"].as_str()?.to_owned();
+        self.ids.insert(record.to_owned(), id.clone());
+        Some(id)
+    }
+
+    /// A new record in Salesforce; answers its editors' id.
+    ///
+    /// # Panics
+    /// When Salesforce refuses it.
+    pub async fn create_in_salesforce(&mut self) -> String {
+        let (record, name) = (self.next("s"), self.next("Name"));
+        let body = json!({"Editor_Id__c": record, "LastName": name});
+        let answer = self.call(Method::POST, "sobjects/Contact", Some(&body)).await;
+        let id = answer["id"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        self.ids.insert(record.clone(), id.to_owned());
+        self.write("salesforce", &record, "create", &[("LastName", &name, None)]);
+        self.records.push(record.clone());
+        record
+    }
+
+    /// A new row in the app; answers its editors' id.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn create_in_postgres(&mut self) -> String {
+        let (record, name) = (self.next("p"), self.next("Name"));
+        let sql = "INSERT INTO contacts (editor_id, last_name) VALUES ($1, $2)";
+        self.app.execute(sql, &[&record, &name]).await.unwrap();
+        self.write("postgres", &record, "create", &[("LastName", &name, None)]);
+        self.records.push(record.clone());
+        record
+    }
+
+    /// So many new rows in one statement.
+    ///
+    /// # Panics
+    /// When the database refuses them.
+    pub async fn insert_many(&mut self, count: usize) {
+        let records: Vec<String> = (0..count).map(|_| self.next("p")).collect();
+        let names: Vec<String> = (0..count).map(|_| self.next("Name")).collect();
+        let sql = "INSERT INTO contacts (editor_id, last_name) SELECT * FROM unnest($1::text[], $2::text[])";
+        self.app.execute(sql, &[&records, &names]).await.unwrap();
+        for (record, name) in records.iter().zip(&names) {
+            self.write("postgres", record, "create", &[("LastName", name, None)]);
+        }
+        self.records.extend(records);
+    }
+
+    /// An edit in Salesforce, of somebody who read the field before; nothing if the record is not there (yet).
+    pub async fn edit_in_salesforce(&mut self, record: &str, field: &str) {
+        let Some(id) = self.id_of(record).await else { return };
+        let value = self.next("v");
+        let path = format!("sobjects/Contact/{id}");
+        let before = self.call(Method::GET, &format!("{path}?fields={field}"), None).await;
+        let saw = before[field].as_str().map(str::to_owned);
+        if self.call(Method::PATCH, &path, Some(&json!({field: value}))).await.is_null() {
+            self.write("salesforce", record, "update", &[(field, &value, saw)]);
+        }
+    }
+
+    /// An edit in the app.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn edit_in_postgres(&mut self, record: &str, field: &str) {
+        let value = self.next("v");
+        let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
+        let sql = format!(
+            "UPDATE contacts t SET {column} = $2
+             FROM (SELECT id, {column} AS saw FROM contacts WHERE editor_id = $1 FOR UPDATE) o
+             WHERE t.id = o.id RETURNING o.saw"
+        );
+        let rows = self.app.query(&sql, &[&record, &value]).await.unwrap();
+        if let Some(row) = rows.first() {
+            self.write("postgres", record, "update", &[(field, &value, row.get(0))]);
+        }
+    }
+
+    /// One field of every row in one statement.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn edit_all_in_postgres(&mut self, field: &str) {
+        let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
+        self.count += 1;
+        let sql = format!(
+            "UPDATE contacts t SET {column} = 'v-{}-' || t.id FROM contacts o WHERE o.id = t.id
+             RETURNING t.editor_id, t.{column}, o.{column}",
+            self.count
+        );
+        for row in self.app.query(&sql, &[]).await.unwrap() {
+            let (record, value): (String, String) = (row.get(0), row.get(1));
+            self.write("postgres", &record, "update", &[(field, &value, row.get(2))]);
+        }
+    }
+
+    /// One thing that somebody does.
+    pub async fn something(&mut self) {
+        let field = FIELDS[self.below(FIELDS.len())].0;
+        if self.records.len() < 10 {
+            match self.below(2) {
+                0 => self.create_in_salesforce().await,
+                _ => self.create_in_postgres().await,
+            };
+            return;
+        }
+        let place = self.below(self.records.len());
+        let record = self.records[place].clone();
+        match self.below(10) {
+            0 => drop(self.create_in_salesforce().await),
+            1 => drop(self.create_in_postgres().await),
+            2..=5 => self.edit_in_salesforce(&record, field).await,
+            _ => self.edit_in_postgres(&record, field).await,
+        }
+    }
+}

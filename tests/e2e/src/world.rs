@@ -1,0 +1,364 @@
+//! A deployed stack and what is around it.
+
+use crate::built::{binaries, package, template};
+use crate::local_aws::{LocalAws, client_environment, root, tool};
+use crate::recorder::Recorder;
+use crate::traffic::{FIELDS, Traffic};
+use compare::{JudgedSync, Question, Verdict, judge};
+use salesforce_sim::{OutboundMessage, Simulator, SimulatorConfig};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::cluster::Cluster;
+use syncline_aws::{DynamoState, SqsQueue, Stack};
+
+/// The app's table, and the judge's own record of what happened in it.
+const SQL: &str = include_str!("app.sql");
+/// The stack.
+pub const STACK: &str = "syncline-test";
+/// The role that Syncline works as.
+const LEAST: &str = "least";
+
+/// Everything.
+pub struct World {
+    // Dropped in this order: first who writes, then what is written to.
+    /// AWS.
+    pub aws: LocalAws,
+    /// Between the functions and AWS.
+    pub recorder: Recorder,
+    /// Salesforce.
+    pub simulator: Simulator,
+    /// The database server.
+    pub cluster: Cluster,
+    /// What is deployed.
+    pub stack: Stack,
+    /// The state store, to look at.
+    pub state: DynamoState,
+    /// The queue, to look at.
+    pub queue: SqsQueue,
+    /// Its dead letters, to look at.
+    pub dead: SqsQueue,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts everything and deploys a template of functions in a folder.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    pub async fn deploy() -> Self {
+        let folder = tempfile::Builder::new().prefix("syncline-e2e-").tempdir().unwrap();
+        let packaged = package(&binaries(), &template(), &folder.path().join("head"));
+        Self::deploy_packaged(folder, &packaged).await
+    }
+
+    /// The same, of a template that was put together before.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    pub async fn deploy_packaged(folder: tempfile::TempDir, packaged: &Path) -> Self {
+        let recorder = Recorder::start().await;
+        let seen = recorder.endpoint.clone();
+        let aws = tokio::task::spawn_blocking(move || LocalAws::start(None, Some(&seen))).await.unwrap();
+        recorder.forward_to(&aws.endpoint);
+        let cluster = Cluster::start(&root().join("target"), false).unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+        simulator.org.lock().unwrap().allowance = 5_000_000;
+        prepare_database(&cluster).await;
+        let config = aws.config().await;
+        let secrets = aws_sdk_secretsmanager::Client::new(&config);
+        let mut arns = Vec::new();
+        for (name, text) in [
+            ("salesforce", r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#.to_owned()),
+            // The JSON that RDS writes.
+            (
+                "postgres",
+                format!(
+                    r#"{{"engine": "postgres", "host": "127.0.0.1", "port": {}, "username": "{LEAST}", "password": "unused", "dbname": "app"}}"#,
+                    cluster.port()
+                ),
+            ),
+        ] {
+            let made = secrets.create_secret().name(name).secret_string(text).send().await.unwrap();
+            arns.push(made.arn.unwrap());
+        }
+        let parameters = [
+            format!("SalesforceSecretArn={}", arns[0]),
+            format!("PostgresSecretArn={}", arns[1]),
+            "Architecture=x86_64".to_owned(),
+            "ApplierTimeout=20".to_owned(),
+            "LogInterval=1".to_owned(),
+            "LogLevel=info".to_owned(),
+        ];
+        std::fs::write(folder.path().join("parameters"), parameters.join("\n")).unwrap();
+        sam_deploy(&aws.endpoint, packaged, &parameters).await;
+        let stack = Stack::find(&config, STACK).await.unwrap();
+        let queue =
+            |output: &str| SqsQueue::new(aws_sdk_sqs::Client::new(&config), stack.output(output).unwrap());
+        let world = Self {
+            state: DynamoState::new(
+                aws_sdk_dynamodb::Client::new(&config),
+                stack.output("StateTable").unwrap(),
+            ),
+            queue: queue("TouchQueueUrl"),
+            dead: queue("DeadLetterQueueUrl"),
+            aws,
+            recorder,
+            simulator,
+            cluster,
+            stack,
+            folder,
+        };
+        world.configure("");
+        let applied = world.syncline(&["apply"]).await;
+        assert!(applied.status.success(), "{}", said(&applied));
+        // What needed the tables' owner is done.
+        run_sql(&world.cluster.url("app"), &format!("REVOKE app_owner FROM {LEAST}")).await;
+        world
+    }
+
+    /// Deploys another template over the one that stands.
+    pub async fn deploy_again(&self, packaged: &Path) {
+        let parameters = std::fs::read_to_string(self.folder.path().join("parameters")).unwrap();
+        let parameters: Vec<String> = parameters.lines().map(str::to_owned).collect();
+        sam_deploy(&self.aws.endpoint, packaged, &parameters).await;
+    }
+
+    /// Where a package of this world may be put.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the definition file, the same for both modes.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn configure(&self, more: &str) {
+        let fields: Vec<String> =
+            FIELDS.iter().map(|(field, column)| format!("{field} = \"{column}\"")).collect();
+        let text = format!(
+            "[salesforce]\nlogin_url = \"{}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE\"\ndaily_calls = 1000000\n\
+             [postgres]\nsecret = \"env:DATABASE_URL\"\n\
+             [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
+             [serve]\nlease = \"5s\"\n\
+             [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"2s\"\n{more}\n\
+             [sync.contacts.fields]\nLastName = \"last_name\"\nEditor_Id__c = \"editor_id\"\n{}\n",
+            self.simulator.url,
+            fields.join("\n")
+        );
+        std::fs::write(self.folder.path().join("syncline.toml"), text).unwrap();
+    }
+
+    /// Runs the command line against the stack.
+    pub async fn syncline(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binaries().join("syncline"));
+        command
+            .args(arguments)
+            .args(["--stack", STACK])
+            .current_dir(self.folder.path())
+            .envs(client_environment(&self.aws.endpoint))
+            .stdin(Stdio::null());
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// Salesforce sends outbound messages to the function URL from now on.
+    ///
+    /// # Panics
+    /// When the stack has none.
+    pub async fn send_messages(&self) {
+        let printed = self.syncline(&["endpoint"]).await;
+        let address = String::from_utf8(printed.stdout).unwrap();
+        let fields = vec!["Id".to_owned(), "SystemModstamp".to_owned()];
+        let endpoint = self.reachable(address.trim());
+        let message = OutboundMessage { object: "Contact".to_owned(), endpoint, fields };
+        self.simulator.org.lock().unwrap().add_message(message);
+    }
+
+    /// The local AWS tells function URLs by their host name, which no resolver knows, or by a path.
+    #[must_use]
+    pub fn reachable(&self, address: &str) -> String {
+        let rest = address.split_once("://").unwrap().1;
+        let (host, path) = rest.split_once('/').unwrap();
+        let id = host.split('.').next().unwrap();
+        format!("{}/_aws/lambda-url/{id}/{path}", self.aws.endpoint)
+    }
+
+    /// Everybody who edits.
+    pub async fn traffic(&self, seed: u64) -> Traffic {
+        Traffic::new(&self.simulator.url, self.app().await, &self.ledger(), seed).await
+    }
+
+    /// A connection of the app's.
+    pub async fn app(&self) -> tokio_postgres::Client {
+        connect(&self.cluster.url("app"), "editors").await
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger.jsonl")
+    }
+
+    /// The name of a function's Lambda function.
+    pub async fn function(&self, logical: &str) -> String {
+        let listed = aws_cli(&self.aws.endpoint, &["list-functions"]).await;
+        let name = listed.lines().find(|name| name.contains(logical));
+        name.unwrap_or_else(|| panic!("no function {logical} in {listed}")).to_owned()
+    }
+
+    /// Poll runs now, beside its schedule.
+    pub async fn poll_now(&self) {
+        let name = self.function("PollFunction").await;
+        aws_cli(&self.aws.endpoint, &["invoke", &name]).await;
+    }
+
+    /// Waits until nothing waits anywhere, for a second and more.
+    ///
+    /// # Panics
+    /// When that takes longer than the limit.
+    pub async fn to_rest(&self, limit: Duration) {
+        let started = Instant::now();
+        let mut calm = 0;
+        let observer = connect(&self.cluster.url("app"), "observer").await;
+        let mut waiting = String::new();
+        while calm < 4 {
+            assert!(
+                started.elapsed() < limit,
+                "it does not come to rest: {waiting}\n{}",
+                self.status().await
+            );
+            let log: i64 = observer.query_one("SELECT count(*) FROM syncline.log", &[]).await.unwrap().get(0);
+            let overview = self.state.overview(&["contacts".to_owned()]).await.unwrap();
+            let queue = self.queue.depth().await.unwrap();
+            let outbox = self.simulator.org.lock().unwrap().outbox.waiting();
+            waiting = format!("log {log}, put off {}, queue {queue}, outbox {outbox}", overview.deferred);
+            let rests = log == 0 && overview.deferred == 0 && queue == 0 && outbox == 0;
+            // Catch-up looks every two seconds.
+            calm = if rests { calm + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(800)).await;
+        }
+    }
+
+    /// What `syncline status` says.
+    pub async fn status(&self) -> String {
+        said(&self.syncline(&["status"]).await)
+    }
+
+    /// Asks the judge.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let mut fields: BTreeMap<String, String> =
+            FIELDS.iter().map(|(field, column)| ((*field).to_owned(), (*column).to_owned())).collect();
+        fields.insert("LastName".into(), "last_name".into());
+        fields.insert("Editor_Id__c".into(), "editor_id".into());
+        judge(&Question {
+            database: self.cluster.url("app"),
+            salesforce: self.simulator.url.clone(),
+            client_id: "sales".to_owned(),
+            client_secret: "sales-secret".to_owned(),
+            syncline: "syncline".to_owned(),
+            ledger: self.ledger(),
+            schema: None,
+            dynamodb: Some(compare::DynamoTable {
+                endpoint: self.aws.endpoint.clone(),
+                table: self.stack.output("StateTable").unwrap().to_owned(),
+            }),
+            audit: "judge.audit".to_owned(),
+            syncs: vec![JudgedSync {
+                object: "Contact".to_owned(),
+                table: "contacts".to_owned(),
+                link: "salesforce_id".to_owned(),
+                editor_field: "Editor_Id__c".to_owned(),
+                editor_column: "editor_id".to_owned(),
+                fields,
+                lookups: BTreeMap::new(),
+            }],
+        })
+        .unwrap()
+    }
+
+    /// Comes to rest, and everything holds.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn holds(&self, limit: Duration, scenario: &str) {
+        self.to_rest(limit).await;
+        let verdict = self.verdict();
+        assert!(verdict.holds(), "{scenario}: {verdict:#?}");
+        println!("{scenario}: {} edits accounted for", verdict.edits);
+    }
+}
+
+/// What a command said.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+async fn prepare_database(cluster: &Cluster) {
+    let postgres = cluster.url("postgres");
+    run_sql(&postgres, "CREATE ROLE app_owner").await;
+    run_sql(&postgres, &format!("CREATE ROLE {LEAST} LOGIN")).await;
+    run_sql(&postgres, "CREATE DATABASE app").await;
+    run_sql(&cluster.url("app"), SQL).await;
+    let (role, database) = (format!("role={LEAST}"), "database=app".to_owned());
+    let grants = Command::new("psql")
+        .args(["-X", "-q", &cluster.url("app"), "-v", &role, "-v", &database])
+        .args(["-v", "owner=app_owner", "-v", "tables=contacts", "-f"])
+        .arg(root().join("infra/postgres/grants.sql"))
+        .output()
+        .unwrap();
+    assert!(grants.status.success(), "{}", said(&grants));
+}
+
+async fn run_sql(url: &str, sql: &str) {
+    connect(url, "owner").await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+}
+
+/// A connection under a name.
+///
+/// # Panics
+/// When the database refuses.
+pub async fn connect(url: &str, application: &str) -> tokio_postgres::Client {
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    config.application_name(application);
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client
+}
+
+async fn sam_deploy(endpoint: &str, template: &Path, parameters: &[String]) {
+    let mut command = Command::new(tool("sam"));
+    command
+        .args(["deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM"])
+        .args(["--no-confirm-changeset", "--no-progressbar", "--no-fail-on-empty-changeset"])
+        .arg("--template-file")
+        .arg(template)
+        .arg("--parameter-overrides")
+        .args(parameters)
+        .current_dir(template.parent().unwrap())
+        .envs(client_environment(endpoint))
+        .env("SAM_CLI_TELEMETRY", "0")
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "sam deploy: {}", said(&output));
+}
+
+/// The calls that no function and no command of ours makes, by the public client.
+async fn aws_cli(endpoint: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(tool("python"));
+    command
+        .arg(root().join("tests/e2e/operator.py"))
+        .args(arguments)
+        .envs(client_environment(endpoint))
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
