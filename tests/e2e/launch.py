@@ -8,7 +8,7 @@ plain = lambda_service._sqs_esm_concurrency
 
 def side_by_side(mapping, function, configuration, queue=None):
     if (queue or {}).get("is_fifo"):
-        return (mapping.get("ScalingConfig") or {}).get("MaximumConcurrency") or 5
+        return int((mapping.get("ScalingConfig") or {}).get("MaximumConcurrency") or 5)
     return plain(mapping, function, configuration, queue)
 
 

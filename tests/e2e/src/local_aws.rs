@@ -40,8 +40,8 @@ pub fn client_environment(endpoint: &str) -> BTreeMap<String, String> {
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_REGION", REGION),
         ("AWS_DEFAULT_REGION", REGION),
-        ("AWS_CONFIG_FILE", ""),
-        ("AWS_SHARED_CREDENTIALS_FILE", ""),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -100,10 +100,11 @@ impl LocalAws {
             .process_group(0)
             .spawn()
             .unwrap();
-        let aws = Self { server, endpoint, folder };
+        let mut aws = Self { server, endpoint, folder };
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "it does not start:\n{}", aws.log());
+            let ended = matches!(aws.server.try_wait(), Ok(Some(_)));
+            assert!(!ended && started.elapsed() < Duration::from_secs(30), "it does not start:\n{}", aws.log());
             std::thread::sleep(Duration::from_millis(100));
         }
         aws

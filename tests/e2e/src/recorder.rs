@@ -48,6 +48,7 @@ impl Recorder {
     /// # Panics
     /// When no port is free.
     pub async fn start() -> Self {
+        syncline_salesforce::install_crypto_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let recorder = Self {

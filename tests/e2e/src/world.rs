@@ -239,6 +239,11 @@ impl World {
         }
     }
 
+    /// What the functions logged.
+    pub async fn logs(&self) -> String {
+        aws_cli(&self.aws.endpoint, &["logs"]).await
+    }
+
     /// What `syncline status` says.
     pub async fn status(&self) -> String {
         said(&self.syncline(&["status"]).await)
@@ -354,7 +359,7 @@ async fn sam_deploy(endpoint: &str, template: &Path, parameters: &[String]) {
 async fn aws_cli(endpoint: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(tool("python"));
     command
-        .arg(root().join("tests/e2e/operator.py"))
+        .arg(root().join("tests/e2e/by_hand.py"))
         .args(arguments)
         .envs(client_environment(endpoint))
         .stdin(Stdio::null());

@@ -5,7 +5,7 @@ use e2e::traffic::Traffic;
 use e2e::world::World;
 use std::time::Duration;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deployed_stack_loses_and_doubles_nothing() {

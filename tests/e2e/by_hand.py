@@ -1,4 +1,4 @@
-"""What an operator does by hand, through AWS's own client: operator.py COMMAND [ARGUMENT...]."""
+"""What an operator does by hand, through AWS's own client: by_hand.py COMMAND [ARGUMENT...]."""
 
 import json
 import sys
