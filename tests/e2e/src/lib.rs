@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "for tests")]
 
 pub mod built;
+pub mod iam;
 pub mod local_aws;
 pub mod recorder;
 pub mod traffic;

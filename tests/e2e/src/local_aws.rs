@@ -104,7 +104,11 @@ impl LocalAws {
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = matches!(aws.server.try_wait(), Ok(Some(_)));
-            assert!(!ended && started.elapsed() < Duration::from_secs(30), "it does not start:\n{}", aws.log());
+            assert!(
+                !ended && started.elapsed() < Duration::from_secs(30),
+                "it does not start:\n{}",
+                aws.log()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         aws

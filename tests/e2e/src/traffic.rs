@@ -34,13 +34,9 @@ impl Traffic {
     /// When a side refuses.
     pub async fn new(salesforce: &str, app: Client, ledger: &Path, seed: u64) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let form =
-            [("grant_type", "client_credentials"), ("client_id", "sales"), ("client_secret", "sales-secret")];
-        let url = format!("{salesforce}/services/oauth2/token");
-        let answer: Value = http.post(url).form(&form).send().await.unwrap().json().await.unwrap();
         Self {
+            token: sign_in(&http, salesforce).await,
             salesforce: salesforce.to_owned(),
-            token: answer["access_token"].as_str().unwrap().to_owned(),
             http,
             app,
             ledger: Ledger::create(ledger).unwrap(),
@@ -88,13 +84,19 @@ impl Traffic {
         self.ledger.write(&mut fields.iter().map(edit).collect::<Vec<_>>()).unwrap();
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+    async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}/services/data/v62.0/{path}", self.salesforce);
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        let mut request = self.http.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let text = request.send().await.unwrap().text().await.unwrap();
+        let send = |token: &str| request.try_clone().unwrap().bearer_auth(token).send();
+        let mut answer = send(&self.token).await.unwrap();
+        if answer.status().as_u16() == 401 {
+            self.token = sign_in(&self.http, &self.salesforce).await;
+            answer = send(&self.token).await.unwrap();
+        }
+        let text = answer.text().await.unwrap();
         if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
     }
 
@@ -182,6 +184,37 @@ impl Traffic {
         }
     }
 
+    /// Two people edit one field at the same time, neither seeing the other's value.
+    pub async fn edit_both(&mut self, record: &str, field: &str) {
+        self.edit_in_salesforce(record, field).await;
+        self.edit_in_postgres(record, field).await;
+    }
+
+    /// Somebody deletes rows in the app.
+    ///
+    /// # Panics
+    /// When the database refuses.
+    pub async fn delete_in_postgres(&mut self, count: usize) {
+        let gone: Vec<String> = self.records.drain(..count).collect();
+        self.app.execute("DELETE FROM contacts WHERE editor_id = ANY($1)", &[&gone]).await.unwrap();
+        for record in gone {
+            self.write("postgres", &record, "delete", &[("", "", None)]);
+        }
+    }
+
+    /// A value of somebody's choice in Salesforce.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    pub async fn set_in_salesforce(&mut self, record: &str, field: &str, value: &str) {
+        let id = self.id_of(record).await.unwrap();
+        let path = format!("sobjects/Contact/{id}");
+        let before = self.call(Method::GET, &format!("{path}?fields={field}"), None).await;
+        let saw = before[field].as_str().map(str::to_owned);
+        assert!(self.call(Method::PATCH, &path, Some(&json!({field: value}))).await.is_null());
+        self.write("salesforce", record, "update", &[(field, value, saw)]);
+    }
+
     /// One field of every row in one statement.
     ///
     /// # Panics
@@ -219,4 +252,12 @@ impl Traffic {
             _ => self.edit_in_postgres(&record, field).await,
         }
     }
+}
+
+async fn sign_in(http: &reqwest::Client, salesforce: &str) -> String {
+    let form =
+        [("grant_type", "client_credentials"), ("client_id", "sales"), ("client_secret", "sales-secret")];
+    let url = format!("{salesforce}/services/oauth2/token");
+    let answer: Value = http.post(url).form(&form).send().await.unwrap().json().await.unwrap();
+    answer["access_token"].as_str().unwrap().to_owned()
 }

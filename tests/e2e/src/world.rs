@@ -87,7 +87,7 @@ impl World {
             format!("SalesforceSecretArn={}", arns[0]),
             format!("PostgresSecretArn={}", arns[1]),
             "Architecture=x86_64".to_owned(),
-            "ApplierTimeout=20".to_owned(),
+            "ApplierTimeout=10".to_owned(),
             "LogInterval=1".to_owned(),
             "LogLevel=info".to_owned(),
         ];
@@ -142,7 +142,7 @@ impl World {
             "[salesforce]\nlogin_url = \"{}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE\"\ndaily_calls = 1000000\n\
              [postgres]\nsecret = \"env:DATABASE_URL\"\n\
              [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
-             [serve]\nlease = \"5s\"\n\
+             [serve]\nlease = \"4s\"\n\
              [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"2s\"\n{more}\n\
              [sync.contacts.fields]\nLastName = \"last_name\"\nEditor_Id__c = \"editor_id\"\n{}\n",
             self.simulator.url,
@@ -242,6 +242,34 @@ impl World {
     /// What the functions logged.
     pub async fn logs(&self) -> String {
         aws_cli(&self.aws.endpoint, &["logs"]).await
+    }
+
+    /// Strikes of the simulated Salesforce.
+    pub async fn fault(&self, fault: &str, count: u32) {
+        let url = format!("{}/sim/faults", self.simulator.url);
+        let body = serde_json::json!({"fault": fault, "count": count});
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        client.post(url).json(&body).send().await.unwrap().error_for_status().unwrap();
+    }
+
+    /// What an operator does by hand.
+    pub async fn by_hand(&self, arguments: &[&str]) -> String {
+        aws_cli(&self.aws.endpoint, arguments).await
+    }
+
+    /// A command against the stack that has to succeed; answers what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let output = self.syncline(arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs SQL as the database's owner.
+    pub async fn sql(&self, sql: &str) {
+        run_sql(&self.cluster.url("app"), sql).await;
     }
 
     /// What `syncline status` says.
