@@ -1,9 +1,11 @@
 # The two commands of the README. Each does its own set-up on a fresh Debian machine with Rust.
 
-.PHONY: help demo test machine
+.PHONY: help demo test machine deploy-local deploy-local-down
 help:
 	@echo "make demo   see Syncline at work on this machine (DEMO='--for 5m --seed 7' sets how)"
 	@echo "make test   run every test"
+	@echo "make deploy-local        deploy the stack to a local AWS, with a database and a simulated Salesforce"
+	@echo "make deploy-local-down   end that"
 
 machine:
 	@sh infra/machine.sh
@@ -17,3 +19,12 @@ test: machine
 	@sh infra/clients.sh
 	cargo build --workspace --all-targets
 	target/debug/with-postgres cargo test --workspace --quiet
+
+deploy-local: machine
+	@sh infra/machine.sh tests
+	@sh infra/aws-tools.sh
+	cargo build -p e2e -p syncline -p ingest -p poll -p applier
+	target/debug/deploy-local up
+
+deploy-local-down:
+	@target/debug/deploy-local down

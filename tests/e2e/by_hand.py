@@ -32,7 +32,7 @@ elif command == "logs":
     logs = boto3.client("logs")
     for group in logs.describe_log_groups()["logGroups"]:
         for event in logs.filter_log_events(logGroupName=group["logGroupName"], limit=2000)["events"]:
-            print(group["logGroupName"].rsplit("-", 1)[0], event["message"].rstrip())
+            print(group["logGroupName"].rsplit("/", 1)[1], event["message"].rstrip())
 elif command == "alerts":
     sqs, sns = boto3.client("sqs"), boto3.client("sns")
     queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]

@@ -16,7 +16,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// What is out of date is dropped so often.
 const HOUSE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// Looks at everything that is due, until the next run takes over. Two runs at once do no harm.
+/// Looks at everything that is due, until the next run takes over. Two runs at once do no harm, and a look that fails
+/// does not end the run.
 ///
 /// # Errors
 /// When the last look failed; nothing is lost, and the next run looks again.
@@ -26,18 +27,17 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
     let until = (now + RUN).min(deadline - RESERVE);
     let mut touched = 0;
     loop {
-        let Some(wired) = function.ready().await? else {
-            tracing::info!("nothing is applied yet; run `syncline apply --stack`");
-            return Ok(());
-        };
-        let looked = look(&wired, &mut touched).await;
+        let looked = look(function, &mut touched).await;
         let wait = match &looked {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => pause(&wired),
-            Err(_) => AFTER_FAILURE,
+            Ok(Next::More) => Duration::ZERO,
+            Ok(Next::In(wait)) => *wait,
+            Err(error) => {
+                tracing::warn!(%error, "looked at again in a moment");
+                AFTER_FAILURE
+            }
         };
         if Timestamp::now() + SignedDuration::try_from(wait).unwrap_or(RUN) >= until {
-            function.emit(&metrics(&wired, touched).await?);
+            report(function, touched).await?;
             looked?;
             return Ok(());
         }
@@ -45,8 +45,20 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
     }
 }
 
-/// One look at everything; true if more waits.
-async fn look(wired: &Wired, touched: &mut usize) -> Result<bool, PortError> {
+/// When to look again.
+enum Next {
+    /// At once: more waits.
+    More,
+    /// After a while.
+    In(Duration),
+}
+
+/// One look at everything.
+async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortError> {
+    let Some(wired) = function.ready().await? else {
+        tracing::info!("nothing is applied yet; run `syncline apply --stack`");
+        return Ok(Next::In(Duration::from_secs(60)));
+    };
     let (ports, definitions) = (&wired.runtime, &wired.definitions);
     let logged = poll_log(ports, definitions).await;
     let scanned = poll_scans(ports, definitions).await;
@@ -55,10 +67,13 @@ async fn look(wired: &Wired, touched: &mut usize) -> Result<bool, PortError> {
         keep_house(ports, definitions).await?;
     }
     logged?;
-    scanned.map(|(_, more)| more)
+    let (_, more) = scanned?;
+    Ok(if more { Next::More } else { Next::In(pause(&wired)) })
 }
 
-async fn metrics(wired: &Wired, touched: usize) -> Result<Vec<(Metric, f64)>, PortError> {
+/// Metrics of the run.
+async fn report(function: &Function, touched: usize) -> Result<(), PortError> {
+    let Some(wired) = function.ready().await? else { return Ok(()) };
     let mut paused = 0.0;
     for definition in &wired.definitions {
         paused += if wired.runtime.state.paused(&definition.name).await?.is_some() { 1.0 } else { 0.0 };
@@ -66,7 +81,8 @@ async fn metrics(wired: &Wired, touched: usize) -> Result<Vec<(Metric, f64)>, Po
     let mut metrics = wired.metrics();
     #[expect(clippy::cast_precision_loss, reason = "touches of one run are far below 2^52")]
     metrics.extend([(Metric::Touches, touched as f64), (Metric::Paused, paused)]);
-    Ok(metrics)
+    function.emit(&metrics);
+    Ok(())
 }
 
 /// How long to wait for the next look: the capture log's interval, or a sync's if that is shorter.
