@@ -150,14 +150,14 @@ async fn a_truncate_and_many_deletes_pause_and_alert(world: &World, traffic: &mu
     };
     // The app's table is truncated and restored in one moment, which only the capture log tells.
     world.sql("CREATE TABLE kept AS TABLE contacts; TRUNCATE contacts; INSERT INTO contacts OVERRIDING SYSTEM VALUE TABLE kept; DROP TABLE kept").await;
-    alerted("TRUNCATE").await;
+    alerted("was truncated").await;
     world.run(&["resume", "contacts"]).await;
     world.holds(3 * MINUTE, "a TRUNCATE").await;
     world.configure("deletes = \"propagate\"\ndelete_limit = { percent = 100, count = 2 }");
     assert!(world.run(&["apply"]).await.contains("sync contacts is applied"));
     world.to_rest(3 * MINUTE).await;
     traffic.delete_in_postgres(5).await;
-    alerted("delete").await;
+    alerted("--deletes").await;
     assert!(world.status().await.contains("paused"));
     world.run(&["resume", "contacts", "--deletes", "100"]).await;
     world.holds(3 * MINUTE, "more deletes than the limit").await;
