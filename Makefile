@@ -17,8 +17,10 @@ demo: machine
 test: machine
 	@sh infra/machine.sh tests
 	@sh infra/clients.sh
+	@sh infra/aws-tools.sh
+	@sh infra/previous.sh
 	cargo build --workspace --all-targets
-	target/debug/with-postgres cargo test --workspace --quiet
+	@sh infra/test.sh
 
 deploy-local: machine
 	@sh infra/machine.sh tests

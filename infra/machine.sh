@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what `make demo` and `make test` need: a C compiler for one dependency,
 # PostgreSQL's server programs, and Python for the judge; with `tests` as its argument, also what tests alone need:
-# PgBouncer, Node and the package managers of Python and Node. Installs from the distribution what is missing, leaves no
+# PgBouncer, Node, and Python's and Node's package managers. Installs from the distribution what is missing, leaves no
 # database server running that was not there, and asks before it uses sudo.
 set -eu
 
@@ -19,6 +19,7 @@ if [ "${1:-}" = tests ]; then
     command -v node >/dev/null 2>&1 || need nodejs
     command -v npm >/dev/null 2>&1 || need npm
     python3 -m pip --version >/dev/null 2>&1 || need python3-pip
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || need python3-venv
 fi
 if ! command -v cargo >/dev/null 2>&1; then
     echo "Rust is missing: install it as https://rustup.rs says, then run this again." >&2

@@ -26,6 +26,7 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
     let deadline = Timestamp::try_from(event.context.deadline()).unwrap_or(now + RUN);
     let until = (now + RUN).min(deadline - RESERVE);
     let mut touched = 0;
+    keep_house_in_turn(function).await;
     loop {
         let looked = look(function, &mut touched).await;
         let wait = match &looked {
@@ -63,12 +64,23 @@ async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortErro
     let logged = poll_log(ports, definitions).await;
     let scanned = poll_scans(ports, definitions).await;
     *touched += logged.as_ref().copied().unwrap_or(0) + scanned.as_ref().map_or(0, |(touched, _)| *touched);
-    if ports.state.turn("house", Timestamp::now(), HOUSE_EVERY).await? {
-        keep_house(ports, definitions).await?;
-    }
     logged?;
     let (_, more) = scanned?;
     Ok(if more { Next::More } else { Next::In(pause(&wired)) })
+}
+
+/// Drops what is out of date, if no other run did within the hour. What fails is done in an hour's time.
+async fn keep_house_in_turn(function: &Function) {
+    let kept = async {
+        let Some(wired) = function.ready().await? else { return Ok(()) };
+        if wired.runtime.state.turn("house", Timestamp::now(), HOUSE_EVERY).await? {
+            keep_house(&wired.runtime, &wired.definitions).await?;
+        }
+        Ok::<(), PortError>(())
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "what is out of date could not be dropped, or the next partitions made");
+    }
 }
 
 /// Metrics of the run.

@@ -2,6 +2,7 @@
 //! Salesforce of their own, and traffic from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "for tests")]
 
+pub mod bare;
 pub mod built;
 pub mod iam;
 pub mod local_aws;

@@ -39,6 +39,8 @@ pub struct World {
     pub queue: SqsQueue,
     /// Its dead letters, to look at.
     pub dead: SqsQueue,
+    /// The command line.
+    pub cli: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -50,14 +52,14 @@ impl World {
     pub async fn deploy() -> Self {
         let folder = tempfile::Builder::new().prefix("syncline-e2e-").tempdir().unwrap();
         let packaged = package(&binaries(), &template(), &folder.path().join("head"));
-        Self::deploy_packaged(folder, &packaged).await
+        Self::deploy_packaged(folder, &packaged, &binaries().join("syncline")).await
     }
 
-    /// The same, of a template that was put together before.
+    /// The same, of a template that was put together before, applied with a command line of its time.
     ///
     /// # Panics
     /// When any of it fails.
-    pub async fn deploy_packaged(folder: tempfile::TempDir, packaged: &Path) -> Self {
+    pub async fn deploy_packaged(folder: tempfile::TempDir, packaged: &Path, cli: &Path) -> Self {
         let recorder = Recorder::start().await;
         let seen = recorder.endpoint.clone();
         let aws = tokio::task::spawn_blocking(move || LocalAws::start(None, Some(&seen))).await.unwrap();
@@ -108,6 +110,7 @@ impl World {
             simulator,
             cluster,
             stack,
+            cli: cli.to_owned(),
             folder,
         };
         world.configure("");
@@ -153,7 +156,7 @@ impl World {
 
     /// Runs the command line against the stack.
     pub async fn syncline(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binaries().join("syncline"));
+        let mut command = Command::new(&self.cli);
         command
             .args(arguments)
             .args(["--stack", STACK])
@@ -318,10 +321,12 @@ impl World {
     /// # Panics
     /// When it does not.
     pub async fn holds(&self, limit: Duration, scenario: &str) {
+        let started = Instant::now();
         self.to_rest(limit).await;
         let verdict = self.verdict();
         assert!(verdict.holds(), "{scenario}: {verdict:#?}");
-        println!("{scenario}: {} edits accounted for", verdict.edits);
+        let seconds = started.elapsed().as_secs();
+        println!("{scenario}: {} edits accounted for, at rest and judged after {seconds} s", verdict.edits);
     }
 }
 

@@ -1,58 +1,10 @@
 //! State on DynamoDB and queue on SQS keep the contracts, over the wire.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
-};
-use aws_sdk_sqs::types::QueueAttributeName;
+use e2e::bare::{queue, state};
 use e2e::local_aws::LocalAws;
 use jiff::SignedDuration;
 use support::contract;
-use syncline_aws::{DynamoState, SdkConfig, SqsQueue};
-
-/// The table of `template.yaml`.
-async fn state(config: &SdkConfig, name: &str) -> DynamoState {
-    let client = aws_sdk_dynamodb::Client::new(config);
-    let attribute = |name: &str| {
-        let kind = ScalarAttributeType::S;
-        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
-    };
-    let key =
-        |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
-    let listed = GlobalSecondaryIndex::builder()
-        .index_name("listed")
-        .key_schema(key("list", KeyType::Hash))
-        .key_schema(key("at", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::All).build())
-        .build()
-        .unwrap();
-    client
-        .create_table()
-        .table_name(name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(["pk", "sk", "list", "at"].map(attribute).into()))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .global_secondary_indexes(listed)
-        .send()
-        .await
-        .unwrap();
-    DynamoState::new(client, name)
-}
-
-async fn queue(config: &SdkConfig, name: &str) -> SqsQueue {
-    let client = aws_sdk_sqs::Client::new(config);
-    let made = client
-        .create_queue()
-        .queue_name(format!("{name}.fifo"))
-        .attributes(QueueAttributeName::FifoQueue, "true")
-        .attributes(QueueAttributeName::VisibilityTimeout, "1")
-        .send()
-        .await
-        .unwrap();
-    SqsQueue::new(client, made.queue_url.unwrap())
-}
 
 #[tokio::test]
 async fn the_state_on_dynamodb_keeps_the_contract() {
