@@ -174,12 +174,8 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
             }
             Ok(deliveries) => {
                 let applied = applier::handle(&shared.runtime, &shared.definitions, &deliveries, None).await;
-                let ended = async {
-                    queue.done(&applied.done).await?;
-                    queue.release(&applied.release).await
-                };
-                if let Err(error) = ended.await {
-                    tracing::warn!(%error, "messages come again: their end could not be stored");
+                if let Err(error) = queue.release(&applied.release).await {
+                    tracing::warn!(%error, "messages come again later than they could");
                 }
                 // What this run held back from others is free now.
                 shared.sent.notify_waiters();

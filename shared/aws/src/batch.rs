@@ -12,19 +12,20 @@ pub async fn partial_batch(
     event: SqsEvent,
     work: impl AsyncFnOnce(&[Delivery]) -> Vec<String>,
 ) -> SqsBatchResponse {
-    let deliveries: Vec<Delivery> = event
+    let (ids, deliveries): (Vec<String>, Vec<Delivery>) = event
         .records
         .into_iter()
         .map(|record| {
             let attribute = |name: &str| record.attributes.get(name).cloned().unwrap_or_default();
-            Delivery {
+            let delivery = Delivery {
                 group: attribute("MessageGroupId"),
                 receive_count: attribute("ApproximateReceiveCount").parse().unwrap_or(1),
-                receipt: record.message_id.unwrap_or_default(),
+                receipt: record.receipt_handle.unwrap_or_default(),
                 body: record.body.unwrap_or_default(),
-            }
+            };
+            (record.message_id.unwrap_or_default(), delivery)
         })
-        .collect();
+        .unzip();
     let done = AssertUnwindSafe(work(&deliveries)).catch_unwind().await;
     let done: BTreeSet<String> = done
         .unwrap_or_else(|_| {
@@ -34,11 +35,12 @@ pub async fn partial_batch(
         .into_iter()
         .collect();
     let mut response = SqsBatchResponse::default();
-    let failed = deliveries.into_iter().filter(|delivery| !done.contains(&delivery.receipt));
-    response.batch_item_failures = failed
-        .map(|delivery| {
+    let all = ids.into_iter().zip(deliveries);
+    response.batch_item_failures = all
+        .filter(|(_, delivery)| !done.contains(&delivery.receipt))
+        .map(|(id, _)| {
             let mut failure = BatchItemFailure::default();
-            failure.item_identifier = delivery.receipt;
+            failure.item_identifier = id;
             failure
         })
         .collect();
@@ -61,7 +63,7 @@ mod tests {
             .iter()
             .map(|id| {
                 serde_json::json!({
-                    "messageId": id, "receiptHandle": "r", "body": "{}", "eventSource": "aws:sqs",
+                    "messageId": id, "receiptHandle": format!("receipt of {id}"), "body": "{}", "eventSource": "aws:sqs",
                     "attributes": {"MessageGroupId": "g", "ApproximateReceiveCount": "3", "AWSTraceHeader": "Root=1-2"},
                 })
             })
@@ -77,7 +79,7 @@ mod tests {
     async fn what_is_not_dealt_with_comes_again_and_nothing_else() {
         let work = async |deliveries: &[Delivery]| {
             assert!(deliveries.iter().all(|one| one.receive_count == 3 && one.group == "g"));
-            vec!["a".to_owned(), "c".to_owned()]
+            vec!["receipt of a".to_owned(), "receipt of c".to_owned()]
         };
         assert_eq!(failed(partial_batch(event(&["a", "b", "c"]), work).await), ["b"]);
         assert_eq!(traces(&event(&["a", "b"])), ["Root=1-2"]);

@@ -9,6 +9,7 @@ use crate::reconcile::{Summary, reconcile};
 use crate::retry::Backoff;
 use crate::touch::{Touch, fold};
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -29,7 +30,7 @@ struct Bounds<'a> {
 /// What became of a set of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Receipts of messages that are dealt with.
+    /// Receipts of messages that are dealt with, and acknowledged where the queue answered.
     pub done: Vec<String>,
     /// Receipts of messages that have to come again.
     pub release: Vec<String>,
@@ -39,11 +40,22 @@ pub struct Applied {
     pub oldest: Option<Timestamp>,
 }
 
+impl Applied {
+    fn add(&mut self, other: Self) {
+        self.done.extend(other.done);
+        self.release.extend(other.release);
+        self.summary.add(&other.summary);
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+    }
+}
+
 /// Reconciles all touches of all messages together. An outage never fails a message: its touches are put off
 /// and the message is done. Only where they cannot be put off does it come again.
 ///
 /// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
-/// touches, and what is a single touch runs alone, so that only the poisonous one goes on counting its receives.
+/// touches, and what is a single touch runs alone, side by side with others, so that only the poisonous one goes on
+/// counting its receives. Each message is acknowledged as soon as it is dealt with: a run that hangs until its process
+/// is ended takes no other message with it.
 ///
 /// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
 pub async fn apply<P: Ports>(
@@ -81,11 +93,23 @@ pub async fn apply<P: Ports>(
             }
         }
     }
-    reconcile_together(ports, &bounds, fresh, &mut applied).await;
-    for message in alone {
-        reconcile_together(ports, &bounds, vec![message], &mut applied).await;
+    acknowledge(ports, &applied.done).await;
+    applied.add(reconcile_together(ports, &bounds, fresh).await);
+    let runs = alone.into_iter().map(|message| reconcile_together(ports, &bounds, vec![message]));
+    for run in join_all(runs).await {
+        applied.add(run);
     }
     applied
+}
+
+/// What cannot be acknowledged now is acknowledged with the invocation, or comes again, which does no harm.
+async fn acknowledge<P: Ports>(ports: &P, receipts: &[String]) {
+    if receipts.is_empty() {
+        return;
+    }
+    if let Err(error) = ports.queue().done(receipts).await {
+        tracing::warn!(%error, "messages that are dealt with could not be acknowledged yet");
+    }
 }
 
 async fn send_singly<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> Result<(), PortError> {
@@ -107,10 +131,10 @@ async fn reconcile_together<P: Ports>(
     ports: &P,
     bounds: &Bounds<'_>,
     messages: Vec<(String, Vec<Touch>)>,
-    applied: &mut Applied,
-) {
+) -> Applied {
+    let mut applied = Applied::default();
     if messages.is_empty() {
-        return;
+        return applied;
     }
     let mut touches: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
     let mut receipts = Vec::new();
@@ -140,8 +164,10 @@ async fn reconcile_together<P: Ports>(
     if failed {
         applied.release.extend(receipts);
     } else {
+        acknowledge(ports, &receipts).await;
         applied.done.extend(receipts);
     }
+    applied
 }
 
 /// One run after the other, each of so many touches that it ends well within its lease.

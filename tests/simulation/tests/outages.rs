@@ -4,6 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, Side};
 use syncline_sync::{Clock, PortError, Queue, State, apply, poll, watch};
@@ -40,7 +41,11 @@ impl World {
             }
             self.receives =
                 self.receives.max(deliveries.iter().map(|one| one.receive_count).max().unwrap_or(0));
-            let applied = apply::apply(&self.ports, &self.definitions, &deliveries, None).await;
+            let applied = apply::apply(&self.ports, &self.definitions, &deliveries, None);
+            // An invocation that hangs is ended, and answers nothing.
+            let Ok(applied) = tokio::time::timeout(Duration::from_millis(100), applied).await else {
+                continue;
+            };
             self.ports.queue.done(&applied.done).await.unwrap();
             self.ports.queue.release(&applied.release).await.unwrap();
         }
@@ -154,6 +159,24 @@ async fn a_touch_whose_run_panics_stands_alone_and_the_others_go_through() {
     assert!(world.receives >= 5, "a queue would give it up by now");
     world.ports.database.poison(None);
     world.for_long(60, 2).await;
+    assert!(world.equal());
+}
+
+#[tokio::test]
+async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it() {
+    let mut world = World::new(6);
+    world.for_long(60, 1).await;
+    for n in 0..5 {
+        world.insert(&format!("c{n}"));
+    }
+    let hung = world.ports.database.rows().into_keys().nth(2).unwrap();
+    world.ports.database.hang(Some(hung));
+    world.for_long(600, 15).await;
+    assert_eq!(world.ports.org.records().len(), 4, "four of five");
+    assert_eq!(world.ports.queue.len(), 1, "the one message is its own");
+    assert!(world.receives >= 5, "a queue would give it up by now");
+    world.ports.database.hang(None);
+    world.for_long(120, 2).await;
     assert!(world.equal());
 }
 

@@ -44,6 +44,7 @@ struct Inner {
     truncated: Vec<String>,
     rekeyed: BTreeMap<PostgresKey, PostgresKey>,
     poisoned: Option<PostgresKey>,
+    hung: Option<PostgresKey>,
 }
 
 impl Inner {
@@ -206,6 +207,11 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().poisoned = key;
     }
 
+    /// Whoever reads this row waits for ever.
+    pub fn hang(&self, key: Option<PostgresKey>) {
+        self.inner.lock().unwrap().hung = key;
+    }
+
     /// Whether every call fails.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().unwrap().down = down;
@@ -318,6 +324,10 @@ impl Transaction for MemoryTransaction<'_> {
 
     async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
         yield_now().await;
+        let hung = self.database.inner.lock().unwrap().hung.clone();
+        if hung.is_some() && refs.iter().any(|wanted| wanted.key == hung) {
+            std::future::pending::<()>().await;
+        }
         let poisoned = self.database.inner.lock().unwrap().poisoned.clone();
         assert!(poisoned.is_none() || refs.iter().all(|wanted| wanted.key != poisoned), "poisoned");
         let inner = self.database.inner.lock().unwrap();
