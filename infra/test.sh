@@ -1,16 +1,25 @@
 #!/bin/sh
-# Runs every test. Those of the deployed stack mostly wait (for messages to come again, for a minute to pass), so they
-# run beside all others, and what they say is shown after them.
+# Runs every test. Those of the deployed stack mostly wait (for messages to come again, for a minute to pass), so each
+# runs beside all others, and what they say is shown in the end.
 set -u
 cd "$(dirname "$0")/.."
-log=target/e2e.log
-target/debug/with-postgres cargo test --quiet -p e2e >"$log" 2>&1 &
-deployed=$!
-trap 'kill "$deployed" 2>/dev/null' INT TERM
-target/debug/with-postgres cargo test --workspace --exclude e2e --quiet
-others=$?
-echo "the deployed stack:"
-wait "$deployed"
-stack=$?
-cat "$log"
-[ "$others" = 0 ] && [ "$stack" = 0 ]
+deployed="deployed adversity kills upgrade"
+running=""
+for test in $deployed; do
+    timeout 1200 cargo test --quiet -p e2e --test "$test" -- --nocapture >"target/e2e-$test.log" 2>&1 &
+    running="$running $!"
+done
+# shellcheck disable=SC2086 # a list of processes
+trap 'kill $running 2>/dev/null; exit 130' INT TERM
+failed=0
+target/debug/with-postgres cargo test --workspace --exclude e2e --quiet || failed=1
+target/debug/with-postgres cargo test --quiet -p e2e --lib --test contract --test steps --test template \
+    --test salesforce_side || failed=1
+for process in $running; do
+    wait "$process" || failed=1
+done
+for test in $deployed; do
+    echo "the deployed stack, $test:"
+    grep -v '^running\|^$' "target/e2e-$test.log"
+done
+exit $failed

@@ -139,8 +139,10 @@ async fn forward(
         }
     }
     let changed = failed_entry.is_some() || !unprocessed.is_empty();
-    if failed_entry.is_some() && sent["Entries"].as_array().is_none_or(Vec::is_empty) {
-        let id = &failed_entry.unwrap()["Id"];
+    if let Some(entry) = &failed_entry
+        && sent["Entries"].as_array().is_none_or(Vec::is_empty)
+    {
+        let id = &entry["Id"];
         let failed =
             json!({"Successful": [], "Failed": [{"Id": id, "SenderFault": false, "Code": "InternalError"}]});
         return answer(200, &kind, failed.to_string().into_bytes());

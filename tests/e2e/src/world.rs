@@ -8,9 +8,9 @@ use compare::{JudgedSync, Question, Verdict, judge};
 use salesforce_sim::{OutboundMessage, Simulator, SimulatorConfig};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::cluster::Cluster;
+use support::cluster::{Cluster, free_port};
 use syncline_aws::{DynamoState, SqsQueue, Stack};
 
 /// The app's table, and the judge's own record of what happened in it.
@@ -67,7 +67,9 @@ impl World {
         let cluster = Cluster::start(&root().join("target"), false).unwrap();
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         simulator.org.lock().unwrap().allowance = 5_000_000;
-        prepare_database(&cluster).await;
+        run_sql(&cluster.url("postgres"), "CREATE ROLE app_owner").await;
+        run_sql(&cluster.url("postgres"), &format!("CREATE ROLE {LEAST} LOGIN")).await;
+        prepare_database(&cluster, "app").await;
         let config = aws.config().await;
         let secrets = aws_sdk_secretsmanager::Client::new(&config);
         let mut arns = Vec::new();
@@ -145,10 +147,11 @@ impl World {
             "[salesforce]\nlogin_url = \"{}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE\"\ndaily_calls = 1000000\n\
              [postgres]\nsecret = \"env:DATABASE_URL\"\n\
              [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
-             [serve]\nlease = \"4s\"\n\
+             [serve]\nlisten = \"127.0.0.1:{}\"\nlease = \"4s\"\n\
              [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"2s\"\n{more}\n\
              [sync.contacts.fields]\nLastName = \"last_name\"\nEditor_Id__c = \"editor_id\"\n{}\n",
             self.simulator.url,
+            free_port().unwrap(),
             fields.join("\n")
         );
         std::fs::write(self.folder.path().join("syncline.toml"), text).unwrap();
@@ -156,14 +159,37 @@ impl World {
 
     /// Runs the command line against the stack.
     pub async fn syncline(&self, arguments: &[&str]) -> Output {
+        self.command(&[arguments, &["--stack", STACK]].concat()).await
+    }
+
+    /// Runs the command line.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.cli);
         command
             .args(arguments)
-            .args(["--stack", STACK])
             .current_dir(self.folder.path())
             .envs(client_environment(&self.aws.endpoint))
             .stdin(Stdio::null());
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The one-process mode, from the same file, in a database of its own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn serve_in_another_database(&self) -> Child {
+        prepare_database(&self.cluster, "one").await;
+        let address = self.cluster.url("one").replace("//syncline@", &format!("//{LEAST}@"));
+        let mut command = Command::new(&self.cli);
+        command
+            .args(["serve", "--apply"])
+            .current_dir(self.folder.path())
+            .env("SALESFORCE", r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#)
+            .env("DATABASE_URL", address)
+            .env("SYNCLINE_INGEST", "s3cret")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     /// Salesforce sends outbound messages to the function URL from now on.
@@ -337,15 +363,12 @@ pub fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-async fn prepare_database(cluster: &Cluster) {
-    let postgres = cluster.url("postgres");
-    run_sql(&postgres, "CREATE ROLE app_owner").await;
-    run_sql(&postgres, &format!("CREATE ROLE {LEAST} LOGIN")).await;
-    run_sql(&postgres, "CREATE DATABASE app").await;
-    run_sql(&cluster.url("app"), SQL).await;
-    let (role, database) = (format!("role={LEAST}"), "database=app".to_owned());
+async fn prepare_database(cluster: &Cluster, database: &str) {
+    run_sql(&cluster.url("postgres"), &format!("CREATE DATABASE {database}")).await;
+    run_sql(&cluster.url(database), SQL).await;
+    let (role, named) = (format!("role={LEAST}"), format!("database={database}"));
     let grants = Command::new("psql")
-        .args(["-X", "-q", &cluster.url("app"), "-v", &role, "-v", &database])
+        .args(["-X", "-q", &cluster.url(database), "-v", &role, "-v", &named])
         .args(["-v", "owner=app_owner", "-v", "tables=contacts", "-f"])
         .arg(root().join("infra/postgres/grants.sql"))
         .output()

@@ -4,7 +4,7 @@
 
 use e2e::iam;
 use e2e::traffic::Traffic;
-use e2e::world::{World, connect};
+use e2e::world::{STACK, World, connect, said};
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ async fn the_deployed_stack_loses_and_doubles_nothing() {
     the_applier_is_killed_in_mid_batch(&world, &mut traffic).await;
     postgres_is_restarted(&mut world, &mut traffic).await;
     sessions_expire_and_a_secret_is_rotated(&world, &mut traffic).await;
+    an_operator_is_told_what_is_wrong(&world).await;
+    the_same_file_works_in_one_process_and_deployed(&world).await;
     let not_allowed = iam::not_allowed(&world.recorder.calls(), &world.by_hand(&["policies"]).await);
     assert!(not_allowed.is_empty(), "{not_allowed:#?}");
 }
@@ -120,4 +122,43 @@ async fn sessions_expire_and_a_secret_is_rotated(world: &World, traffic: &mut Tr
     world.holds(3 * MINUTE, "a secret rotated").await;
     let now = r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#;
     world.by_hand(&["rotate", secret, now]).await;
+}
+
+async fn an_operator_is_told_what_is_wrong(world: &World) {
+    let right = std::fs::read_to_string(world.folder().join("syncline.toml")).unwrap();
+    let refused = async |text: &str, arguments: &[&str]| {
+        std::fs::write(world.folder().join("wrong.toml"), text).unwrap();
+        let output = world.command(&[arguments, &["--config", "wrong.toml"]].concat()).await;
+        assert!(!output.status.success(), "{arguments:?}");
+        said(&output)
+    };
+    let words = refused(&right, &["status", "--stack", "nowhere"]).await;
+    assert!(words.contains("nowhere"), "{words}");
+    let words = refused(&format!("instance = \"other\"\n{right}"), &["apply", "--stack", STACK]).await;
+    assert!(words.contains("instance default") && words.contains("instance other"), "{words}");
+    let long = right.replace("lease = \"4s\"", "lease = \"60s\"");
+    let words = refused(&long, &["apply", "--stack", STACK]).await;
+    assert!(words.contains("serve.lease") && words.contains("ApplierTimeout"), "{words}");
+    let words = refused(&right, &["resume", "nobody", "--stack", STACK]).await;
+    assert!(words.contains("[sync.nobody]"), "{words}");
+    assert!(world.run(&["dead-letters"]).await.contains("no dead letters"));
+    assert!(world.run(&["rejected"]).await.contains("nothing is rejected"));
+}
+
+async fn the_same_file_works_in_one_process_and_deployed(world: &World) {
+    let mut serve = world.serve_in_another_database().await;
+    let one = connect(&world.cluster.url("one"), "observer").await;
+    let wanted = world.app().await.query_one("SELECT count(*) FROM contacts", &[]).await.unwrap();
+    let wanted: i64 = wanted.get(0);
+    let started = Instant::now();
+    loop {
+        let row = one.query_one("SELECT count(salesforce_id) FROM contacts", &[]).await.unwrap();
+        if row.get::<_, i64>(0) == wanted {
+            break;
+        }
+        assert!(started.elapsed() < 2 * MINUTE, "{} of {wanted} rows", row.get::<_, i64>(0));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    serve.kill().unwrap();
+    serve.wait().unwrap();
 }

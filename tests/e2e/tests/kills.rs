@@ -18,7 +18,7 @@ async fn two_hundred_kills_of_functions_lose_and_double_nothing() {
     world.poll_now().await;
     let (started, mut killed, mut polled) = (Instant::now(), 0, Instant::now());
     while killed < KILLS {
-        assert!(started.elapsed() < Duration::from_secs(300), "{killed} kills in five minutes");
+        assert!(started.elapsed() < Duration::from_secs(600), "{killed} kills in ten minutes");
         for _ in 0..2 {
             traffic.something().await;
         }

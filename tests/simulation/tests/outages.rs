@@ -181,6 +181,23 @@ async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it
 }
 
 #[tokio::test]
+async fn what_would_not_be_done_by_the_deadline_is_put_off_in_time() {
+    let mut world = World::new(7);
+    world.for_long(60, 1).await;
+    for n in 0..3 {
+        world.insert(&format!("c{n}"));
+    }
+    poll::capture_log(&world.ports, &world.definitions).await.unwrap();
+    let deliveries = world.ports.queue.receive(10).await.unwrap();
+    let deadline = Some(world.ports.clock.now() + SignedDuration::from_secs(1));
+    let applied = apply::apply(&world.ports, &world.definitions, &deliveries, deadline).await;
+    assert_eq!((applied.done.len(), applied.summary.put_off), (deliveries.len(), 3));
+    assert_eq!((world.ports.state.put_off(), world.ports.org.records().len()), (3, 0));
+    world.for_long(60, 1).await;
+    assert!(world.equal() && world.ports.state.put_off() == 0);
+}
+
+#[tokio::test]
 async fn a_store_or_a_database_restored_alone_pauses_everything_before_a_write() {
     for restore_database in [true, false] {
         let mut world = World::new(5);

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// Starts it as a process of its own and waits until it can be used.
+#[expect(clippy::zombie_processes, reason = "it goes on when this process has ended")]
 fn up() -> ExitCode {
     if running().is_some() {
         println!("{}", std::fs::read_to_string(folder().join("ready")).unwrap_or_default());
