@@ -45,7 +45,8 @@ struct Arguments {
 enum Command {
     /// Checks the configuration file without connecting to anything; names every problem at once.
     ///
-    /// Secrets are named, never written, in the file: env:NAME or file:PATH. The Salesforce secret is JSON: for
+    /// Secrets are named, never written, in the file: env:NAME, file:PATH, or secretsmanager:NAME for a stack in AWS,
+    /// which reads its own. The Salesforce secret is JSON: for
     /// auth = "jwt" {"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}, for
     /// auth = "client-credentials" {"client_id": "…", "client_secret": "…"}, for auth = "refresh-token"
     /// {"client_id": "…", "refresh_token": "…"}, for auth = "password" {"client_id": "…", "client_secret": "…",

@@ -13,6 +13,7 @@ use syncline_sync::apply::Applied;
 /// # Errors
 /// When what the function is wired with cannot be had: all messages come again.
 pub async fn call(function: &Function, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    function.begin(event.context.xray_trace_id.clone());
     let deadline = Timestamp::try_from(event.context.deadline()).ok();
     let Some(wired) = function.ready().await? else {
         return Err("touches without an applied definition; run `syncline apply --stack`".into());

@@ -34,8 +34,8 @@ impl Ingest {
         &self,
         event: LambdaEvent<LambdaFunctionUrlRequest>,
     ) -> Result<LambdaFunctionUrlResponse, Error> {
-        let trace = event.context.xray_trace_id.clone();
-        let answer = self.answer(event.payload, trace).await;
+        self.function.begin(event.context.xray_trace_id.clone());
+        let answer = self.answer(event.payload).await;
         let mut response = LambdaFunctionUrlResponse::default();
         response.status_code = i64::from(answer.status);
         response.headers.insert("content-type", "text/xml; charset=utf-8".parse()?);
@@ -43,7 +43,7 @@ impl Ingest {
         Ok(response)
     }
 
-    async fn answer(&self, request: LambdaFunctionUrlRequest, trace: Option<String>) -> Answer {
+    async fn answer(&self, request: LambdaFunctionUrlRequest) -> Answer {
         let method = request.request_context.http.method.as_deref().unwrap_or_default();
         let path = request.raw_path.as_deref().unwrap_or_default();
         let Some(secret) = path.strip_prefix(PATH).filter(|_| method == "POST") else {
@@ -66,9 +66,8 @@ impl Ingest {
                 return Answer::refused(503, "not now; Salesforce sends this message again by itself");
             }
         };
-        let queue = self.function.queue(trace);
         let door = Door {
-            queue: &queue,
+            queue: self.function.queue(),
             steps: &NoSteps,
             now: Timestamp::now(),
             definitions: &applied.definitions,

@@ -22,6 +22,7 @@ const HOUSE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 /// # Errors
 /// When the last look failed; nothing is lost, and the next run looks again.
 pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) -> Result<(), Error> {
+    function.begin(event.context.xray_trace_id.clone());
     let now = Timestamp::now();
     let deadline = Timestamp::try_from(event.context.deadline()).unwrap_or(now + RUN);
     let until = (now + RUN).min(deadline - RESERVE);

@@ -82,7 +82,7 @@ pub struct Wired {
     stamp: String,
     made: Timestamp,
     pool: Pool,
-    /// The ports, but for the queue's trace.
+    /// The ports.
     pub runtime: AwsRuntime,
     /// The definitions.
     pub definitions: Vec<Definition>,
@@ -142,10 +142,15 @@ impl Function {
         &self.state
     }
 
-    /// The queue, for messages that bear an invocation's trace header.
+    /// The queue.
     #[must_use]
-    pub fn queue(&self, trace: Option<String>) -> SqsQueue {
-        self.queue.clone().traced(trace)
+    pub fn queue(&self) -> &SqsQueue {
+        &self.queue
+    }
+
+    /// An invocation begins; what it sends bears its trace header.
+    pub fn begin(&self, trace: Option<String>) {
+        self.queue.set_trace(trace);
     }
 
     /// Writes metrics to the log, where CloudWatch finds them.

@@ -8,6 +8,7 @@ use aws_sdk_sqs::types::{
     QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use futures_util::StreamExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use syncline_sync::{DeadLetter, Delivery, PortError, Queue};
 
 /// Entries in one batch, at most (its API reference).
@@ -26,7 +27,8 @@ const LOOK_S: i32 = 20;
 pub struct SqsQueue {
     client: Client,
     url: String,
-    trace: Option<String>,
+    /// Shared by clones: a process of a function has one invocation at a time.
+    trace: Arc<Mutex<Option<String>>>,
 }
 
 struct Entry {
@@ -42,14 +44,12 @@ impl SqsQueue {
     /// The queue at an address.
     #[must_use]
     pub fn new(client: Client, url: impl Into<String>) -> Self {
-        Self { client, url: url.into(), trace: None }
+        Self { client, url: url.into(), trace: Arc::default() }
     }
 
-    /// The same, with messages that bear the trace header of the invocation that sends them.
-    #[must_use]
-    pub fn traced(mut self, trace: Option<String>) -> Self {
-        self.trace = trace;
-        self
+    /// From now on messages bear the trace header of the invocation that sends them.
+    pub fn set_trace(&self, trace: Option<String>) {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
     }
 
     fn what(&self, call: &str) -> String {
@@ -102,7 +102,7 @@ impl SqsQueue {
     }
 
     fn request(&self, entry: &Entry) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
-        let trace = self.trace.as_ref().map(|trace| {
+        let trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner).clone().map(|trace| {
             MessageSystemAttributeValue::builder().data_type("String").string_value(trace).build()
         });
         let trace = trace
@@ -304,6 +304,19 @@ mod tests {
         assert_eq!(sizes(&[]), [] as [usize; 0]);
         assert_eq!(sizes(&[1; 23]), [10, 10, 3]);
         assert_eq!(sizes(&[200_000, 62_144, 1, 262_144, 5]), [2, 1, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn messages_bear_the_trace_of_the_invocation_that_sends_them() {
+        let config =
+            aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest());
+        let queue = SqsQueue::new(Client::from_conf(config.build()), "https://sqs/touches.fifo");
+        queue.clone().set_trace(Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()));
+        let entry = batches(vec![("g".to_owned(), "{}".to_owned())]).remove(0).remove(0);
+        let request = queue.request(&entry).unwrap();
+        let attributes = request.message_system_attributes().unwrap();
+        let trace = attributes[&MessageSystemAttributeNameForSends::AwsTraceHeader].string_value().unwrap();
+        assert!(trace.starts_with("Root=1-5759e988"), "{trace}");
     }
 
     #[test]

@@ -202,6 +202,29 @@ impl Traffic {
         }
     }
 
+    /// Somebody deletes records in Salesforce.
+    pub async fn delete_in_salesforce(&mut self, count: usize) {
+        let gone: Vec<String> = self.records.drain(..count).collect();
+        for record in gone {
+            let Some(id) = self.id_of(&record).await else { continue };
+            self.call(Method::DELETE, &format!("sobjects/Contact/{id}"), None).await;
+            self.write("salesforce", &record, "delete", &[("", "", None)]);
+        }
+    }
+
+    /// A value of somebody's choice in the app.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub async fn set_in_postgres(&mut self, record: &str, field: &str, value: &str) {
+        let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
+        let sql = format!("SELECT {column} FROM contacts WHERE editor_id = $1");
+        let saw: Option<String> = self.app.query_one(&sql, &[&record]).await.unwrap().get(0);
+        let sql = format!("UPDATE contacts SET {column} = $2 WHERE editor_id = $1");
+        self.app.execute(&sql, &[&record, &value]).await.unwrap();
+        self.write("postgres", record, "update", &[(field, value, saw)]);
+    }
+
     /// A value of somebody's choice in Salesforce.
     ///
     /// # Panics

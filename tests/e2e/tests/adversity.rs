@@ -22,6 +22,7 @@ async fn adversity_loses_and_doubles_nothing() {
     world.holds(2 * MINUTE, "edits both ways").await;
     aws_throttles_fails_in_part_and_loses_answers(&world, &mut traffic).await;
     a_truncate_and_many_deletes_pause_and_alert(&world, &mut traffic).await;
+    a_refused_record_is_shown_in_its_sides_words(&world, &mut traffic).await;
     salesforce_is_away_for_longer_than_five_receives(&world, &mut traffic).await;
     a_poisoned_message_leaves_its_one_touch_and_is_redriven(&world, &mut traffic).await;
     let problems = iam::problems(&world.recorder.calls(), &world.by_hand(&["policies"]).await);
@@ -61,11 +62,22 @@ async fn a_truncate_and_many_deletes_pause_and_alert(world: &World, traffic: &mu
     world.configure("deletes = \"propagate\"\ndelete_limit = { percent = 100, count = 2 }");
     assert!(world.run(&["apply"]).await.contains("sync contacts is applied"));
     world.to_rest(3 * MINUTE).await;
-    traffic.delete_in_postgres(5).await;
+    traffic.delete_in_salesforce(5).await;
     alerted("--deletes").await;
     assert!(world.status().await.contains("paused"));
     world.run(&["resume", "contacts", "--deletes", "100"]).await;
+    traffic.delete_in_postgres(5).await;
     world.holds(3 * MINUTE, "more deletes than the limit").await;
+}
+
+async fn a_refused_record_is_shown_in_its_sides_words(world: &World, traffic: &mut Traffic) {
+    let record = traffic.records()[0].clone();
+    traffic.set_in_postgres(&record, "Phone", &"9".repeat(60)).await;
+    world.to_rest(2 * MINUTE).await;
+    let rejected = world.run(&["rejected"]).await;
+    assert!(rejected.contains("STRING_TOO_LONG") && rejected.contains("Phone"), "{rejected}");
+    traffic.edit_in_postgres(&record, "Phone").await;
+    world.holds(2 * MINUTE, "a refused record, corrected").await;
 }
 
 async fn salesforce_is_away_for_longer_than_five_receives(world: &World, traffic: &mut Traffic) {
