@@ -115,17 +115,28 @@ async fn due_at(table: &Table, place: Place, due: Timestamp) -> Result<(), PortE
 
 /// Makes everything due that waits for no parent, a hundred a second, within a time from now.
 pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
-    let mut waiting = Vec::new();
+    let spread_ms = i64::try_from(spread.as_millis()).unwrap_or(i64::MAX).max(1);
+    let mut moved: i64 = 0;
     for list in lists("due") {
-        waiting.extend(table.list(list, Some("9999"), usize::MAX).await?);
+        let mut start = None;
+        loop {
+            let (items, next) = table.page(&list, &moment(now), start).await?;
+            let mut calls = Vec::new();
+            for item in items.iter().filter(|item| item.flag("free")) {
+                // Past the spread they go round again, so that all of it is used.
+                let due = now + SignedDuration::from_millis(10 * moved % spread_ms);
+                moved += 1;
+                if *moment(due) < *item.text("at") {
+                    calls.push(due_at(table, item.place(), due));
+                }
+            }
+            each(calls).await?;
+            start = next;
+            if start.is_none() {
+                break;
+            }
+        }
     }
-    waiting.retain(|item| item.flag("free") && *item.text("at") > *moment(now));
-    let window =
-        spread.min(SignedDuration::from_millis(10 * i64::try_from(waiting.len()).unwrap_or(i64::MAX)));
-    let of_all = i32::try_from(waiting.len()).unwrap_or(i32::MAX).max(1);
-    let due = |number: usize| now + window * i32::try_from(number).unwrap_or(0) / of_all;
-    let later = waiting.iter().enumerate();
-    each(later.map(|(number, item)| due_at(table, item.place(), due(number))).collect()).await?;
     Ok(())
 }
 

@@ -490,6 +490,32 @@ impl Table {
         Ok(items)
     }
 
+    /// A page of a list's items after a moment, and where the next page begins: however many there are, they need not
+    /// fit into memory.
+    pub(crate) async fn page(
+        &self,
+        list: &str,
+        after: &str,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), PortError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(LISTED)
+            .key_condition_expression("#list = :list AND #at > :after")
+            .expression_attribute_names("#list", "list")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":list", text(list))
+            .expression_attribute_values(":after", text(after))
+            .set_exclusive_start_key(start.map(|start| start.0))
+            .send()
+            .await
+            .map_err(|error| failed(&self.what("Query"), error))?;
+        let items = page.items.unwrap_or_default().into_iter().map(Item).collect();
+        Ok((items, page.last_evaluated_key.map(Item)))
+    }
+
     /// How many items a list has.
     pub(crate) async fn count(&self, list: String) -> Result<u64, PortError> {
         let mut count = 0_u64;
