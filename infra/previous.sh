@@ -16,7 +16,8 @@ git worktree remove --force "$tree" 2>/dev/null || rm -rf "$tree"
 git worktree prune
 git worktree add --quiet --detach "$tree" "$previous"
 target=$(pwd)/target
-(cd "$tree" && CARGO_TARGET_DIR="$target" cargo build --locked -p ingest -p poll -p applier -p syncline)
+# With one test among the targets, dependencies are built with the features of `cargo build --all-targets`, once for both.
+(cd "$tree" && CARGO_TARGET_DIR="$target" cargo build --locked --workspace --bins --test crate_graph)
 rm -rf target/previous
 mkdir -p target/previous
 for program in ingest poll applier syncline; do
