@@ -174,7 +174,7 @@ impl Place {
     pub(crate) async fn rebuild(&self, connection: &Connection) -> Result<u64, Failure> {
         either!(
             self,
-            stack => stack.state.rebuild().await?,
+            stack => stack.rebuild().await?,
             syncline_embedded::rebuild(connection, &self.instance).await?
         )
     }

@@ -11,7 +11,7 @@ use syncline_aws::{
 use syncline_config::Config;
 use syncline_engine::Definition;
 use syncline_postgres::Identity;
-use syncline_sync::Overview;
+use syncline_sync::{Overview, State as _};
 
 /// A run has to end so long before the applier's time-out: it stores what it did.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
@@ -116,8 +116,25 @@ impl OpenStack {
             whereabouts: whereabouts(config),
             organization_id: organization_id.to_owned(),
             identity: identity.clone(),
+            syncs: config.syncs.iter().map(|sync| sync.name.clone()).collect(),
         };
         Ok(self.state.put_settings(&settings).await?)
+    }
+
+    /// Forgets all bases. Every sync is paused for it, and runs that are under way have their time to end.
+    pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
+        let Some(applied) = self.state.applied().await? else {
+            return Err(Failure::new(format!("nothing is applied in stack {} yet", self.name())));
+        };
+        for sync in &applied.settings.syncs {
+            if self.state.paused(sync).await?.is_none() {
+                self.state.put_paused(sync, Some("`syncline state rebuild` is under way")).await?;
+            }
+        }
+        let wait = SignedDuration::from_secs(applied.settings.lease_s) + MARGIN;
+        println!("syncs are paused; runs under way end within {wait:#}");
+        tokio::time::sleep(std::time::Duration::try_from(wait).unwrap_or_default()).await;
+        Ok(self.state.rebuild().await?)
     }
 
     pub(crate) async fn overview(&self, syncs: &[String]) -> Result<Overview, Failure> {

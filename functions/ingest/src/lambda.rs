@@ -3,7 +3,7 @@
 use crate::handler::{Answer, Caller, Door, handle};
 use aws_lambda_events::event::lambda_function_urls::{LambdaFunctionUrlRequest, LambdaFunctionUrlResponse};
 use base64::Engine as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use std::sync::Arc;
 use syncline_aws::{Applied, Function};
@@ -13,10 +13,13 @@ use tokio::sync::Mutex;
 /// Where Salesforce calls; the secret follows.
 const PATH: &str = "/salesforce/outbound/";
 
+/// A secret that was rotated counts after so long, and the old one no more.
+const SECRET_KEPT: SignedDuration = SignedDuration::from_secs(60);
+
 /// What a process keeps between calls.
 pub struct Ingest {
     function: Function,
-    known: Mutex<Option<(Arc<Applied>, Arc<Caller>)>>,
+    known: Mutex<Option<(Arc<Applied>, Arc<Caller>, Timestamp)>>,
 }
 
 impl Ingest {
@@ -79,16 +82,17 @@ impl Ingest {
     /// What is applied and who may call, as it is now.
     async fn known(&self) -> Result<Option<(Arc<Applied>, Arc<Caller>)>, syncline_sync::PortError> {
         let mut known = self.known.lock().await;
-        let before = known.as_ref().map(|(applied, _)| applied.clone());
+        let before = known.as_ref().map(|(applied, ..)| applied.clone());
         let Some(applied) = self.function.applied(before.clone()).await? else { return Ok(None) };
-        if let Some((_, caller)) = &*known
+        if let Some((_, caller, read)) = &*known
+            && *read + SECRET_KEPT > Timestamp::now()
             && before.is_some_and(|before| Arc::ptr_eq(&before, &applied))
         {
             return Ok(Some((applied, caller.clone())));
         }
         let secret = self.function.ingest_secret().await?;
         let caller = Arc::new(Caller::new(secret, applied.settings.organization_id.clone()));
-        *known = Some((applied.clone(), caller.clone()));
+        *known = Some((applied.clone(), caller.clone(), Timestamp::now()));
         Ok(Some((applied, caller)))
     }
 }

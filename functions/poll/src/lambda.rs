@@ -11,6 +11,8 @@ use syncline_sync::{PortError, State};
 const RUN: SignedDuration = SignedDuration::from_secs(55);
 /// And so long before its own time-out.
 const RESERVE: SignedDuration = SignedDuration::from_secs(15);
+/// A look that found so much is followed by another at once.
+const FULL: usize = 400;
 /// When a look fails, the next one waits so long.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// What is out of date is dropped so often.
@@ -65,9 +67,8 @@ async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortErro
     let logged = poll_log(ports, definitions).await;
     let scanned = poll_scans(ports, definitions).await;
     *touched += logged.as_ref().copied().unwrap_or(0) + scanned.as_ref().map_or(0, |(touched, _)| *touched);
-    logged?;
-    let (_, more) = scanned?;
-    Ok(if more { Next::More } else { Next::In(pause(&wired)) })
+    let (logged, (_, more)) = (logged?, scanned?);
+    Ok(if more || logged >= FULL { Next::More } else { Next::In(pause(&wired)) })
 }
 
 /// Drops what is out of date, if no other run did within the hour. What fails is done in an hour's time.

@@ -13,6 +13,8 @@ const LONGEST_VALUE: usize = 180 * 1024;
 const ALL_VALUES: usize = 3_500_000;
 /// Conflicts of one record that have items of their own; a transaction has 100 writes, of which a base takes 13.
 const MOST_CONFLICT_ITEMS: usize = 80;
+/// Ended bases of one list that are forgotten at once, an hour apart.
+const FORGOTTEN_AT_ONCE: usize = 2_000;
 /// Lists of what a person looks at are spread over so many keys of the index.
 pub(crate) const SHARDS: u64 = 4;
 
@@ -234,7 +236,7 @@ fn escaped(text: &str) -> usize {
 /// Forgets bases that ended before a moment, with their pointers.
 pub(crate) async fn forget(table: &Table, before: &str) -> Result<(), PortError> {
     for list in lists("ended") {
-        let items = table.list(list, Some(before), usize::MAX).await?;
+        let items = table.list(list, Some(before), FORGOTTEN_AT_ONCE).await?;
         let forget = async |item: Item| {
             if item.text("at") >= before {
                 return Ok(false);

@@ -74,7 +74,6 @@ pub struct Function {
     alerts: SnsAlerts,
     secrets: aws_sdk_secretsmanager::Client,
     wired: Mutex<Option<Arc<Wired>>>,
-    ingest_secret: Mutex<Option<SecretString>>,
 }
 
 /// Both sides and what is applied, ready to work with.
@@ -132,7 +131,6 @@ impl Function {
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             environment,
             wired: Mutex::default(),
-            ingest_secret: Mutex::default(),
         })
     }
 
@@ -166,14 +164,8 @@ impl Function {
     /// # Errors
     /// When Secrets Manager does not answer.
     pub async fn ingest_secret(&self) -> Result<SecretString, PortError> {
-        let mut known = self.ingest_secret.lock().await;
-        if let Some(secret) = &*known {
-            return Ok(secret.clone());
-        }
         let secret = self.secret(self.environment.ingest_secret.as_deref(), Stage::Current).await?;
-        let secret = secret.unwrap_or_default();
-        *known = Some(secret.clone());
-        Ok(secret)
+        Ok(secret.unwrap_or_default())
     }
 
     /// What is applied, read again if anything of it changed since `known`; `None` where nothing is yet.

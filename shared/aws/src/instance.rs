@@ -6,6 +6,7 @@ use crate::table::{Condition, Item, Place, Table, Write, each, json, moment, num
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use syncline_engine::Definition;
 use syncline_postgres::Identity;
 use syncline_salesforce::Auth;
@@ -42,6 +43,8 @@ pub struct InstanceSettings {
     pub organization_id: String,
     /// The database that it is bound to.
     pub identity: Identity,
+    /// The syncs that are served: one that is gone from the file is left alone, though its definition is kept.
+    pub syncs: Vec<String>,
 }
 
 /// The form of [`InstanceSettings`] that this code writes.
@@ -89,11 +92,9 @@ impl DynamoState {
             });
         }
         let definitions = items.iter().filter(|item| item.text("sk").starts_with("definition#"));
-        Ok(Some(Applied {
-            stamp: head.text("stamp").to_owned(),
-            settings,
-            definitions: definitions.map(Item::body).collect::<Result<_, _>>()?,
-        }))
+        let mut definitions: Vec<Definition> = definitions.map(Item::body).collect::<Result<_, _>>()?;
+        definitions.retain(|definition| settings.syncs.contains(&definition.name));
+        Ok(Some(Applied { stamp: head.text("stamp").to_owned(), settings, definitions }))
     }
 
     /// Stores how the instance is set up and what it is bound to.
@@ -150,10 +151,15 @@ impl DynamoState {
                 message: format!("sync {} is being applied by somebody else; apply again", next.name),
             });
         }
+        // Only now: who reads the table in between must not take the old definition for the new one.
+        let values = HashMap::from([(":stamp".to_owned(), text(token()))]);
+        self.table
+            .update(&self::place(), "SET #stamp = :stamp", values, Some("attribute_exists(pk)"))
+            .await?;
         Ok(next)
     }
 
-    /// Forgets what was agreed on, with its pointers; answers how many bases. What is applied stays, and what is
+    /// Forgets what was agreed on, with its pointers; answers how many bases. No run may be under way. What is applied stays, and what is
     /// rejected, put off or in the conflict log.
     ///
     /// # Errors
@@ -161,14 +167,15 @@ impl DynamoState {
     pub async fn rebuild(&self) -> Result<u64, PortError> {
         let mut forgotten = 0;
         let kinds = ["base#", "id#", "key#", "external-id#", "cursor#", "linked#", "pulse"];
-        for item in self.table.everything().await? {
-            let place = item.place();
-            let of_base = place.pk.starts_with("base#");
-            if kinds.iter().any(|kind| place.pk.starts_with(kind)) && place.sk != "rejected" {
-                self.table.delete(&place, None).await?;
-                forgotten += u64::from(of_base && place.sk == "base");
-            }
+        let places: Vec<Place> = self.table.everything().await?.iter().map(Item::place).collect();
+        let places: Vec<Place> = places
+            .into_iter()
+            .filter(|place| kinds.iter().any(|kind| place.pk.starts_with(kind)) && place.sk != "rejected")
+            .collect();
+        for place in &places {
+            forgotten += u64::from(place.pk.starts_with("base#") && place.sk == "base");
         }
+        each(places.iter().map(|place| self.table.delete(place, None)).collect()).await?;
         Ok(forgotten)
     }
 

@@ -98,18 +98,21 @@ pub(crate) async fn linked(table: &Table, parents: &[Parent]) -> Result<(), Port
     let marks = parents.iter().map(|parent| parent_place(parent, MARK)).collect::<Result<Vec<_>, _>>()?;
     for (mark, _) in table.get_many(marks).await? {
         table.delete(&mark, None).await?;
-        for waiting in table.partition(&mark.pk).await? {
+        let wake = async |waiting: Item| {
             let child = Place { pk: waiting.text("child").to_owned(), sk: "put-off".to_owned() };
             due_at(table, child, Timestamp::UNIX_EPOCH).await?;
-            table.delete(&waiting.place(), None).await?;
-        }
+            table.delete(&waiting.place(), None).await
+        };
+        each(table.partition(&mark.pk).await?.into_iter().map(wake).collect()).await?;
     }
     Ok(())
 }
 
 async fn due_at(table: &Table, place: Place, due: Timestamp) -> Result<(), PortError> {
-    let values = HashMap::from([(":due".to_owned(), text(moment(due)))]);
-    table.update(&place, "SET #at = :due", values, Some("attribute_exists(pk)")).await?;
+    // Another token: who is about to fold into it, or to drop it, did not see it come due.
+    let values =
+        HashMap::from([(":due".to_owned(), text(moment(due))), (":token".to_owned(), text(token()))]);
+    table.update(&place, "SET #at = :due, #token = :token", values, Some("attribute_exists(pk)")).await?;
     Ok(())
 }
 

@@ -124,6 +124,8 @@ impl SqsQueue {
             .queue_url(&self.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, BATCH)).unwrap_or(1))
             .set_visibility_timeout(visibility_s)
+            // Without waiting SQS asks only some of its servers, and an empty answer says little.
+            .set_wait_time_seconds(visibility_s.map(|_| 2))
             .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)

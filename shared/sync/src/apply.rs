@@ -9,7 +9,6 @@ use crate::reconcile::{Summary, reconcile};
 use crate::retry::Backoff;
 use crate::touch::{Touch, fold};
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -53,9 +52,9 @@ impl Applied {
 /// and the message is done. Only where they cannot be put off does it come again.
 ///
 /// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
-/// touches, and what is a single touch runs alone, side by side with others, so that only the poisonous one goes on
-/// counting its receives. Each message is acknowledged as soon as it is dealt with: a run that hangs until its process
-/// is ended takes no other message with it.
+/// touches, and what is a single touch runs alone, so that only the poisonous one goes on counting its receives. Each
+/// message is acknowledged as soon as it is dealt with, and the order of single ones turns round with each receive: one
+/// that hangs until its process is ended keeps those behind it waiting once, and takes none of them with it.
 ///
 /// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
 pub async fn apply<P: Ports>(
@@ -68,6 +67,7 @@ pub async fn apply<P: Ports>(
     let mut applied = Applied::default();
     let mut fresh: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut alone: Vec<(String, Vec<Touch>)> = Vec::new();
+    let mut receives = 0;
     for delivery in deliveries {
         let receipt = delivery.receipt.clone();
         match serde_json::from_str::<MessageBody>(&delivery.body) {
@@ -77,7 +77,10 @@ pub async fn apply<P: Ports>(
             {
                 match (delivery.receive_count, body.touches.len()) {
                     (..=1, _) => fresh.push((receipt, body.touches)),
-                    (_, ..=1) => alone.push((receipt, body.touches)),
+                    (count, ..=1) => {
+                        receives = receives.max(count);
+                        alone.push((receipt, body.touches));
+                    }
                     _ => match send_singly(ports, &delivery.group, body.touches).await {
                         Ok(()) => applied.done.push(receipt),
                         Err(_) => applied.release.push(receipt),
@@ -95,9 +98,12 @@ pub async fn apply<P: Ports>(
     }
     acknowledge(ports, &applied.done).await;
     applied.add(reconcile_together(ports, &bounds, fresh).await);
-    let runs = alone.into_iter().map(|message| reconcile_together(ports, &bounds, vec![message]));
-    for run in join_all(runs).await {
-        applied.add(run);
+    alone.sort_by_key(|(_, touches)| touches.first().map(Touch::place));
+    if receives % 2 == 1 {
+        alone.reverse();
+    }
+    for message in alone {
+        applied.add(reconcile_together(ports, &bounds, vec![message]).await);
     }
     applied
 }

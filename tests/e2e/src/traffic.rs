@@ -238,15 +238,15 @@ impl Traffic {
         self.write("salesforce", record, "update", &[(field, value, saw)]);
     }
 
-    /// One field of every row in one statement.
+    /// One field of so many rows in one statement.
     ///
     /// # Panics
     /// When the database refuses it.
-    pub async fn edit_all_in_postgres(&mut self, field: &str) {
+    pub async fn edit_many_in_postgres(&mut self, field: &str, count: usize) {
         let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
         self.count += 1;
         let sql = format!(
-            "UPDATE contacts t SET {column} = 'v-{}-' || t.id FROM contacts o WHERE o.id = t.id
+            "UPDATE contacts t SET {column} = 'v-{}-' || t.id FROM (SELECT * FROM contacts ORDER BY id LIMIT {count}) o WHERE o.id = t.id
              RETURNING t.editor_id, t.{column}, o.{column}",
             self.count
         );

@@ -82,13 +82,13 @@ async fn a_burst_of_two_thousand(world: &World, traffic: &mut Traffic) {
     traffic.insert_many(2_000).await;
     some(traffic, 20).await;
     world.holds(4 * MINUTE, "a burst of two thousand new rows").await;
-    traffic.edit_all_in_postgres("Phone").await;
+    traffic.edit_many_in_postgres("Phone", 2_000).await;
     world.holds(4 * MINUTE, "a burst of two thousand edits").await;
 }
 
 async fn the_applier_is_killed_in_mid_batch(world: &World, traffic: &mut Traffic) {
     let applier = world.function("ApplierFunction").await;
-    traffic.edit_all_in_postgres("FirstName").await;
+    traffic.edit_many_in_postgres("FirstName", 300).await;
     let (started, mut killed) = (Instant::now(), 0);
     while killed < 4 && started.elapsed() < MINUTE {
         some(traffic, 1).await;
