@@ -19,7 +19,14 @@ const SECRET_KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// What a process keeps between calls.
 pub struct Ingest {
     function: Function,
-    known: Mutex<Option<(Arc<Applied>, Arc<Caller>, Timestamp)>>,
+    known: Mutex<Option<Known>>,
+}
+
+/// What is applied, who may call, and when that was read.
+struct Known {
+    applied: Arc<Applied>,
+    caller: Arc<Caller>,
+    read: Timestamp,
 }
 
 impl Ingest {
@@ -82,9 +89,9 @@ impl Ingest {
     /// What is applied and who may call, as it is now.
     async fn known(&self) -> Result<Option<(Arc<Applied>, Arc<Caller>)>, syncline_sync::PortError> {
         let mut known = self.known.lock().await;
-        let before = known.as_ref().map(|(applied, ..)| applied.clone());
+        let before = known.as_ref().map(|known| known.applied.clone());
         let Some(applied) = self.function.applied(before.clone()).await? else { return Ok(None) };
-        if let Some((_, caller, read)) = &*known
+        if let Some(Known { caller, read, .. }) = &*known
             && *read + SECRET_KEPT > Timestamp::now()
             && before.is_some_and(|before| Arc::ptr_eq(&before, &applied))
         {
@@ -92,7 +99,7 @@ impl Ingest {
         }
         let secret = self.function.ingest_secret().await?;
         let caller = Arc::new(Caller::new(secret, applied.settings.organization_id.clone()));
-        *known = Some((applied.clone(), caller.clone(), Timestamp::now()));
+        *known = Some(Known { applied: applied.clone(), caller: caller.clone(), read: Timestamp::now() });
         Ok(Some((applied, caller)))
     }
 }
