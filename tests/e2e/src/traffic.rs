@@ -100,7 +100,8 @@ impl Traffic {
         if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
     }
 
-    async fn id_of(&mut self, record: &str) -> Option<String> {
+    /// The Salesforce Id of a record, once it stands there.
+    pub async fn id_of(&mut self, record: &str) -> Option<String> {
         if let Some(id) = self.ids.get(record) {
             return Some(id.clone());
         }
