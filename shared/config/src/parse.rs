@@ -576,7 +576,7 @@ mod tests {
             "instnace: is no setting; is instance meant?",
             "salesforce.login_url: is \"http://acme",
             "salesforce.auth: is \"token\"; it has to be jwt, client-credentials",
-            "salesforce.secret: it has to be env:NAME or file:PATH",
+            "salesforce.secret: it has to be env:NAME, file:PATH or secretsmanager:NAME",
             "postgres.secret: is missing",
             "postgres.sslmode: is \"prefer\"",
             "serve.listen",

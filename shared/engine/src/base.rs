@@ -133,9 +133,10 @@ pub struct Base {
     /// The side that lacks the record, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
-    /// The Id of a deleted record that the row was linked to before; its link column may still show it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaced: Option<SalesforceId>,
+    /// The Ids of deleted records that the row was linked to before, the latest last; its link column may still show
+    /// any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "one_or_many")]
+    pub replaced: Vec<SalesforceId>,
     /// When both sides had lost the record. It is remembered for 30 days, so that an undelete finds its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -144,6 +145,33 @@ pub struct Base {
     pub swings: BTreeMap<FieldName, Swing>,
     /// Counts up with every save; the compare-and-set compares it. 0 was never saved.
     pub version: u64,
+}
+
+/// One Id is written as itself, as before there could be more.
+mod one_or_many {
+    use super::SalesforceId;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(SalesforceId),
+        Many(Vec<SalesforceId>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(ids: &[SalesforceId], serializer: S) -> Result<S::Ok, S::Error> {
+        match ids {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<SalesforceId>, D::Error> {
+        Ok(match Ids::deserialize(source)? {
+            Ids::One(one) => vec![one],
+            Ids::Many(many) => many,
+        })
+    }
 }
 
 impl Base {
@@ -164,10 +192,27 @@ impl Base {
             marker: None,
             intent: None,
             gone: None,
-            replaced: None,
+            replaced: Vec::new(),
             ended_at: None,
             swings: BTreeMap::new(),
             version: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_ids_read_back_and_one_is_written_as_itself() {
+        let ids = ["003000000000001AAA", "003000000000002AAA"].map(|id| SalesforceId::parse(id).unwrap());
+        for count in 0..=2 {
+            let mut base = Base::new(BaseKey("p:[\"1\"]".to_owned()));
+            base.replaced = ids[..count].to_vec();
+            let json = serde_json::to_value(&base).unwrap();
+            assert_eq!(json.get("replaced").is_some_and(serde_json::Value::is_string), count == 1);
+            assert_eq!(serde_json::from_value::<Base>(json).unwrap(), base);
         }
     }
 }

@@ -98,7 +98,6 @@ pub async fn apply<P: Ports>(
         }
     }
     acknowledge(ports, &applied.done).await;
-    applied.add(reconcile_together(ports, &bounds, fresh).await);
     alone.sort_by_key(|(_, touches)| touches.first().map(Touch::place));
     if receives % 2 == 1 {
         alone.reverse();
@@ -106,6 +105,7 @@ pub async fn apply<P: Ports>(
     for message in alone {
         applied.add(reconcile_together(ports, &bounds, vec![message]).await);
     }
+    applied.add(reconcile_together(ports, &bounds, fresh).await);
     applied
 }
 

@@ -1,12 +1,12 @@
 //! The scheduler: who goes next, and what goes wrong.
 
-use crate::users::Users;
+use crate::users::{SYNC, Users};
 use jiff::SignedDuration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use support::{Landing, MemoryDatabase, MemoryPorts, MemoryState, contact_definition, field};
+use support::{Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, contact_definition, field};
 use syncline_engine::{Definition, DeletePolicy, Deletes, Side};
 use syncline_sync::{PortError, Queue, Step, apply, ingest, poll, watch};
 
@@ -60,7 +60,7 @@ struct Schedule {
     tasks: [Option<Task>; 3],
     /// Steps until what is away is back.
     outage_steps: usize,
-    backup: Option<(MemoryDatabase, MemoryState, Users)>,
+    backup: Option<(MemoryDatabase, MemoryState, MemoryQueue, Users)>,
     report: (BTreeSet<Step>, usize, Vec<u16>),
 }
 
@@ -98,6 +98,17 @@ pub fn run(seed: u64, faults: Faults) -> Report {
         trace,
         restless,
     }
+}
+
+/// No row got another record since the backup: nothing that is restored would tell, and it would be created once more.
+fn same_records(backup: &MemoryState, state: &MemoryState) -> bool {
+    let now: BTreeMap<_, _> = state.bases(SYNC).into_iter().map(|base| (base.key.clone(), base)).collect();
+    backup.bases(SYNC).iter().all(|then| {
+        now.get(&then.key).is_some_and(|now| {
+            now.external_id == then.external_id
+                && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+        })
+    })
 }
 
 async fn applier(ports: MemoryPorts, definition: Definition) {
@@ -193,17 +204,25 @@ impl Schedule {
 
     /// State and queue lie in the database: a restore takes all of it back, and ends every run.
     fn backup_or_restore(&mut self) {
+        let ports = &self.ports;
         match self.backup.take() {
             // A row that was not linked yet would be created once more: nothing tells that it was.
-            None if self.ports.database.rows().values().all(|row| row.link.is_some()) => {
-                self.backup =
-                    Some((self.ports.database.backup(), self.ports.state.backup(), self.users.clone()));
+            None if ports.database.rows().values().all(|row| row.link.is_some()) => {
+                self.backup = Some((
+                    ports.database.backup(),
+                    ports.state.backup(),
+                    ports.queue.backup(),
+                    self.users.clone(),
+                ));
             }
-            Some((database, state, users)) if !self.users.taken_back => {
+            Some((database, state, queue, users))
+                if !self.users.taken_back && same_records(&state, &ports.state) =>
+            {
                 self.tasks = [None, None, None];
-                self.ports.database.restore(&database);
-                self.users.logged.extend(self.ports.state.conflicts());
-                self.ports.state.restore(&state);
+                ports.database.restore(&database);
+                self.users.logged.extend(ports.state.conflicts());
+                ports.state.restore(&state);
+                ports.queue.restore(&queue);
                 self.users.take_back(&users);
             }
             other => self.backup = other,
@@ -262,6 +281,7 @@ impl Schedule {
     fn come_to_rest(&mut self) -> bool {
         self.all_up();
         self.users.show_all(&self.ports);
+        let mut caught_up = false;
         for _ in 0..400 {
             while !self.users.messages.is_empty() {
                 self.deliver();
@@ -282,6 +302,11 @@ impl Schedule {
             let idle = self.ports.queue.is_empty() && self.ports.database.log_len() == 0;
             match self.ports.state.next_due() {
                 Some(due) if idle => self.ports.clock.advance_to(due),
+                // What no message tells of, catch-up finds with its next scan.
+                None if idle && !caught_up => {
+                    caught_up = true;
+                    self.advance(SignedDuration::from_secs(i64::from(self.definition.poll_interval_s) + 1));
+                }
                 None if idle => return true,
                 _ => {}
             }

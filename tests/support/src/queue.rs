@@ -16,7 +16,7 @@ struct Message {
     receipt: String,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     messages: Vec<Message>,
     next: u64,
@@ -41,6 +41,20 @@ impl MemoryQueue {
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.lock().unwrap().messages.len()
+    }
+
+    /// Everything as it is now, to be restored later.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        Self { inner: Arc::new(Mutex::new(self.inner.lock().unwrap().clone())), ..self.clone() }
+    }
+
+    /// The queue is as it was then; what was on its way comes again.
+    pub fn restore(&self, backup: &Self) {
+        let mut inner = self.inner.lock().unwrap();
+        let next = inner.next;
+        *inner = backup.inner.lock().unwrap().clone();
+        inner.next = next;
     }
 
     /// True if nothing waits.

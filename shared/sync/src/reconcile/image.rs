@@ -57,7 +57,7 @@ impl<P: Ports> Run<'_, P> {
             work.plan = plan(self.definition, &self.ports.settings().key, known, &salesforce, &postgres);
             // A row that came back under its key after its record's end, its link column filled, is a new one.
             let reborn =
-                resolved.as_ref().is_some_and(|base| base.ended_at.is_some() || base.replaced.is_some());
+                resolved.as_ref().is_some_and(|base| base.ended_at.is_some() || !base.replaced.is_empty());
             if known.is_none()
                 && !reborn
                 && work.record().is_none()

@@ -78,7 +78,7 @@ impl<P: Ports> Run<'_, P> {
             && let Some(gone) = base.salesforce_id.take()
         {
             // An earlier record of this row is gone for good: the new one is another.
-            base.replaced = Some(gone);
+            base.replaced.push(gone);
             base.external_id = None;
             base.stamp = None;
             base.marker = None;

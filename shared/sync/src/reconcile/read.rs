@@ -45,7 +45,7 @@ impl<'a, P: Ports> Run<'a, P> {
                         base.is_some_and(|base| match &base.salesforce_id {
                             Some(known) => known != id,
                             // Its row is being given to a new record, while the old one may stand again.
-                            None => base.replaced.as_ref() == Some(id),
+                            None => base.replaced.contains(id),
                         })
                     })
             });

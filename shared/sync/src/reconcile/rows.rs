@@ -87,7 +87,8 @@ impl<'a, P: Ports> Run<'a, P> {
     }
 
     /// A row without link and base is new, or it is one whose key changed or whose link was emptied while its record
-    /// was under way: nothing but the notes of that tell. The same goes for one that was deleted after that.
+    /// was under way: nothing but the notes of that tell. The same goes for one that was deleted after that, and for
+    /// one whose link still names the deleted record in whose stead another is created.
     async fn follow_origins(
         &mut self,
         transaction: &mut TransactionOf<'a, P>,
@@ -95,7 +96,7 @@ impl<'a, P: Ports> Run<'a, P> {
     ) -> Result<Vec<Work>, PortError> {
         let nameless = |work: &Work| match &work.row {
             _ if work.base.is_some() => None,
-            Some(row) => row.link.is_none().then(|| row.key.clone()),
+            Some(row) => (row.link.is_none() || work.record().is_none()).then(|| row.key.clone()),
             None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
             None => None,
         };
@@ -114,7 +115,8 @@ impl<'a, P: Ports> Run<'a, P> {
             let inserted_for = origin.inserted_for.map(RecordRef::Id);
             let mut found = Claim::None;
             for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
-                found = self.claim(transaction, wanted, &key).await?;
+                let link = work.row.as_ref().and_then(|row| row.link.as_deref());
+                found = self.claim(transaction, wanted, &key, link).await?;
                 if found != Claim::None {
                     break;
                 }
@@ -143,6 +145,7 @@ impl<'a, P: Ports> Run<'a, P> {
         transaction: &mut TransactionOf<'a, P>,
         wanted: RecordRef,
         key: &PostgresKey,
+        link: Option<&str>,
     ) -> Result<Claim, PortError> {
         if let RecordRef::Key(old) = &wanted {
             // Whoever creates the record under its old key holds this lock until its intent is saved.
@@ -151,6 +154,9 @@ impl<'a, P: Ports> Run<'a, P> {
             }
         }
         let Some(base) = self.base_of_ref(wanted).await? else { return Ok(Claim::None) };
+        if link.is_some_and(|link| !has_replaced(&base, link)) {
+            return Ok(Claim::None);
+        }
         if base.intent.is_some() {
             return Ok(Claim::Waits);
         }
@@ -187,19 +193,19 @@ impl<'a, P: Ports> Run<'a, P> {
             let owner = strange(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
             let link = work.row.as_ref().and_then(|row| row.link.as_deref());
             let owner = owner.filter(|owner| {
-                let replaced =
-                    owner.replaced.as_ref().is_some_and(|replaced| link == Some(replaced.as_str()));
+                let replaced = link.is_some_and(|link| has_replaced(owner, link));
                 owner.key != work.base_key() && (owner.live || owner.intent.is_some() || replaced)
             });
             let Some(owner) = owner else {
                 ready.push(work);
                 continue;
             };
-            let replaced = owner.replaced.as_ref().map(SalesforceId::as_str);
             match link {
                 // The record is gone for good; its row belongs to another one by now.
-                Some(link) if Some(link) == replaced && work.record().is_none() => self.summary.skipped += 1,
-                Some(link) if Some(link) == replaced => {
+                Some(link) if has_replaced(&owner, link) && work.record().is_none() => {
+                    self.summary.skipped += 1;
+                }
+                Some(link) if has_replaced(&owner, link) => {
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
                     self.again(touch, Backoff::Contention);
                 }
@@ -240,6 +246,11 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         kept
     }
+}
+
+/// The Id is that of a deleted record in whose stead the base's record was created.
+fn has_replaced(base: &Base, link: &str) -> bool {
+    base.replaced.iter().any(|replaced| replaced.as_str() == link)
 }
 
 /// What became of the write to Salesforce of a run that did not finish, for history.

@@ -130,6 +130,6 @@ impl Work {
 
     /// The row's link column may still show the Id of a record that is gone for good.
     pub(super) fn is_replaced(&self, id: &SalesforceId) -> bool {
-        self.base.as_ref().is_some_and(|base| base.replaced.as_ref() == Some(id))
+        self.base.as_ref().is_some_and(|base| base.replaced.contains(id))
     }
 }

@@ -23,7 +23,7 @@ struct NewLink {
     key: PostgresKey,
     id: SalesforceId,
     /// What the column may still show.
-    replaced: Option<SalesforceId>,
+    replaced: Vec<SalesforceId>,
 }
 
 /// The kind of a call that writes.
@@ -269,8 +269,11 @@ impl<'a, P: Ports> Run<'a, P> {
             .into_iter()
             .zip(&links)
             .filter_map(|(row, link)| {
-                let replaced = link.replaced.as_ref().map(SalesforceId::as_str);
-                let row = row.filter(|row| row.link.is_none() || row.link.as_deref() == replaced)?;
+                let row = row.filter(|row| {
+                    row.link
+                        .as_deref()
+                        .is_none_or(|shown| link.replaced.iter().any(|id| id.as_str() == shown))
+                })?;
                 let write = RowWrite {
                     row: Some((link.key.clone(), row.row_version.clone())),
                     delete: false,
