@@ -52,10 +52,9 @@ impl Applied {
 /// and the message is done. Only where they cannot be put off does it come again.
 ///
 /// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
-/// touches, and what is a single touch runs alone, so that only the poisonous one goes on counting its receives. Each
-/// message is acknowledged as soon as it is dealt with, and the order of single ones turns round with each receive, so
-/// that one that hangs until its process is ended keeps the single ones behind it waiting once. What hangs among fresh
-/// messages still keeps all single ones waiting.
+/// touches, and what is a single touch runs alone and before the fresh ones, so that only the poisonous one goes on
+/// counting its receives. Each message is acknowledged as soon as it is dealt with, and the order of single ones turns
+/// round with each receive, so that one that hangs until its process is ended keeps the others waiting once.
 ///
 /// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
 pub async fn apply<P: Ports>(

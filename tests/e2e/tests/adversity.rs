@@ -24,19 +24,9 @@ async fn adversity_loses_and_doubles_nothing() {
     a_truncate_and_many_deletes_pause_and_alert(&world, &mut traffic).await;
     a_refused_record_is_shown_in_its_sides_words(&world, &mut traffic).await;
     salesforce_is_away_for_longer_than_five_receives(&world, &mut traffic).await;
+    a_poisoned_message_leaves_its_one_touch_and_is_redriven(&world, &mut traffic).await;
     let problems = iam::problems(&world.recorder.calls(), &world.by_hand(&["policies"]).await);
     assert!(problems.is_empty(), "{problems:#?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "fails: catch-up touches the poisoned record again while it hangs, and single messages behind it die with it"]
-async fn a_poisoned_message_is_alone_among_the_dead_letters() {
-    let world = World::deploy().await;
-    let mut traffic = world.traffic(2).await;
-    world.poll_now().await;
-    some(&mut traffic, 40).await;
-    world.holds(2 * MINUTE, "edits both ways").await;
-    a_poisoned_message_leaves_its_one_touch_and_is_redriven(&world, &mut traffic).await;
 }
 
 async fn some(traffic: &mut Traffic, count: usize) {
