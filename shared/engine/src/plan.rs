@@ -365,8 +365,10 @@ fn propagated(
     let edited = definition.fields.iter().filter_map(|mapping| {
         let Some(Cell::Value(value)) = image.get(&mapping.field) else { return None };
         let now = field_base(definition, mapping, key, value);
-        let known = base.fields.get(&mapping.field).filter(|known| known.rule == now.rule)?;
-        (definition.writes(mapping, side) && known.fingerprint != now.fingerprint).then(|| {
+        // A value that was never agreed on is one that whoever deleted the record did not see.
+        let known = base.fields.get(&mapping.field).filter(|known| known.rule == now.rule);
+        let edited = known.map_or(!value.is_null(), |known| known.fingerprint != now.fingerprint);
+        (definition.writes(mapping, side) && edited).then(|| {
             let (salesforce, postgres) = match stands {
                 Side::Salesforce => (value.clone(), Value::Null),
                 Side::Postgres => (Value::Null, value.clone()),

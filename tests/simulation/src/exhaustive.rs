@@ -6,7 +6,7 @@
 //! shortest one. Each value is known by the edit that made it: a side *knows* the edits
 //! whose values it held or was written over with.
 
-use crate::users::SYNC;
+use crate::world::CONTACTS as SYNC;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use support::{contact_definition, fingerprint_key};
 use syncline_engine::{

@@ -1,316 +1,591 @@
-//! The scheduler: who goes next, and what goes wrong.
+//! The scheduler: who goes next, and what goes wrong. One thread, a virtual clock, nothing random but the seed.
 
-use crate::users::{SYNC, Users};
+use crate::options::{Dice, Options};
+use crate::ports::SimPorts;
+use crate::script::{Kind, Op, script};
+use crate::trace::Trace;
+use crate::users::Users;
+use crate::world;
 use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use support::{Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, contact_definition, field};
-use syncline_engine::{Definition, DeletePolicy, Deletes, Side};
-use syncline_sync::{PortError, Queue, Step, apply, ingest, poll, watch};
+use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
+use syncline_engine::{Definition, Side};
+use syncline_sync::{
+    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, apply, delete_counter, ingest, poll,
+    watch,
+};
 
-/// What goes wrong in a run, each with its weight against 100 ordinary steps.
-#[derive(Clone, Copy, Debug)]
-pub struct Faults {
-    /// Edits of the users.
-    pub edits: usize,
-    /// A run is dropped where it stands.
-    pub crashes: usize,
-    /// A write to Salesforce is lost, or its answer is.
-    pub lost: usize,
-    /// A waiting message is sent twice.
-    pub doubles: usize,
-    /// A side goes away, or comes back.
-    pub outages: usize,
-    /// The database, with the state in it, is backed up, or restored to that.
-    pub restores: usize,
-}
+/// Two appliers and a poller.
+const TASKS: usize = 3;
 
-impl Default for Faults {
-    fn default() -> Self {
-        Self { edits: 24, crashes: 3, lost: 9, doubles: 2, outages: 1, restores: 1 }
-    }
-}
+/// Rounds within which a world has to come to rest once edits and faults have ended.
+pub const ROUNDS_TO_REST: usize = 1200;
+
+/// How often what waits for a parent is tried before it counts as waiting for good.
+const TRIES_FOR_PARENTS: usize = 6;
 
 /// What a run came to.
 pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What it was made of.
+    pub options: Options,
     /// The ports, at rest.
-    pub ports: MemoryPorts,
-    /// The definition.
-    pub definition: Definition,
-    /// The users and their ledger.
-    pub users: Users,
-    /// Steps at which a run crashed.
-    pub crashed_at: BTreeSet<Step>,
-    /// Answers that were lost after the write had happened.
-    pub answers_lost: usize,
-    /// Everything that was chosen, for the determinism test.
-    pub trace: Vec<u16>,
+    pub ports: SimPorts,
+    /// The definitions as they were in the end.
+    pub definitions: Vec<Definition>,
+    /// Everything that happened on both sides.
+    pub events: Vec<Event>,
+    /// The conflict log, with what a restore took out of it.
+    pub conflicts: Vec<Conflict>,
+    /// The database, with the state in it, was restored to an earlier time.
+    pub restored: bool,
+    /// The database was restored alone after so many events.
+    pub restored_alone: Option<usize>,
+    /// The definition changed.
+    pub redefined: bool,
     /// It did not come to rest.
     pub restless: bool,
+    /// Rounds that coming to rest took.
+    pub rounds: usize,
+    /// Calls to Salesforce before edits and faults ended, and until it came to rest.
+    pub calls: u64,
+    /// Writes of a second pass over everything, at rest.
+    pub second_pass: usize,
+    /// Syncs that were resumed with more deletes allowed, after so many events.
+    pub resumed: Option<usize>,
+}
+
+impl Report {
+    /// The same for every run of the same seed: a hash over every write's value.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for event in &self.events {
+            format!("{event:?}").hash(&mut hasher);
+        }
+        format!("{:?}", self.conflicts).hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-struct Schedule {
-    ports: MemoryPorts,
-    definition: Definition,
+struct Backup {
+    database: MemoryDatabase,
+    state: MemoryState,
+    queue: MemoryQueue,
     users: Users,
-    tasks: [Option<Task>; 3],
-    /// Steps until what is away is back.
-    outage_steps: usize,
-    backup: Option<(MemoryDatabase, MemoryState, MemoryQueue, Users)>,
-    report: (BTreeSet<Step>, usize, Vec<u16>),
+    events: usize,
 }
 
-/// Runs one seed.
+struct Schedule {
+    options: Options,
+    ports: SimPorts,
+    definitions: Vec<Definition>,
+    users: Users,
+    tasks: [Option<Task>; TASKS],
+    /// Steps until what is away is back.
+    outage_steps: usize,
+    backup: Option<Backup>,
+    lost_conflicts: Vec<Conflict>,
+    restored: bool,
+    restored_alone: Option<usize>,
+    redefined: bool,
+    resumed: Option<usize>,
+    told: usize,
+}
+
+/// Runs one seed as its own options have it.
 #[must_use]
-pub fn run(seed: u64, faults: Faults) -> Report {
-    let ports = MemoryPorts::new(seed, false);
-    let primary = if seed.is_multiple_of(2) { Side::Salesforce } else { Side::Postgres };
-    let mut definition = contact_definition(primary);
-    definition.fields.push(field("Title", "title"));
-    let policy = match seed / 2 % 4 {
-        0 => DeletePolicy::Keep,
-        1 => DeletePolicy::Review,
-        _ => DeletePolicy::Propagate,
-    };
-    definition.deletes = Deletes { from_salesforce: policy, from_postgres: policy };
+pub fn run(seed: u64) -> Report {
+    let options = Options::of_seed(seed);
+    run_script(seed, options, &script(seed, &options), false)
+}
+
+/// Runs a script.
+#[must_use]
+pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> Report {
+    let memory = world::ports(seed, &options);
+    let trace = Trace::new(memory.clock.clone(), traced);
+    let ports = SimPorts::new(seed, options, memory, trace);
     let mut schedule = Schedule {
+        options,
         ports,
-        definition,
+        definitions: world::definitions(seed, &options.features),
         users: Users::default(),
-        tasks: [None, None, None],
+        tasks: Default::default(),
         backup: None,
         outage_steps: 0,
-        report: Default::default(),
+        lost_conflicts: Vec::new(),
+        restored: false,
+        restored_alone: None,
+        redefined: false,
+        resumed: None,
+        told: 0,
     };
-    schedule.busy(faults);
-    let restless = !schedule.come_to_rest();
-    let (crashed_at, answers_lost, trace) = schedule.report;
+    for op in script {
+        schedule.step_of(*op);
+        schedule.tell();
+    }
+    let rounds = if schedule.restored_alone.is_some() { Some(0) } else { schedule.come_to_rest() };
+    let calls = schedule.memory().org.calls();
+    let second_pass = match rounds {
+        Some(_) if schedule.restored_alone.is_none() => schedule.second_pass(),
+        _ => 0,
+    };
+    let mut conflicts = schedule.lost_conflicts;
+    conflicts.extend(schedule.ports.memory.state.conflicts());
     Report {
+        seed,
+        options,
+        events: schedule.ports.memory.events.all(),
         ports: schedule.ports,
-        definition: schedule.definition,
-        users: schedule.users,
-        crashed_at,
-        answers_lost,
-        trace,
-        restless,
+        definitions: schedule.definitions,
+        conflicts,
+        restored: schedule.restored,
+        restored_alone: schedule.restored_alone,
+        redefined: schedule.redefined,
+        restless: rounds.is_none(),
+        rounds: rounds.unwrap_or(ROUNDS_TO_REST),
+        calls,
+        second_pass,
+        resumed: schedule.resumed,
+    }
+}
+
+async fn applier(ports: SimPorts, definitions: Vec<Definition>) {
+    let Ok(deliveries) = ports.queue().receive(10).await else { return };
+    if deliveries.is_empty() {
+        return;
+    }
+    let applied = apply::apply(&ports, &definitions, &deliveries, None).await;
+    let _ = ports.queue().done(&applied.done).await;
+    let _ = ports.queue().release(&applied.release).await;
+}
+
+/// What fails is tried again by the next one.
+async fn poller(ports: SimPorts, definitions: Vec<Definition>) {
+    let _ = watch(&ports, &definitions).await;
+    let _ = poll::capture_log(&ports, &definitions).await;
+    let _ = poll::due(&ports).await;
+    for definition in &definitions {
+        while let Ok((_, true)) = poll::scan(&ports, definition).await {}
     }
 }
 
 /// No row got another record since the backup: nothing that is restored would tell, and it would be created once more.
-fn same_records(backup: &MemoryState, state: &MemoryState) -> bool {
-    let now: BTreeMap<_, _> = state.bases(SYNC).into_iter().map(|base| (base.key.clone(), base)).collect();
-    backup.bases(SYNC).iter().all(|then| {
-        now.get(&then.key).is_some_and(|now| {
-            now.external_id == then.external_id
-                && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+fn same_records(backup: &MemoryState, state: &MemoryState, syncs: &[Definition]) -> bool {
+    syncs.iter().all(|definition| {
+        let now: BTreeMap<_, _> =
+            state.bases(&definition.name).into_iter().map(|base| (base.key.clone(), base)).collect();
+        backup.bases(&definition.name).iter().all(|then| {
+            now.get(&then.key).is_some_and(|now| {
+                now.external_id == then.external_id
+                    && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+            })
         })
     })
 }
 
-async fn applier(ports: MemoryPorts, definition: Definition) {
-    let Ok(deliveries) = ports.queue.receive(10).await else { return };
-    if deliveries.is_empty() {
-        return;
-    }
-    let applied = apply::apply(&ports, &[definition], &deliveries, None).await;
-    ports.queue.done(&applied.done).await.unwrap();
-    ports.queue.release(&applied.release).await.unwrap();
-}
-
-/// What fails is tried again by the next one.
-async fn poller(ports: MemoryPorts, definition: Definition) {
-    let definitions = std::slice::from_ref(&definition);
-    let _ = watch(&ports, definitions).await;
-    let _ = poll::capture_log(&ports, definitions).await;
-    let _ = poll::due(&ports).await;
-    let _ = poll::scan(&ports, &definition).await;
-}
-
 impl Schedule {
-    fn busy(&mut self, faults: Faults) {
-        let mut edits = faults.edits;
-        let total = 100 + faults.crashes + faults.lost + faults.doubles + faults.outages + faults.restores;
-        for _ in 0..600 {
-            self.outage_steps = self.outage_steps.saturating_sub(1);
-            if self.outage_steps == 0 {
-                self.all_up();
+    fn memory(&self) -> &MemoryPorts {
+        &self.ports.memory
+    }
+
+    fn hit(&self, what: &'static str) {
+        self.ports.shared.coverage.hit(what);
+        self.ports.shared.trace.say(|| what.to_owned());
+    }
+
+    /// What happened since is told.
+    fn tell(&mut self) {
+        let count = self.memory().events.len();
+        if self.told == count {
+            return;
+        }
+        let events = &self.memory().events.all()[self.told..count];
+        for event in events {
+            self.ports.shared.trace.say(|| {
+                format!("{:?} {} {} {:?}: {:?}", event.by, event.side, event.record, event.name, event.what)
+            });
+        }
+        self.told = count;
+    }
+
+    fn step_of(&mut self, op: Op) {
+        self.outage_steps = self.outage_steps.saturating_sub(1);
+        if self.outage_steps == 0 {
+            self.all_up();
+        }
+        let mut dice = Dice::new(op.dice);
+        if self.restored_alone.is_some() && !matches!(op.kind, Kind::Step | Kind::Land | Kind::Wait) {
+            return;
+        }
+        match op.kind {
+            Kind::Step => self.step(dice.below(TASKS)),
+            Kind::Land => self.land(&mut dice, Landing::Answered),
+            Kind::Deliver => self.deliver(op.dice),
+            Kind::Wait => {
+                let ms = [1, 40, 700, 3_000, 20_000][dice.below(5)];
+                self.advance(SignedDuration::from_millis(ms));
             }
-            let choice = self.ports.random.below(total + 12);
-            self.report.2.push(u16::try_from(choice).unwrap());
-            match choice {
-                0..60 => {
-                    let task = self.ports.random.below(3);
-                    self.step(task);
-                }
-                60..75 => self.land(Landing::Answered),
-                75..85 => self.deliver(),
-                85..100 => {
-                    let ms = [1, 40, 700, 3_000][self.ports.random.below(4)];
-                    self.advance(SignedDuration::from_millis(ms));
-                }
-                choice if choice < 100 + faults.crashes => {
-                    let task = self.ports.random.below(3);
-                    if self.tasks[task].take().is_some() {
-                        self.report.0.extend(self.ports.steps.last());
+            Kind::Act => {
+                let ports = self.ports.memory.clone();
+                let shared = self.ports.shared.clone();
+                self.users.act(&ports, &self.options, &shared.coverage, op.dice);
+                let lost = || shared.strikes("fault: message lost", self.options.faults.message_lost / 10);
+                self.users.lose_messages(lost);
+            }
+            Kind::Commit => self.commit(),
+            Kind::Crash => {
+                let task = dice.below(TASKS);
+                if self.tasks[task].take().is_some() {
+                    self.memory().org.run_over(task);
+                    self.hit("fault: crash");
+                    if let Some(Step::SavedIntents | Step::CommittedPostgres | Step::WroteSalesforce) =
+                        self.memory().steps.last()
+                    {
+                        self.hit("case: a crash left an intent");
                     }
                 }
-                choice if choice < 100 + faults.crashes + faults.lost => {
-                    let lost = self.ports.random.below(2) == 0;
-                    if lost && !self.ports.org.under_way().is_empty() {
-                        self.report.1 += 1;
-                    }
-                    self.land(if lost { Landing::AnswerLost } else { Landing::Dropped });
-                }
-                choice if choice < total - faults.restores - faults.doubles => self.outage(),
-                choice if choice < total - faults.doubles => self.backup_or_restore(),
-                choice if choice < total => {
-                    let place = self.ports.random.below(4);
-                    self.ports.queue.duplicate(place);
-                }
-                _ if edits > 0 => {
-                    edits -= 1;
-                    self.users.act(&self.ports);
-                }
-                _ => {}
             }
+            Kind::LoseAnswer => {
+                if !self.memory().org.under_way().is_empty() {
+                    self.hit("fault: answer lost");
+                    self.land(&mut dice, Landing::AnswerLost);
+                }
+            }
+            Kind::Drop => {
+                if !self.memory().org.under_way().is_empty() {
+                    self.hit("fault: dropped");
+                    self.land(&mut dice, Landing::Dropped);
+                }
+            }
+            Kind::Duplicate => {
+                if !self.memory().queue.is_empty() {
+                    self.hit("fault: queue duplicate");
+                    self.memory().queue.duplicate(dice.below(4));
+                }
+            }
+            Kind::Outage => self.outage(&mut dice),
+            Kind::Limit => {
+                self.hit("fault: request limit");
+                self.outage_steps = 1 + dice.below(40);
+                let message = "REQUEST_LIMIT_EXCEEDED".to_owned();
+                self.memory().org.set_down(Some(PortError::Limit { message }));
+            }
+            Kind::Restore => self.backup_or_restore(),
+            Kind::RestoreAlone => self.restore_alone(),
+            Kind::Redefine => self.redefine(&mut dice),
         }
     }
 
     /// A side goes away for a while.
-    fn outage(&mut self) {
-        self.outage_steps = 1 + self.ports.random.below(40);
-        self.users.acts.entry("outage").and_modify(|count| *count += 1).or_insert(1);
-        match self.ports.random.below(3) {
-            0 => self.ports.org.set_down(Some(PortError::Outage {
-                side: Side::Salesforce,
-                message: "SERVER_UNAVAILABLE".to_owned(),
-            })),
-            1 => self
-                .ports
-                .org
-                .set_down(Some(PortError::Limit { message: "REQUEST_LIMIT_EXCEEDED".to_owned() })),
-            _ => self.ports.database.set_down(true),
+    fn outage(&mut self, dice: &mut Dice) {
+        self.hit("fault: outage");
+        self.outage_steps = 1 + dice.below(40);
+        if dice.below(2) == 0 {
+            let message = "SERVER_UNAVAILABLE".to_owned();
+            self.memory().org.set_down(Some(PortError::Outage { side: Side::Salesforce, message }));
+        } else {
+            self.memory().database.set_down(true);
         }
     }
 
     fn all_up(&self) {
-        self.ports.org.set_down(None);
-        self.ports.database.set_down(false);
+        self.memory().org.set_down(None);
+        self.memory().database.set_down(false);
+    }
+
+    fn commit(&mut self) {
+        self.memory().org.commit_edits();
+        self.memory().database.commit_edits();
+    }
+
+    fn end_all(&mut self) {
+        for task in 0..TASKS {
+            self.tasks[task] = None;
+            self.memory().org.run_over(task);
+        }
     }
 
     /// State and queue lie in the database: a restore takes all of it back, and ends every run.
     fn backup_or_restore(&mut self) {
-        let ports = &self.ports;
+        let memory = self.memory().clone();
         match self.backup.take() {
             // A row that was not linked yet would be created once more: nothing tells that it was.
-            None if ports.database.rows().values().all(|row| row.link.is_some()) => {
-                self.backup = Some((
-                    ports.database.backup(),
-                    ports.state.backup(),
-                    ports.queue.backup(),
-                    self.users.clone(),
-                ));
+            None if memory.database.rows().values().all(|row| row.link.is_some()) => {
+                self.backup = Some(self.back_up());
             }
-            Some((database, state, queue, users))
-                if !self.users.taken_back && same_records(&state, &ports.state) =>
+            Some(backup)
+                if !self.restored && same_records(&backup.state, &memory.state, &self.definitions) =>
             {
-                self.tasks = [None, None, None];
-                ports.database.restore(&database);
-                self.users.logged.extend(ports.state.conflicts());
-                ports.state.restore(&state);
-                ports.queue.restore(&queue);
-                self.users.take_back(&users);
+                self.end_all();
+                memory.database.restore(&backup.database);
+                self.lost_conflicts.extend(memory.state.conflicts());
+                memory.state.restore(&backup.state);
+                memory.queue.restore(&backup.queue);
+                self.users.take_back(&backup.users);
+                memory.events.take_back(backup.events);
+                self.restored = true;
+                self.hit("fault: restore");
             }
             other => self.backup = other,
         }
     }
 
+    fn back_up(&self) -> Backup {
+        let memory = self.memory();
+        Backup {
+            database: memory.database.backup(),
+            state: memory.state.backup(),
+            queue: memory.queue.backup(),
+            users: self.users.clone(),
+            events: memory.events.len(),
+        }
+    }
+
+    /// The database alone is restored: everything has to stop before anything is written.
+    fn restore_alone(&mut self) {
+        match self.backup.take() {
+            None => self.backup = Some(self.back_up()),
+            Some(backup) => {
+                self.end_all();
+                let memory = self.memory();
+                memory.database.restore(&backup.database);
+                memory.events.take_back(backup.events);
+                let events = memory.events.len();
+                // What was sent by then may still arrive.
+                while !memory.org.under_way().is_empty() {
+                    memory.org.land(0, Landing::Dropped);
+                }
+                self.restored_alone = Some(events);
+                self.ports.shared.restored_alone.store(true, Ordering::Relaxed);
+                self.hit("fault: restore alone");
+            }
+        }
+    }
+
+    /// A field is dropped or mapped again, or a rule gets another version. Runs under way keep what they had.
+    fn redefine(&mut self, dice: &mut Dice) {
+        let Some(contacts) = self.definitions.iter_mut().find(|one| one.name == world::CONTACTS) else { return };
+        contacts.version += 1;
+        if dice.below(2) == 0 {
+            let before = contacts.fields.len();
+            contacts.fields.retain(|mapping| mapping.field != Users::optional());
+            if contacts.fields.len() == before {
+                contacts.fields.push(support::field(Users::optional(), "department"));
+            }
+        } else if let Some(title) = contacts.fields.iter_mut().find(|mapping| mapping.field == "Title") {
+            title.rule.version = 2;
+        }
+        self.redefined = true;
+        self.hit("act: change the definition");
+        self.to_end(async |ports| {
+            ports.memory.state.put_cursor(world::CONTACTS, &Cursor { v: 1, ..Cursor::default() }).await.unwrap();
+        });
+    }
+
     /// Steps a task by one await; one that has ended begins anew.
     fn step(&mut self, task: usize) {
         let ports = self.ports.clone();
-        let definition = self.definition.clone();
-        self.ports.org.called_by(task);
+        let definitions = self.definitions.clone();
+        self.memory().org.called_by(task);
         let future = self.tasks[task].get_or_insert_with(|| match task {
-            2 => Box::pin(poller(ports, definition)),
-            _ => Box::pin(applier(ports, definition)),
+            2 => Box::pin(poller(ports, definitions)),
+            _ => Box::pin(applier(ports, definitions)),
         });
         let mut context = Context::from_waker(Waker::noop());
         if future.as_mut().poll(&mut context) == Poll::Ready(()) {
             self.tasks[task] = None;
+            self.memory().org.run_over(task);
         }
     }
 
-    fn land(&mut self, landing: Landing) {
-        let under_way = self.ports.org.under_way().len();
+    fn land(&self, dice: &mut Dice, landing: Landing) {
+        let under_way = self.memory().org.under_way().len();
         if under_way > 0 {
-            let place = self.ports.random.below(under_way);
-            self.ports.org.land(place, landing);
+            self.memory().org.land(dice.below(under_way), landing);
         }
     }
 
-    fn deliver(&mut self) {
-        let now = syncline_sync::Clock::now(&self.ports.clock);
-        if let Some(touch) = self.users.deliver(&self.ports, now) {
-            self.to_end(async |ports| {
-                ingest::enqueue(&ports, vec![touch]).await.unwrap();
-            });
+    fn deliver(&mut self, dice: u64) {
+        let now = self.memory().clock.now();
+        if let Some(touch) = self.users.deliver(dice, now) {
+            self.enqueue(vec![touch]);
         }
     }
 
-    fn to_end<F: Future<Output = ()>>(&self, work: impl FnOnce(MemoryPorts) -> F) {
+    /// Salesforce sends again what was not answered.
+    fn enqueue(&self, touches: Vec<Touch>) {
+        self.to_end(async |ports| while ingest::enqueue(&ports, touches.clone()).await.is_err() {});
+    }
+
+    fn to_end<F: Future<Output = ()>>(&self, work: impl FnOnce(SimPorts) -> F) {
         let mut future = Box::pin(work(self.ports.clone()));
         let mut context = Context::from_waker(Waker::noop());
         while future.as_mut().poll(&mut context).is_pending() {}
     }
 
     /// Time passes; a write past its deadline never arrives.
-    fn advance(&mut self, by: SignedDuration) {
-        self.ports.clock.advance(by);
-        let now = syncline_sync::Clock::now(&self.ports.clock);
-        while let Some(place) = self.ports.org.under_way().iter().position(|request| request.deadline <= now)
-        {
-            self.ports.org.land(place, Landing::Dropped);
+    fn advance(&self, by: SignedDuration) {
+        let memory = self.memory();
+        memory.clock.advance(by);
+        let now = memory.clock.now();
+        while let Some(place) = memory.org.under_way().iter().position(|request| request.deadline <= now) {
+            memory.org.land(place, Landing::Dropped);
         }
     }
 
-    /// No more edits and faults: everything has to come to rest.
-    fn come_to_rest(&mut self) -> bool {
+    /// No more edits and faults: everything has to come to rest, within how many rounds.
+    fn come_to_rest(&mut self) -> Option<usize> {
+        self.ports.shared.calm.store(true, Ordering::Relaxed);
+        self.ports.shared.trace.say(|| "no more edits and faults".to_owned());
         self.all_up();
-        self.users.show_all(&self.ports);
+        self.commit();
+        self.users.show_all(&self.ports.memory.clone());
         let mut caught_up = false;
-        for _ in 0..400 {
+        // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
+        let (mut tries, mut happened) = (0, 0);
+        for round in 0..ROUNDS_TO_REST {
             while !self.users.messages.is_empty() {
-                self.deliver();
+                self.deliver(0);
             }
-            // One run of each, side by side.
-            for task in 0..3 {
-                self.step(task);
-            }
-            while self.tasks.iter().any(Option::is_some) {
-                for task in 0..3 {
-                    if self.tasks[task].is_some() {
-                        self.step(task);
-                    }
-                }
-                self.land(Landing::Answered);
-            }
+            self.one_of_each();
             self.advance(SignedDuration::from_millis(200));
-            let idle = self.ports.queue.is_empty() && self.ports.database.log_len() == 0;
-            match self.ports.state.next_due() {
-                Some(due) if idle => self.ports.clock.advance_to(due),
+            self.tell();
+            let memory = self.memory().clone();
+            let idle = memory.queue.is_empty() && memory.database.log_len() == 0;
+            let count = memory.events.len();
+            tries = if happened == count { tries } else { 0 };
+            happened = count;
+            let next_due = memory.state.next_due().filter(|_| {
+                tries < TRIES_FOR_PARENTS || !idle || !memory.state.all_wait_for_parents()
+            });
+            match next_due {
+                Some(_) if idle && self.resume() => {}
+                Some(due) if idle => {
+                    tries += usize::from(memory.state.all_wait_for_parents());
+                    memory.clock.advance_to(due);
+                }
                 // What no message tells of, catch-up finds with its next scan.
                 None if idle && !caught_up => {
                     caught_up = true;
-                    self.advance(SignedDuration::from_secs(i64::from(self.definition.poll_interval_s) + 1));
+                    let interval = self.definitions.iter().map(|one| one.poll_interval_s).max().unwrap_or(0);
+                    self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
                 }
-                None if idle => return true,
+                None if idle && self.people_help() => caught_up = false,
+                None if idle => return Some(round),
                 _ => {}
             }
         }
-        false
+        None
     }
+
+    /// One run of each, side by side.
+    fn one_of_each(&mut self) {
+        for task in 0..TASKS {
+            self.step(task);
+        }
+        while self.tasks.iter().any(Option::is_some) {
+            for task in 0..TASKS {
+                if self.tasks[task].is_some() {
+                    self.step(task);
+                }
+            }
+            self.memory().org.land(0, Landing::Answered);
+        }
+    }
+
+    /// People correct what is refused and resume what is paused; answers whether there was anything.
+    fn people_help(&mut self) -> bool {
+        let memory = self.ports.memory.clone();
+        let shared = self.ports.shared.clone();
+        let mut helped = self.users.correct(&memory, &shared.coverage);
+        for rejected in memory.state.all_rejected() {
+            if rejected.code == "CANNOT_EXECUTE_FLOW_TRIGGER" {
+                let name = &rejected.record;
+                shared.trace.say(|| format!("somebody saves {name} again"));
+                helped |= self.users.save_again(&memory, &rejected);
+            }
+        }
+        self.resume() || helped
+    }
+
+    /// People resume what is paused; answers whether anything was.
+    fn resume(&mut self) -> bool {
+        let memory = self.ports.memory.clone();
+        let shared = self.ports.shared.clone();
+        let mut helped = false;
+        let paused: BTreeSet<String> = self.definitions.iter().map(|one| one.name.clone()).collect();
+        for sync in paused {
+            let mut resumed = false;
+            self.to_end(async |ports| {
+                let state = &ports.memory.state;
+                if state.paused(&sync).await.unwrap().is_some() {
+                    state.allow(&delete_counter(&sync), 1000, ports.memory.clock.now()).await.unwrap();
+                    state.put_paused(&sync, None).await.unwrap();
+                    state.make_due(ports.memory.clock.now(), SignedDuration::from_secs(1)).await.unwrap();
+                    resumed = true;
+                }
+            });
+            if resumed {
+                helped = true;
+                self.resumed.get_or_insert(memory.events.len());
+                shared.trace.say(|| format!("somebody resumes {sync}"));
+            }
+        }
+        helped
+    }
+
+    /// Everything is touched once more: nothing may be written.
+    fn second_pass(&mut self) -> usize {
+        self.ports.shared.trace.say(|| "a second pass over everything".to_owned());
+        let writes = |memory: &MemoryPorts| {
+            let (creates, updates) = memory.org.writes();
+            creates + updates + memory.org.deletes() + memory.database.commits()
+        };
+        let memory = self.memory().clone();
+        let before = writes(&memory);
+        let now = memory.clock.now();
+        let records = memory.org.records().into_iter().map(|(id, record)| {
+            let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
+            Touch::of_id(sync, id, syncline_sync::Source::CatchUp, now)
+        });
+        let rows = memory.database.rows().into_iter().map(|(key, row)| {
+            Touch::of_key(&row.sync, key, syncline_sync::Source::CatchUp, now)
+        });
+        self.enqueue(records.chain(rows).collect());
+        for _ in 0..40 {
+            self.one_of_each();
+            self.advance(SignedDuration::from_millis(200));
+            if memory.queue.is_empty() && memory.state.all_wait_for_parents() {
+                break;
+            }
+        }
+        self.tell();
+        writes(&memory) - before
+    }
+}
+
+/// Who did it, for the coverage.
+#[must_use]
+pub fn automation_of(event: &Event) -> Option<&'static str> {
+    let changed = match (&event.what, event.by) {
+        (What::Died(_), By::Automation) => return Some("automation: deletes with the parent"),
+        (What::Set { .. }, By::Automation) => true,
+        (What::Set { asked: Some(asked), after, .. }, _) => asked != after,
+        (What::Set { asked: None, .. }, _) => true,
+        _ => false,
+    };
+    changed.then_some(match event.side {
+        Side::Salesforce => "automation: in Salesforce",
+        Side::Postgres => "automation: in Postgres",
+    })
 }

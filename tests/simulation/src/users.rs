@@ -1,293 +1,425 @@
-//! Two busy teams, and the ledger of what they did.
+//! Two busy teams.
 
+use crate::coverage::Coverage;
+use crate::options::{Dice, Options};
+use crate::world::{
+    ACCOUNTS, ADOPTED, CONTACTS, OPTIONAL, PARENT, REFUSED_BY_CHECK, REFUSED_BY_PICKLIST, REFUSED_BY_RULE, edited_fields,
+    name_field, object,
+};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
-use support::MemoryPorts;
+use support::{MemoryPorts, MemoryRow, OrgRecord, Values, key_text, name_of};
 use syncline_engine::{PostgresKey, SalesforceId, Side};
-use syncline_sync::{Conflict, Source, Touch};
+use syncline_sync::{Rejected, Source, Touch};
 
-/// The sync of the simulation.
-pub(crate) const SYNC: &str = "contacts";
-/// The field that names a record and that nobody edits.
-pub(crate) const NAME: &str = "LastName";
-const FIELDS: [&str; 2] = ["FirstName", "Title"];
+/// Records of one kind that users create, at most.
+const RECORDS: usize = 3;
 
-/// One edit that its side confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
-    /// Where.
-    pub side: Side,
-    /// The record, by its name.
-    pub record: String,
-    /// The field.
-    pub field: String,
-    /// The value, never used twice.
-    pub value: Option<String>,
-    /// What the editor read there before.
-    pub saw: Option<String>,
-}
-
-impl Users {
-    /// A restore of the database takes back what was done there since.
-    pub(crate) fn take_back(&mut self, then: &Self) {
-        let ours = |edit: &Edit| edit.side == Side::Salesforce;
-        self.taken.extend(self.ledger[then.ledger.len()..].iter().filter(|edit| !ours(edit)).cloned());
-        self.ledger = then
-            .ledger
-            .iter()
-            .chain(self.ledger[then.ledger.len()..].iter().filter(|edit| ours(edit)))
-            .cloned()
-            .collect();
-        let kept = self.deletions.split_off(then.deletions.len());
-        self.deletions.extend(kept.into_iter().filter(|deletion| deletion.side == Side::Salesforce));
-        self.taken_back = true;
-        self.told.push(format!("restored to edit {}", then.ledger.len()));
-        self.deleted_rows.clone_from(&then.deleted_rows);
-        self.did("restore");
-    }
-}
-
-/// A delete that its side confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deletion {
-    /// Where.
-    pub side: Side,
-    /// The record, by its name.
-    pub record: String,
-    /// What the record held there, which whoever deleted it saw.
-    pub saw: BTreeMap<String, Option<String>>,
-    /// How many edits stood in the ledger.
-    pub after: usize,
-}
-
-/// What users did so far.
+/// The teams, and what they remember.
 #[derive(Clone, Default)]
-pub struct Users {
-    /// The ledger.
-    pub ledger: Vec<Edit>,
-    /// Edits that a restore took back: what they replaced elsewhere stays replaced.
-    pub taken: Vec<Edit>,
-    /// The conflict log as it was before a restore.
-    pub logged: Vec<Conflict>,
-    /// Deletes.
-    pub deletions: Vec<Deletion>,
-    /// Records that came back by a user's hand: taken out of the recycle bin, or inserted again.
-    pub returned: Vec<String>,
-    /// Everything else that happened, counted by its name.
-    pub acts: BTreeMap<&'static str, usize>,
-    /// What happened, in words, for a replay.
-    pub told: Vec<String>,
-    /// Rows that were deleted: key, name, link.
-    deleted_rows: Vec<(PostgresKey, String, Option<String>)>,
-    /// Edits in Postgres were taken back by a restore.
-    pub taken_back: bool,
-    /// Records that users created.
-    pub created: usize,
-    /// Records whose outbound message is not delivered yet.
-    pub messages: Vec<SalesforceId>,
+pub(crate) struct Users {
+    /// Records that users created, by sync.
+    created: [usize; 2],
+    /// Rows that were deleted: sync, key, name, link.
+    deleted_rows: Vec<(String, PostgresKey, String, Option<String>)>,
+    /// Records whose outbound message is not delivered yet: sync and Id.
+    pub messages: Vec<(String, SalesforceId)>,
     next: usize,
 }
 
-impl Users {
-    /// Does something on either side.
-    pub(crate) fn act(&mut self, ports: &MemoryPorts) {
-        let side = if ports.random.below(2) == 0 { Side::Salesforce } else { Side::Postgres };
-        if self.created == 0 || self.created < 3 && ports.random.below(4) == 0 {
-            return self.create(ports, side);
-        }
-        match ports.random.below(40) {
-            0..4 => self.delete(ports, side),
-            4..6 => self.undelete(ports),
-            6..8 => self.insert_again(ports),
-            8 => self.change_key(ports),
-            9 => self.clear_link(ports),
-            10..12 => self.hide(ports),
-            _ => self.edit(ports, side),
-        }
+/// A user's act on both sides' data.
+struct Act<'a> {
+    ports: &'a MemoryPorts,
+    options: &'a Options,
+    coverage: &'a Coverage,
+    dice: Dice,
+}
+
+impl Act<'_> {
+    fn did(&self, what: &'static str) {
+        self.coverage.hit(what);
     }
 
-    fn did(&mut self, act: &'static str) {
-        *self.acts.entry(act).or_default() += 1;
+    /// A living record, or any that `like` admits.
+    fn record(&mut self, like: impl Fn(&OrgRecord) -> bool) -> Option<(SalesforceId, OrgRecord)> {
+        let mut records: Vec<_> =
+            self.ports.org.records().into_iter().filter(|(_, record)| like(record)).collect();
+        (!records.is_empty()).then(|| records.swap_remove(self.dice.below(records.len())))
     }
 
-    fn delete(&mut self, ports: &MemoryPorts, side: Side) {
-        let after = self.ledger.len();
+    fn row(&mut self) -> Option<(PostgresKey, MemoryRow)> {
+        let mut rows: Vec<_> = self.ports.database.rows().into_iter().collect();
+        (!rows.is_empty()).then(|| rows.swap_remove(self.dice.below(rows.len())))
+    }
+
+    /// Nobody edits a record while Syncline is between its read and its write, where a run excludes that.
+    fn may_edit(&self, id: &SalesforceId) -> bool {
+        self.options.window || !self.ports.org.is_between_read_and_write(id)
+    }
+
+    /// What was adopted is only edited until it is linked: a delete before that is nobody's to carry across.
+    fn settled(&self, values: &Values) -> bool {
+        let name = name_of(values);
+        !name.starts_with(ADOPTED)
+            || self.ports.state.bases(CONTACTS).iter().any(|base| {
+                let records = self.ports.org.records();
+                let record = base.salesforce_id.as_ref().and_then(|id| records.get(id));
+                base.live && record.is_some_and(|record| name_of(&record.values) == name)
+            })
+    }
+
+    /// The Id or the key of some account, or none.
+    fn parent(&mut self, side: Side) -> Option<String> {
         match side {
             Side::Salesforce => {
-                let living: Vec<_> =
-                    ports.org.records().into_iter().filter(|(_, record)| !record.deleted).collect();
-                let Some((id, record)) = living.get(ports.random.below(living.len().max(1))) else { return };
-                ports.org.delete(id);
-                // Salesforce sends no message for a delete: the scan has to find it.
-                let record_name = record.values[NAME].clone().unwrap();
-                self.deletions.push(Deletion {
-                    side,
-                    record: record_name,
-                    saw: record.values.clone(),
-                    after,
-                });
-                self.told.push(format!("deleted {id}"));
-                self.did("delete in Salesforce");
+                let (id, _) = self.record(|record| record.object == "Account" && !record.deleted)?;
+                Some(id.to_string())
             }
             Side::Postgres => {
-                let rows: Vec<_> = ports.database.rows().into_iter().collect();
-                let Some((key, row)) = rows.get(ports.random.below(rows.len().max(1))) else { return };
-                if !ports.database.delete(SYNC, key) {
-                    return;
+                let rows = self.ports.database.rows();
+                let keys: Vec<_> = rows.iter().filter(|(_, row)| row.sync == ACCOUNTS).collect();
+                let (key, _) = keys.get(self.dice.below(keys.len()))?;
+                Some(key_text(key))
+            }
+        }
+    }
+}
+
+impl Users {
+    /// Somebody does something on either side.
+    pub(crate) fn act(&mut self, ports: &MemoryPorts, options: &Options, coverage: &Coverage, dice: u64) {
+        let mut act = Act { ports, options, coverage, dice: Dice::new(dice) };
+        let side = if act.dice.below(2) == 0 { Side::Salesforce } else { Side::Postgres };
+        let empty = ports.org.records().is_empty() && ports.database.rows().is_empty();
+        if empty || self.created.iter().any(|count| *count < RECORDS) && act.dice.below(5) == 0 {
+            return self.create(&mut act, side);
+        }
+        match act.dice.below(60) {
+            0..6 => self.delete(&mut act, side),
+            6..9 => self.undelete(&mut act),
+            9..12 => self.insert_again(&mut act),
+            12..14 => self.change_key(&mut act),
+            14..16 => self.clear_link(&mut act),
+            16..19 if options.features.sharing => self.hide(&mut act),
+            19..21 => self.merge(&mut act),
+            21..25 if options.features.accounts => self.move_to_another_parent(&mut act, side),
+            25..30 if options.features.late_commits => self.begin_transaction(&mut act, side),
+            30..33 => self.edit_many(&mut act),
+            _ => self.edit(&mut act, side),
+        }
+    }
+
+    fn told(&mut self, id: &SalesforceId, object: &str) {
+        let sync = if object == "Account" { ACCOUNTS } else { CONTACTS };
+        self.messages.push((sync.to_owned(), id.clone()));
+    }
+
+    fn number(&mut self) -> usize {
+        self.next += 1;
+        self.next
+    }
+
+    fn create(&mut self, act: &mut Act<'_>, side: Side) {
+        let kind = usize::from(act.options.features.accounts && act.dice.below(3) == 0);
+        let sync = [CONTACTS, ACCOUNTS][kind];
+        if self.created[kind] >= RECORDS {
+            return;
+        }
+        self.created[kind] += 1;
+        let name = format!("{}{}", ["n", "a"][kind], self.created[kind]);
+        let mut values = Values::from([(name_field(sync).to_owned(), Some(name))]);
+        let value = self.value(act, sync, edited_fields(sync)[0], side);
+        values.insert(edited_fields(sync)[0].to_owned(), value);
+        if sync == CONTACTS
+            && act.options.features.accounts
+            && (act.options.features.parent_required && side == Side::Salesforce || act.dice.below(2) == 0)
+        {
+            values.insert(PARENT.to_owned(), act.parent(side));
+        }
+        act.did("act: create");
+        match side {
+            Side::Salesforce => {
+                if let Ok(id) = act.ports.org.insert_into(object(sync), values) {
+                    self.told(&id, object(sync));
                 }
-                let name = row.values[NAME].clone().unwrap();
-                self.deleted_rows.push((key.clone(), name.clone(), row.link.clone()));
-                self.deletions.push(Deletion { side, record: name, saw: row.values.clone(), after });
-                self.told.push(format!("deleted row {key}"));
-                self.did("delete in Postgres");
+            }
+            Side::Postgres => {
+                let key = act.ports.database.free_key();
+                let _ = act.ports.database.insert_as(sync, &key, None, values);
             }
         }
     }
 
-    fn undelete(&mut self, ports: &MemoryPorts) {
-        let deleted: Vec<_> = ports.org.records().into_iter().filter(|(_, record)| record.deleted).collect();
-        let Some((id, record)) = deleted.get(ports.random.below(deleted.len().max(1))) else { return };
-        if ports.org.undelete(id) {
-            self.returned.push(record.values[NAME].clone().unwrap());
-            self.told.push(format!("undeleted {id}"));
-            self.did("undelete");
+    /// A value that nobody ever typed before, now and then none, and now and then one that the other side refuses.
+    fn value(&mut self, act: &mut Act<'_>, _sync: &str, field: &str, side: Side) -> Option<String> {
+        let number = self.number();
+        let features = act.options.features;
+        match (field, side, act.dice.below(12)) {
+            ("FirstName", Side::Postgres, 0) if features.validation => {
+                act.did("act: refused by Salesforce's rule later");
+                let begin = [REFUSED_BY_RULE, REFUSED_BY_PICKLIST][number % 2];
+                Some(format!("{begin}{number}"))
+            }
+            ("Title", Side::Salesforce, 0) if features.before_trigger => {
+                act.did("act: refused by Postgres's check later");
+                Some(format!("{REFUSED_BY_CHECK}{number}"))
+            }
+            (_, _, 1) => {
+                act.did("act: empty a field");
+                None
+            }
+            ("Phone", ..) => Some(format!("p{number}")),
+            ("Email", ..) => Some(format!("E{number}")),
+            _ => Some(format!("v{number}")),
         }
     }
 
-    fn insert_again(&mut self, ports: &MemoryPorts) {
-        let count = self.deleted_rows.len();
-        let Some((key, name, link)) = self.deleted_rows.get(ports.random.below(count.max(1))).cloned() else {
+    fn edit(&mut self, act: &mut Act<'_>, side: Side) {
+        let count = 1 + usize::from(act.dice.below(4) == 0);
+        match side {
+            Side::Salesforce => {
+                let Some((id, record)) = act.record(|record| !record.deleted) else { return };
+                let sync = if record.object == "Account" { ACCOUNTS } else { CONTACTS };
+                let values = self.values(act, sync, side, count);
+                if act.may_edit(&id) && act.ports.org.edit_all(&id, &values) {
+                    self.told(&id, &record.object);
+                    act.did(if values.len() > 1 { "act: edit two fields" } else { "act: edit" });
+                }
+            }
+            Side::Postgres => {
+                let Some((key, row)) = act.row() else { return };
+                let values = self.values(act, &row.sync, side, count);
+                if act.ports.database.edit_all(&row.sync, &[key], &values) {
+                    act.did(if values.len() > 1 { "act: edit two fields" } else { "act: edit" });
+                }
+            }
+        }
+    }
+
+    fn values(&mut self, act: &mut Act<'_>, sync: &str, side: Side, count: usize) -> Values {
+        let fields = edited_fields(sync);
+        (0..count)
+            .map(|_| {
+                let field = fields[act.dice.below(fields.len())];
+                (field.to_owned(), self.value(act, sync, field, side))
+            })
+            .collect()
+    }
+
+    /// One statement over a whole table.
+    fn edit_many(&mut self, act: &mut Act<'_>) {
+        let rows = act.ports.database.rows();
+        let keys: Vec<_> =
+            rows.iter().filter(|(_, row)| row.sync == CONTACTS).map(|(key, _)| key.clone()).collect();
+        let value = Some(format!("m{}", self.number()));
+        if !keys.is_empty()
+            && act.ports.database.edit_all(CONTACTS, &keys, &[("FirstName".to_owned(), value)].into())
+        {
+            act.did("act: edit many rows");
+        }
+    }
+
+    fn move_to_another_parent(&mut self, act: &mut Act<'_>, side: Side) {
+        let parent = if act.dice.below(4) == 0 { None } else { act.parent(side) };
+        let values = Values::from([(PARENT.to_owned(), parent)]);
+        let done = match side {
+            Side::Salesforce => {
+                let found = act.record(|record| record.object == "Contact" && !record.deleted);
+                let Some((id, _)) = found else { return };
+                let done = act.may_edit(&id) && act.ports.org.edit_all(&id, &values);
+                if done {
+                    self.told(&id, "Contact");
+                }
+                done
+            }
+            Side::Postgres => {
+                let Some((key, row)) = act.row() else { return };
+                row.sync == CONTACTS && act.ports.database.edit_all(CONTACTS, &[key], &values)
+            }
+        };
+        if done {
+            act.did("act: move to another parent");
+        }
+    }
+
+    fn begin_transaction(&mut self, act: &mut Act<'_>, side: Side) {
+        let value = Some(format!("l{}", self.number()));
+        match side {
+            Side::Salesforce => {
+                let found = act.record(|record| record.object == "Contact" && !record.deleted);
+                let Some((id, _)) = found else { return };
+                if act.may_edit(&id) && act.ports.org.begin_edit(&id, "FirstName", value.as_deref()) {
+                    self.told(&id, "Contact");
+                    act.did("act: begin a transaction in Salesforce");
+                }
+            }
+            Side::Postgres => {
+                let Some((key, row)) = act.row() else { return };
+                if row.sync == CONTACTS
+                    && act.ports.database.begin_edit(CONTACTS, &key, "FirstName", value.as_deref())
+                {
+                    act.did("act: begin a transaction in Postgres");
+                }
+            }
+        }
+    }
+
+    fn delete(&mut self, act: &mut Act<'_>, side: Side) {
+        match side {
+            Side::Salesforce => {
+                let Some((id, record)) = act.record(|record| !record.deleted) else { return };
+                if !act.settled(&record.values) {
+                    return;
+                }
+                // Salesforce sends no message for a delete: the scan has to find it.
+                if act.may_edit(&id) && act.ports.org.delete(&id) {
+                    act.did("act: delete in Salesforce");
+                }
+            }
+            Side::Postgres => {
+                let Some((key, row)) = act.row() else { return };
+                if act.settled(&row.values) && act.ports.database.delete(&row.sync, &key) {
+                    let name = name_of(&row.values);
+                    self.deleted_rows.push((row.sync, key, name, row.link));
+                    act.did("act: delete in Postgres");
+                }
+            }
+        }
+    }
+
+    fn undelete(&mut self, act: &mut Act<'_>) {
+        let Some((id, record)) = act.record(|record| record.deleted) else { return };
+        if act.ports.org.undelete(&id) {
+            self.told(&id, &record.object);
+            act.did("act: undelete");
+        }
+    }
+
+    fn insert_again(&mut self, act: &mut Act<'_>) {
+        let place = act.dice.below(self.deleted_rows.len());
+        let Some((sync, key, name, link)) = self.deleted_rows.get(place).cloned() else { return };
+        let first = edited_fields(&sync)[0];
+        let mut values = Values::from([(name_field(&sync).to_owned(), Some(name))]);
+        values.insert(first.to_owned(), Some(format!("v{}", self.number())));
+        // Some apps write back every column that they had read.
+        let link = link.filter(|_| act.dice.below(2) == 0);
+        let taken = act.ports.database.rows().values().any(|row| link.is_some() && row.link == link);
+        if !taken && act.ports.database.insert_as(&sync, &key, link, values).is_ok() {
+            act.did("act: insert again");
+        }
+    }
+
+    fn merge(&mut self, act: &mut Act<'_>) {
+        let living = |record: &OrgRecord| record.object == "Contact" && !record.deleted;
+        let (Some((loser, record)), Some((master, _))) = (act.record(living), act.record(living)) else {
             return;
         };
-        let value = self.value();
-        let values = BTreeMap::from([
-            (NAME.to_owned(), Some(name.clone())),
-            (FIELDS[0].to_owned(), value.clone()),
-            (FIELDS[1].to_owned(), None),
-        ]);
-        // Some apps write back every column that they had read.
-        let link = link.filter(|_| ports.random.below(2) == 0);
-        if ports.database.insert_again(SYNC, &key, link.clone(), values) {
-            self.told.push(format!("inserted {key} again, link {link:?}"));
-            self.returned.push(name.clone());
-            let side = Side::Postgres;
-            self.ledger.push(Edit { side, record: name, field: FIELDS[0].to_owned(), value, saw: None });
-            self.did("insert again");
+        if act.settled(&record.values) && act.may_edit(&loser) && act.ports.org.merge(&loser, &master) {
+            self.told(&master, "Contact");
+            act.did("act: merge");
         }
     }
 
-    fn change_key(&mut self, ports: &MemoryPorts) {
-        let rows: Vec<_> = ports.database.rows().into_keys().collect();
-        let Some(key) = rows.get(ports.random.below(rows.len().max(1))) else { return };
-        if let Some(new) = ports.database.change_key(SYNC, key) {
-            self.told.push(format!("row {key} is {new}"));
-            self.did("change key");
+    fn change_key(&mut self, act: &mut Act<'_>) {
+        let Some((key, row)) = act.row() else { return };
+        if act.settled(&row.values) && act.ports.database.change_key(&row.sync, &key).is_some() {
+            act.did("act: change key");
         }
     }
 
-    fn clear_link(&mut self, ports: &MemoryPorts) {
-        let rows: Vec<_> = ports.database.rows().into_keys().collect();
-        let Some(key) = rows.get(ports.random.below(rows.len().max(1))) else { return };
-        if ports.database.write_link(SYNC, key, None) {
-            self.told.push(format!("cleared the link of {key}"));
-            self.did("clear link");
+    fn clear_link(&mut self, act: &mut Act<'_>) {
+        let Some((key, row)) = act.row() else { return };
+        if act.settled(&row.values) && act.ports.database.write_link(&row.sync, &key, None) {
+            act.did("act: clear link");
         }
     }
 
-    fn hide(&mut self, ports: &MemoryPorts) {
-        let records: Vec<_> = ports.org.records().into_keys().collect();
-        let Some(id) = records.get(ports.random.below(records.len().max(1))) else { return };
-        let hidden = !ports.org.is_hidden(id);
-        ports.org.hide(id, hidden);
-        self.told.push(format!("hidden {id}: {hidden}"));
-        self.did("hide or show");
+    fn hide(&mut self, act: &mut Act<'_>) {
+        let Some((id, record)) = act.record(|_| true) else { return };
+        let hidden = !act.ports.org.is_hidden(&id);
+        act.ports.org.hide(&id, hidden);
+        act.did(if hidden { "act: hide" } else { "act: show" });
         if !hidden {
-            self.messages.push(id.clone());
+            self.told(&id, &record.object);
         }
     }
 
     /// Sharing shows every record again, and somebody saves it.
     pub(crate) fn show_all(&mut self, ports: &MemoryPorts) {
-        for id in ports.org.records().into_keys() {
+        for (id, record) in ports.org.records() {
             if ports.org.is_hidden(&id) {
                 ports.org.hide(&id, false);
-                self.messages.push(id);
+                self.told(&id, &record.object);
             }
         }
     }
 
-    fn value(&mut self) -> Option<String> {
-        self.next += 1;
-        Some(format!("v{}", self.next))
-    }
-
-    fn create(&mut self, ports: &MemoryPorts, side: Side) {
-        self.created += 1;
-        let name = format!("n{}", self.created);
-        let value = self.value();
-        let values = BTreeMap::from([
-            (NAME.to_owned(), Some(name.clone())),
-            (FIELDS[0].to_owned(), value.clone()),
-            (FIELDS[1].to_owned(), None),
-        ]);
-        match side {
-            Side::Salesforce => {
-                let id = ports.org.insert(values);
-                self.messages.push(id);
-            }
-            Side::Postgres => {
-                ports.database.insert(SYNC, values);
+    /// Somebody corrects what a side refuses; answers whether there was anything.
+    pub(crate) fn correct(&mut self, ports: &MemoryPorts, coverage: &Coverage) -> bool {
+        let mut corrected = false;
+        for (key, row) in ports.database.rows() {
+            let first = row.values.get("FirstName").cloned().flatten().unwrap_or_default();
+            if first.starts_with(REFUSED_BY_RULE) || first.starts_with(REFUSED_BY_PICKLIST) {
+                let value = format!("v{}", self.number());
+                corrected |= ports.database.edit(&row.sync, &key, "FirstName", Some(&value));
             }
         }
-        self.told.push(format!("{side} created {name} {value:?}"));
-        self.ledger.push(Edit { side, record: name, field: FIELDS[0].to_owned(), value, saw: None });
+        for (id, record) in ports.org.records().into_iter().filter(|(_, record)| !record.deleted) {
+            let title = record.values.get("Title").cloned().flatten().unwrap_or_default();
+            if title.starts_with(REFUSED_BY_CHECK) {
+                let value = format!("v{}", self.number());
+                corrected |= ports.org.edit(&id, "Title", Some(&value));
+                self.told(&id, &record.object);
+            }
+        }
+        if corrected {
+            coverage.hit("act: correct a refused value");
+        }
+        corrected
     }
 
-    fn edit(&mut self, ports: &MemoryPorts, side: Side) {
-        let field = FIELDS[ports.random.below(2)];
-        let value = self.value();
-        let (record, saw) = match side {
-            Side::Salesforce => {
-                let records: Vec<_> =
-                    ports.org.records().into_iter().filter(|(_, record)| !record.deleted).collect();
-                if records.is_empty() {
-                    return;
-                }
-                let (id, record) = &records[ports.random.below(records.len())];
-                if !ports.org.edit(id, field, value.as_deref()) {
-                    return;
-                }
-                self.messages.push(id.clone());
-                (record.values[NAME].clone(), record.values.get(field).cloned().flatten())
-            }
-            Side::Postgres => {
-                let rows: Vec<(PostgresKey, _)> = ports.database.rows().into_iter().collect();
-                if rows.is_empty() {
-                    return;
-                }
-                let (key, row) = &rows[ports.random.below(rows.len())];
-                if !ports.database.edit(SYNC, key, field, value.as_deref()) {
-                    return;
-                }
-                (row.values[NAME].clone(), row.values.get(field).cloned().flatten())
-            }
-        };
-        let record = record.unwrap();
-        self.told.push(format!("{side} {record} {field} {saw:?} -> {value:?}"));
-        self.ledger.push(Edit { side, record, field: field.to_owned(), value, saw });
+    /// Somebody saves a record again that was refused out of the blue, on the side where it stands.
+    pub(crate) fn save_again(&mut self, ports: &MemoryPorts, rejected: &Rejected) -> bool {
+        let number = self.number();
+        let value = Some(format!("v{number}"));
+        let row = rejected.postgres_key.as_ref().and_then(|key| {
+            let rows = ports.database.rows();
+            rows.get(key).map(|row| (key.clone(), row.sync.clone()))
+        });
+        if let Some((key, sync)) = row {
+            return ports.database.edit(&sync, &key, edited_fields(&sync)[0], value.as_deref());
+        }
+        let Some(id) = &rejected.salesforce_id else { return false };
+        let done = ports.org.edit(id, edited_fields(&rejected.sync)[0], value.as_deref());
+        self.told(id, object(&rejected.sync));
+        done
     }
 
-    /// The touch of an outbound message that waits, if any; it may come again.
-    pub(crate) fn deliver(&mut self, ports: &MemoryPorts, at: Timestamp) -> Option<Touch> {
-        if self.messages.is_empty() {
+    /// The touch of an outbound message that waits, if any; it may come again, or never.
+    pub(crate) fn deliver(&mut self, dice: u64, at: Timestamp) -> Option<Touch> {
+        let mut dice = Dice::new(dice);
+        let place = dice.below(self.messages.len());
+        let (sync, id) = if dice.below(5) == 0 {
+            self.messages.get(place)?.clone()
+        } else if self.messages.is_empty() {
             return None;
-        }
-        let place = ports.random.below(self.messages.len());
-        let id = if ports.random.below(5) == 0 {
-            self.messages[place].clone()
         } else {
             self.messages.swap_remove(place)
         };
-        Some(Touch::of_id(SYNC, id, Source::OutboundMessage, at))
+        Some(Touch::of_id(&sync, id, Source::OutboundMessage, at))
+    }
+
+    /// Messages are lost: nobody ever sends them.
+    pub(crate) fn lose_messages(&mut self, mut lost: impl FnMut() -> bool) {
+        self.messages.retain(|_| !lost());
+    }
+
+    /// A restore takes back what they knew of the database.
+    pub(crate) fn take_back(&mut self, then: &Self) {
+        self.deleted_rows.clone_from(&then.deleted_rows);
+    }
+
+    /// The optional field is mapped, or was a moment ago.
+    pub(crate) fn optional() -> &'static str {
+        OPTIONAL
     }
 }

@@ -1,7 +1,7 @@
 //! Every schedule within small bounds.
 #![allow(clippy::print_stdout, reason = "a test says what it explored")]
 
-use simulation::{Bounds, Safeguard, explore};
+use simulation::exhaustive::{Bounds, Safeguard, explore};
 use syncline_engine::Side;
 
 fn bounds(edits: u8, faults: u8, primary: Side) -> Bounds {

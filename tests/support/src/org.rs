@@ -1,23 +1,27 @@
-//! A Salesforce in memory: records, whole-second stamps, and writes that are under way until somebody lands them.
+//! A Salesforce in memory: records, whole-second stamps, rules that run with every save, and writes that are under way
+//! until somebody lands them. This half is what people and time do to it; [`org_api`](super::org_api) is what Syncline
+//! sees of it.
 
+use crate::event::{By, EventLog, Sets, Values, What};
 use crate::ports::SteppedClock;
 use crate::yielding::yield_now;
-use jiff::Timestamp;
-use std::collections::BTreeMap;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use syncline_engine::{Definition, SalesforceId};
-use syncline_sync::{
-    Clock, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate,
-    RemoteRecord, Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
-};
+use syncline_engine::{SalesforceId, Side};
+use syncline_sync::{Clock, NewRecord, PortError, RecordUpdate, WriteAnswer, WriteOutcome};
 
 /// One record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrgRecord {
+    /// The object.
+    pub object: String,
     /// Its fields.
-    pub values: BTreeMap<String, Option<String>>,
+    pub values: Values,
     /// In the recycle bin.
     pub deleted: bool,
+    /// The record that it was merged into.
+    pub master: Option<SalesforceId>,
     /// `SystemModstamp`.
     pub stamp: Timestamp,
     /// The marker field.
@@ -26,31 +30,65 @@ pub struct OrgRecord {
     pub external_id: Option<String>,
 }
 
+/// Why a save is refused: status code, words and fields.
+pub type Refusal = (String, String, Vec<String>);
+
+/// What runs before every save of an object's record, with what stood before: it may change the values or refuse.
+pub type SaveRule = dyn Fn(&str, Option<&Values>, &mut Values) -> Result<(), Refusal> + Send + Sync;
+
+/// Child object, its lookup, and the parent's object.
+pub type Relation = (String, String, String);
+
+/// What an org does by itself.
+#[derive(Clone, Default)]
+pub struct OrgRules {
+    /// Flows, normalisers, validation rules and restricted picklists.
+    pub on_save: Option<Arc<SaveRule>>,
+    /// A parent's stamp moves with its children.
+    pub rollup: Option<Relation>,
+    /// Children name living parents only, and lose what names a parent that is deleted.
+    pub lookup: Option<Relation>,
+    /// Children go with their parent, and come back with it.
+    pub cascade: Option<Relation>,
+    /// A field of the child that shows one of its parent's, and that moves no stamp: field and the parent's.
+    pub formula: Option<(Relation, String, String)>,
+}
+
 /// A write under way.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// When it can land no more: its caller's time-out and the longest transaction have passed.
     pub deadline: Timestamp,
-    creates: Vec<NewRecord>,
-    updates: Vec<RecordUpdate>,
-    deletes: Vec<SalesforceId>,
-    sent: Timestamp,
-    /// What the caller had read of these records.
-    seen: BTreeMap<SalesforceId, BTreeMap<String, Option<String>>>,
-    answer: Option<WriteAnswer>,
+    pub(crate) object: String,
+    pub(crate) creates: Vec<NewRecord>,
+    pub(crate) updates: Vec<RecordUpdate>,
+    pub(crate) deletes: Vec<SalesforceId>,
+    pub(crate) sent: Timestamp,
+    /// What the caller had read of these records, and when.
+    seen: BTreeMap<SalesforceId, (Values, Timestamp)>,
+    pub(crate) answer: Option<WriteAnswer>,
 }
 
-/// A value that stood in a field, in order of time.
+impl Request {
+    fn names(&self, id: &SalesforceId) -> bool {
+        self.deletes.contains(id) || self.updates.iter().any(|update| update.id == *id)
+    }
+}
+
+/// An edit that Syncline wrote over without having seen it: it fell into the window between the read and the write of
+/// its record, which is the one thing that is not promised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The record.
-    pub id: SalesforceId,
+pub struct Overwritten {
+    /// What the record is called.
+    pub name: String,
     /// The field.
     pub field: String,
-    /// The value.
+    /// The value that was lost.
     pub value: Option<String>,
-    /// Syncline wrote it.
-    pub by_sync: bool,
+    /// When the run had read the record.
+    pub read: Timestamp,
+    /// When its write landed.
+    pub written: Timestamp,
 }
 
 /// What becomes of a write under way.
@@ -64,73 +102,175 @@ pub enum Landing {
     Dropped,
 }
 
-/// The records and the writes under way.
+/// Somebody's long transaction: its record is locked, and its stamp is that of its beginning.
+struct Slow {
+    field: String,
+    value: Option<String>,
+    stamp: Timestamp,
+}
+
 #[derive(Default)]
-struct Inner {
-    records: BTreeMap<SalesforceId, OrgRecord>,
-    requests: Vec<Request>,
+pub(crate) struct Inner {
+    pub(crate) records: BTreeMap<SalesforceId, OrgRecord>,
+    /// The record as it was before its last second of changes.
+    pub(crate) earlier: BTreeMap<SalesforceId, OrgRecord>,
+    pub(crate) requests: Vec<Request>,
+    slow: BTreeMap<SalesforceId, Slow>,
     next: u32,
     creates: usize,
     updates: usize,
     deletes: usize,
-    calls: u64,
-    told: u64,
-    hidden: std::collections::BTreeSet<SalesforceId>,
+    pub(crate) calls: u64,
+    pub(crate) told: u64,
+    pub(crate) hidden: BTreeSet<SalesforceId>,
     down: Option<PortError>,
-    task: usize,
-    seen: BTreeMap<(usize, SalesforceId), BTreeMap<String, Option<String>>>,
-    overwritten_unseen: Vec<Option<String>>,
-    timeline: Vec<Held>,
-}
-
-impl Inner {
-    fn note(&mut self, id: &SalesforceId, field: &str, value: Option<String>, by_sync: bool) {
-        self.timeline.push(Held { id: id.clone(), field: field.to_owned(), value, by_sync });
-    }
+    pub(crate) task: usize,
+    pub(crate) seen: BTreeMap<(usize, SalesforceId), (Values, Timestamp)>,
+    overwritten: Vec<Overwritten>,
 }
 
 /// A Salesforce in memory.
 #[derive(Clone)]
 pub struct MemoryOrg {
-    inner: Arc<Mutex<Inner>>,
-    clock: SteppedClock,
+    pub(crate) inner: Arc<Mutex<Inner>>,
+    pub(crate) clock: SteppedClock,
+    events: EventLog,
+    /// What it does by itself.
+    pub rules: OrgRules,
+    /// By how much its clock is ahead of Syncline's.
+    pub skew: SignedDuration,
+    /// Rows of a page of a scan.
+    pub page: usize,
     /// Writes land at once, without being scheduled.
     pub immediate: bool,
     /// How long a write may be under way.
-    pub longest_call: jiff::SignedDuration,
+    pub longest_call: SignedDuration,
 }
 
 impl MemoryOrg {
     /// An empty org.
     #[must_use]
-    pub fn new(clock: SteppedClock, immediate: bool) -> Self {
-        Self { inner: Arc::default(), clock, immediate, longest_call: jiff::SignedDuration::from_secs(20) }
+    pub fn new(clock: SteppedClock, events: EventLog, immediate: bool) -> Self {
+        Self {
+            inner: Arc::default(),
+            clock,
+            events,
+            rules: OrgRules::default(),
+            skew: SignedDuration::ZERO,
+            page: usize::MAX,
+            immediate,
+            longest_call: SignedDuration::from_secs(20),
+        }
     }
 
-    fn second(&self) -> Timestamp {
-        Timestamp::from_second(self.clock.now().as_second()).unwrap()
+    /// Its clock, in whole seconds.
+    pub(crate) fn second(&self) -> Timestamp {
+        Timestamp::from_second((self.clock.now() + self.skew).as_second()).unwrap()
+    }
+
+    /// A user's new Contact.
+    pub fn insert(&self, values: Values) -> SalesforceId {
+        self.insert_into("Contact", values).unwrap()
     }
 
     /// A user's new record.
-    pub fn insert(&self, values: BTreeMap<String, Option<String>>) -> SalesforceId {
+    ///
+    /// # Errors
+    /// When a rule refuses it.
+    pub fn insert_into(&self, object: &str, values: Values) -> Result<SalesforceId, Refusal> {
         let mut inner = self.inner.lock().unwrap();
-        let id = next_id(&mut inner);
-        for (field, value) in &values {
-            inner.note(&id, field, value.clone(), false);
-        }
-        inner.records.insert(id.clone(), OrgRecord { values, stamp: self.second(), ..OrgRecord::default() });
-        id
+        let new = OrgRecord { object: object.to_owned(), ..OrgRecord::default() };
+        self.save(&mut inner, None, new, &values, By::User, self.second())
     }
 
-    /// A user's edit of a living record; false if there is none.
+    /// A user's edit of a living record; false if there is none, or it is locked or refused.
     pub fn edit(&self, id: &SalesforceId, field: &str, value: Option<&str>) -> bool {
+        self.edit_all(id, &BTreeMap::from([(field.to_owned(), value.map(str::to_owned))]))
+    }
+
+    /// A user's edit of several fields in one save.
+    pub fn edit_all(&self, id: &SalesforceId, values: &Values) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        let Some(record) = inner.records.get(id).filter(|record| !record.deleted).cloned() else {
+            return false;
+        };
+        if inner.slow.contains_key(id) {
+            return false;
+        }
+        self.save(&mut inner, Some(id), record, values, By::User, self.second()).is_ok()
+    }
+
+    /// A user's edit in a long transaction: visible once it commits, with the stamp of its beginning.
+    pub fn begin_edit(&self, id: &SalesforceId, field: &str, value: Option<&str>) -> bool {
         let stamp = self.second();
         let mut inner = self.inner.lock().unwrap();
-        let Some(record) = inner.records.get_mut(id).filter(|record| !record.deleted) else { return false };
-        record.values.insert(field.to_owned(), value.map(str::to_owned));
-        record.stamp = stamp;
-        inner.note(id, field, value.map(str::to_owned), false);
+        if inner.slow.contains_key(id) || inner.records.get(id).is_none_or(|record| record.deleted) {
+            return false;
+        }
+        let slow = Slow { field: field.to_owned(), value: value.map(str::to_owned), stamp };
+        inner.slow.insert(id.clone(), slow);
         true
+    }
+
+    /// Long transactions commit.
+    pub fn commit_edits(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        for (id, slow) in std::mem::take(&mut inner.slow) {
+            if let Some(record) = inner.records.get(&id).filter(|record| !record.deleted).cloned() {
+                let values = BTreeMap::from([(slow.field, slow.value)]);
+                let _ = self.save(&mut inner, Some(&id), record, &values, By::User, slow.stamp);
+            }
+        }
+    }
+
+    /// Every save: the rules run, the stamp moves, what happened is noted.
+    fn save(
+        &self,
+        inner: &mut Inner,
+        id: Option<&SalesforceId>,
+        mut record: OrgRecord,
+        asked: &Values,
+        by: By,
+        stamp: Timestamp,
+    ) -> Result<SalesforceId, Refusal> {
+        let before = id.map(|_| record.values.clone());
+        record.values.extend(asked.clone());
+        if let Some(rule) = &self.rules.on_save {
+            rule(&record.object, before.as_ref(), &mut record.values)?;
+        }
+        if let Some((child, field, parent)) = &self.rules.lookup
+            && *child == record.object
+            && let Some(named) = asked.get(field).cloned().flatten()
+        {
+            let named = SalesforceId::parse(&named).ok().and_then(|id| inner.records.get(&id));
+            if named.is_none_or(|named| named.deleted || named.object != *parent) {
+                let words = "invalid cross reference id".to_owned();
+                return Err(("INVALID_CROSS_REFERENCE_KEY".to_owned(), words, vec![field.clone()]));
+            }
+        }
+        let id = id.cloned().unwrap_or_else(|| next_id(inner, &record.object));
+        record.stamp = record.stamp.max(stamp);
+        let born = before.is_none();
+        let before = before.unwrap_or_default();
+        if born {
+            self.events.note(Side::Salesforce, id.as_str(), &record.values, by, What::Born);
+        }
+        let sets = Sets { before: &before, asked, after: &record.values };
+        self.events.note_sets(Side::Salesforce, id.as_str(), by, &sets);
+        let parents: Vec<Option<String>> = match &self.rules.rollup {
+            Some((child, field, _)) if *child == record.object => {
+                [&before, &record.values].map(|values| values.get(field).cloned().flatten()).into()
+            }
+            _ => vec![],
+        };
+        put_record(inner, &id, record);
+        for parent in parents.into_iter().flatten().filter_map(|parent| SalesforceId::parse(&parent).ok()) {
+            if let Some(mut parent_record) = inner.records.get(&parent).cloned() {
+                parent_record.stamp = parent_record.stamp.max(self.second());
+                put_record(inner, &parent, parent_record);
+            }
+        }
+        Ok(id)
     }
 
     /// Who calls next.
@@ -138,38 +278,146 @@ impl MemoryOrg {
         self.inner.lock().unwrap().task = task;
     }
 
-    /// Values that a write of Syncline's replaced although its run had read others: edits that fell into the
-    /// window between its read and its write, which is the one thing that is not promised.
-    #[must_use]
-    pub fn overwritten_unseen(&self) -> Vec<Option<String>> {
-        self.inner.lock().unwrap().overwritten_unseen.clone()
+    /// This caller's run is over: it writes nothing any more by what it has read.
+    pub fn run_over(&self, task: usize) {
+        self.inner.lock().unwrap().seen.retain(|(of, _), _| *of != task);
     }
 
-    /// Every value that ever stood in a field.
+    /// Somebody has read this record and may still write to it.
     #[must_use]
-    pub fn timeline(&self) -> Vec<Held> {
-        self.inner.lock().unwrap().timeline.clone()
+    pub fn is_between_read_and_write(&self, id: &SalesforceId) -> bool {
+        let inner = self.inner.lock().unwrap();
+        inner.seen.keys().any(|(_, seen)| seen == id)
+            || inner.requests.iter().any(|request| request.answer.is_none() && request.names(id))
+    }
+
+    /// Edits that fell into the window that is not promised.
+    #[must_use]
+    pub fn overwritten(&self) -> Vec<Overwritten> {
+        self.inner.lock().unwrap().overwritten.clone()
     }
 
     /// A user's delete; false if there is no such living record.
     pub fn delete(&self, id: &SalesforceId) -> bool {
-        self.set_deleted(id, true)
+        let mut inner = self.inner.lock().unwrap();
+        self.set_deleted(&mut inner, id, By::User, None)
     }
 
     /// A user takes a record out of the recycle bin; false if it is not in it.
     pub fn undelete(&self, id: &SalesforceId) -> bool {
-        self.set_deleted(id, false)
-    }
-
-    fn set_deleted(&self, id: &SalesforceId, deleted: bool) -> bool {
         let stamp = self.second();
         let mut inner = self.inner.lock().unwrap();
-        let Some(record) = inner.records.get_mut(id).filter(|record| record.deleted != deleted) else {
+        let Some(record) = inner.records.get(id).filter(|record| record.deleted && record.master.is_none())
+        else {
             return false;
         };
-        record.deleted = deleted;
-        record.stamp = stamp;
+        let mut back = vec![id.clone()];
+        if let Some((child, field, parent)) = &self.rules.cascade
+            && *parent == record.object
+        {
+            let stamp = record.stamp;
+            let went_with_it = inner.records.iter().filter(|(_, one)| {
+                one.object == *child
+                    && one.deleted
+                    && one.stamp == stamp
+                    && one.values.get(field).cloned().flatten().as_deref() == Some(id.as_str())
+            });
+            back.extend(went_with_it.map(|(id, _)| id.clone()));
+        }
+        for id in back {
+            let Some(mut record) = inner.records.get(&id).cloned() else { continue };
+            record.deleted = false;
+            record.stamp = record.stamp.max(stamp);
+            self.events.note(Side::Salesforce, id.as_str(), &record.values, By::User, What::Returned);
+            put_record(&mut inner, &id, record);
+        }
         true
+    }
+
+    /// A user merges a record into another: it is deleted and names its master.
+    pub fn merge(&self, loser: &SalesforceId, master: &SalesforceId) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        let living = |id| inner.records.get(id).is_some_and(|record: &OrgRecord| !record.deleted);
+        if loser == master || !living(loser) || !living(master) {
+            return false;
+        }
+        self.set_deleted(&mut inner, loser, By::User, Some(master))
+    }
+
+    fn set_deleted(
+        &self,
+        inner: &mut Inner,
+        id: &SalesforceId,
+        by: By,
+        master: Option<&SalesforceId>,
+    ) -> bool {
+        let stamp = self.second();
+        if inner.slow.contains_key(id) {
+            return false;
+        }
+        let Some(record) = inner.records.get(id).filter(|record| !record.deleted) else { return false };
+        let mut gone = vec![(id.clone(), by)];
+        if let Some((child, field, parent)) = &self.rules.cascade
+            && *parent == record.object
+        {
+            let with_it = inner.records.iter().filter(|(_, one)| {
+                one.object == *child
+                    && !one.deleted
+                    && one.values.get(field).cloned().flatten().as_deref() == Some(id.as_str())
+            });
+            gone.extend(with_it.map(|(id, _)| (id.clone(), By::Automation)));
+        }
+        for (id, by) in gone {
+            let Some(mut record) = inner.records.get(&id).cloned() else { continue };
+            inner.slow.remove(&id);
+            record.deleted = true;
+            record.master = master.cloned();
+            record.stamp = record.stamp.max(stamp);
+            let died = What::Died(record.values.clone());
+            self.events.note(Side::Salesforce, id.as_str(), &record.values, by, died);
+            put_record(inner, &id, record);
+        }
+        self.clear_lookups(inner, id);
+        true
+    }
+
+    fn clear_lookups(&self, inner: &mut Inner, parent: &SalesforceId) {
+        let Some((child, field, _)) = &self.rules.lookup else { return };
+        let names = |record: &&OrgRecord| {
+            record.object == *child
+                && !record.deleted
+                && record.values.get(field).cloned().flatten().as_deref() == Some(parent.as_str())
+        };
+        let children: Vec<(SalesforceId, OrgRecord)> = inner
+            .records
+            .iter()
+            .filter(|(_, record)| names(record))
+            .map(|(id, record)| (id.clone(), record.clone()))
+            .collect();
+        for (id, mut record) in children {
+            let before = record.values.clone();
+            record.values.insert(field.clone(), None);
+            record.stamp = record.stamp.max(self.second());
+            let sets = Sets { before: &before, asked: &Values::new(), after: &record.values };
+            self.events.note_sets(Side::Salesforce, id.as_str(), By::Automation, &sets);
+            put_record(inner, &id, record);
+        }
+    }
+
+    /// What the caller had read of a record.
+    #[must_use]
+    pub fn seen(&self, id: &SalesforceId) -> Option<Values> {
+        let inner = self.inner.lock().unwrap();
+        inner.seen.get(&(inner.task, id.clone())).map(|(values, _)| values.clone())
+    }
+
+    /// A planted bug takes a record out of the recycle bin.
+    pub fn revive(&self, id: &SalesforceId) {
+        let mut inner = self.inner.lock().unwrap();
+        let Some(mut record) = inner.records.get(id).filter(|record| record.deleted).cloned() else { return };
+        record.deleted = false;
+        self.events.note(Side::Salesforce, id.as_str(), &record.values, By::Sync, What::Returned);
+        put_record(&mut inner, id, record);
     }
 
     /// Sharing hides a record from Syncline, or shows it again.
@@ -199,7 +447,7 @@ impl MemoryOrg {
         self.inner.lock().unwrap().calls
     }
 
-    fn call(&self) -> Result<(), PortError> {
+    pub(crate) fn call(&self) -> Result<(), PortError> {
         let mut inner = self.inner.lock().unwrap();
         inner.calls += 1;
         inner.down.clone().map_or(Ok(()), Err)
@@ -211,10 +459,24 @@ impl MemoryOrg {
         self.inner.lock().unwrap().deletes
     }
 
-    /// All records.
+    /// All records, as a read shows them.
     #[must_use]
     pub fn records(&self) -> BTreeMap<SalesforceId, OrgRecord> {
-        self.inner.lock().unwrap().records.clone()
+        let inner = self.inner.lock().unwrap();
+        inner.records.iter().map(|(id, record)| (id.clone(), self.shown(&inner, record.clone()))).collect()
+    }
+
+    /// The record with its formula field.
+    pub(crate) fn shown(&self, inner: &Inner, mut record: OrgRecord) -> OrgRecord {
+        if let Some(((child, lookup, _), field, of_parent)) = &self.rules.formula
+            && record.object == *child
+        {
+            let parent = record.values.get(lookup).cloned().flatten();
+            let parent = parent.and_then(|id| inner.records.get(&SalesforceId::parse(&id).ok()?));
+            let value = parent.and_then(|parent| parent.values.get(of_parent).cloned().flatten());
+            record.values.insert(field.clone(), value);
+        }
+        record
     }
 
     /// Creates and updates of Syncline's that were carried out.
@@ -248,7 +510,7 @@ impl MemoryOrg {
         let count = request.creates.len() + request.updates.len() + request.deletes.len();
         let mut outcomes = vec![WriteOutcome::Unknown; count];
         if landing != Landing::Dropped {
-            let written = carry_out(&mut inner, &request, date);
+            let written = self.carry_out(&mut inner, &request, date);
             if landing == Landing::Answered {
                 outcomes = written;
             }
@@ -256,8 +518,9 @@ impl MemoryOrg {
         inner.requests[at].answer = Some(WriteAnswer { outcomes, after: request.sent, date });
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
+        object: &str,
         creates: Vec<NewRecord>,
         updates: Vec<RecordUpdate>,
         deletes: Vec<SalesforceId>,
@@ -273,7 +536,17 @@ impl MemoryOrg {
             let seen = ids
                 .filter_map(|id| Some((id.clone(), inner.seen.get(&(task, id.clone()))?.clone())))
                 .collect();
-            inner.requests.push(Request { deadline, creates, updates, deletes, sent, seen, answer: None });
+            let object = object.to_owned();
+            inner.requests.push(Request {
+                deadline,
+                object,
+                creates,
+                updates,
+                deletes,
+                sent,
+                seen,
+                answer: None,
+            });
             inner.requests.len() - 1
         };
         if self.immediate {
@@ -287,190 +560,134 @@ impl MemoryOrg {
             yield_now().await;
         }
     }
-}
 
-fn next_id(inner: &mut Inner) -> SalesforceId {
-    inner.next += 1;
-    SalesforceId::parse(&format!("003{:012}", inner.next)).unwrap()
-}
+    fn carry_out(&self, inner: &mut Inner, request: &Request, stamp: Timestamp) -> Vec<WriteOutcome> {
+        let creates = request.creates.iter().map(|new| self.carry_out_create(inner, request, new, stamp));
+        let mut outcomes: Vec<WriteOutcome> = creates.collect();
+        for update in &request.updates {
+            outcomes.push(self.carry_out_update(inner, request, update, stamp));
+        }
+        for id in &request.deletes {
+            outcomes.push(self.carry_out_delete(inner, request, id));
+        }
+        outcomes
+    }
 
-fn carry_out(inner: &mut Inner, request: &Request, stamp: Timestamp) -> Vec<WriteOutcome> {
-    let mut outcomes = Vec::new();
-    for new in &request.creates {
+    fn carry_out_create(
+        &self,
+        inner: &mut Inner,
+        request: &Request,
+        new: &NewRecord,
+        stamp: Timestamp,
+    ) -> WriteOutcome {
         let taken =
             inner.records.values().any(|record| record.external_id.as_ref() == Some(&new.external_id));
         if taken {
-            outcomes.push(WriteOutcome::Unknown);
-            continue;
-        }
-        let id = next_id(inner);
-        let values: BTreeMap<_, _> =
-            new.fields.iter().map(|(name, value)| (name.clone(), value.text())).collect();
-        for (field, value) in &values {
-            inner.note(&id, field, value.clone(), true);
+            return WriteOutcome::Unknown;
         }
         let record = OrgRecord {
-            values,
-            deleted: false,
-            stamp,
+            object: request.object.clone(),
             marker: Some(new.marker.clone()),
             external_id: Some(new.external_id.clone()),
+            ..OrgRecord::default()
         };
-        inner.records.insert(id.clone(), record);
-        inner.creates += 1;
-        outcomes.push(WriteOutcome::Written(id));
-    }
-    for update in &request.updates {
-        let Some(record) = inner.records.get_mut(&update.id).filter(|record| !record.deleted) else {
-            outcomes.push(WriteOutcome::Refused {
-                code: "ENTITY_IS_DELETED".into(),
-                message: "entity is deleted".into(),
-                fields: vec![],
-            });
-            continue;
-        };
-        let mut replaced = Vec::new();
-        for (name, value) in &update.fields {
-            let before = record.values.insert(name.clone(), value.text()).flatten();
-            let seen = request.seen.get(&update.id).and_then(|seen| seen.get(name)).cloned().flatten();
-            if before != seen {
-                replaced.push(before);
+        match self.save(inner, None, record, &texts(&new.fields), By::Sync, stamp) {
+            Ok(id) => {
+                inner.creates += 1;
+                WriteOutcome::Written(id)
             }
+            Err(refusal) => refused(refusal),
         }
+    }
+
+    fn carry_out_update(
+        &self,
+        inner: &mut Inner,
+        request: &Request,
+        update: &RecordUpdate,
+        stamp: Timestamp,
+    ) -> WriteOutcome {
+        if inner.slow.contains_key(&update.id) {
+            return locked();
+        }
+        let Some(mut record) = inner.records.get(&update.id).filter(|record| !record.deleted).cloned() else {
+            return is_deleted();
+        };
+        let before = record.values.clone();
         record.marker = Some(update.marker.clone());
-        record.stamp = stamp;
+        let fields = texts(&update.fields);
+        if let Err(refusal) = self.save(inner, Some(&update.id), record, &fields, By::Sync, stamp) {
+            return refused(refusal);
+        }
         inner.updates += 1;
-        inner.overwritten_unseen.extend(replaced);
-        for (name, value) in &update.fields {
-            inner.note(&update.id, name, value.text(), true);
-        }
-        outcomes.push(WriteOutcome::Written(update.id.clone()));
+        self.note_overwritten(inner, request, &update.id, &before, &|field| fields.contains_key(field));
+        WriteOutcome::Written(update.id.clone())
     }
-    for id in &request.deletes {
-        let Some(record) = inner.records.get_mut(id).filter(|record| !record.deleted) else {
-            outcomes.push(WriteOutcome::Refused {
-                code: "ENTITY_IS_DELETED".into(),
-                message: "entity is deleted".into(),
-                fields: vec![],
-            });
-            continue;
-        };
-        let replaced: Vec<Option<String>> = match request.seen.get(id) {
-            Some(seen) => {
-                let moved = |name: &&String| record.values.get(*name) != seen.get(*name);
-                record.values.keys().filter(moved).map(|name| record.values[name].clone()).collect()
-            }
-            None => vec![],
-        };
-        record.deleted = true;
-        record.stamp = stamp;
+
+    fn carry_out_delete(&self, inner: &mut Inner, request: &Request, id: &SalesforceId) -> WriteOutcome {
+        if inner.slow.contains_key(id) {
+            return locked();
+        }
+        let before = inner.records.get(id).map(|record| record.values.clone()).unwrap_or_default();
+        if !self.set_deleted(inner, id, By::Sync, None) {
+            return is_deleted();
+        }
         inner.deletes += 1;
-        inner.overwritten_unseen.extend(replaced);
-        outcomes.push(WriteOutcome::Written(id.clone()));
-    }
-    outcomes
-}
-
-impl Salesforce for MemoryOrg {
-    async fn scan(&self, _object: &str, from: ScanFrom) -> Result<ScanPage, PortError> {
-        yield_now().await;
-        self.call()?;
-        let inner = self.inner.lock().unwrap();
-        let mut rows: Vec<ScannedRow> = inner
-            .records
-            .iter()
-            .filter(|(id, _)| !inner.hidden.contains(id))
-            .map(|(id, record)| ScannedRow { id: id.clone(), stamp: record.stamp, deleted: record.deleted })
-            .collect();
-        match from {
-            ScanFrom::Id(after) => rows.retain(|row| after.as_ref().is_none_or(|after| row.id > *after)),
-            ScanFrom::Stamp { stamp, id } => {
-                rows.retain(|row| {
-                    row.stamp > stamp || row.stamp == stamp && id.as_ref().is_none_or(|id| row.id > *id)
-                });
-                rows.sort_by(|a, b| (a.stamp, &a.id).cmp(&(b.stamp, &b.id)));
-            }
-        }
-        Ok(ScanPage { rows, date: self.second(), last: true })
+        self.note_overwritten(inner, request, id, &before, &|_| true);
+        WriteOutcome::Written(id.clone())
     }
 
-    async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
-        yield_now().await;
-        self.call()?;
-        let mut inner = self.inner.lock().unwrap();
-        let task = inner.task;
-        for id in ids {
-            if let Some(values) = inner.records.get(id).map(|record| record.values.clone()) {
-                inner.seen.insert((task, id.clone()), values);
-            }
-        }
-        let outcomes = ids
-            .iter()
-            .map(|id| match inner.records.get(id) {
-                None => ReadOutcome::Absent,
-                Some(_) if inner.hidden.contains(id) => ReadOutcome::Absent,
-                Some(record) if record.deleted => ReadOutcome::Deleted(DeletedRecord {
-                    stamp: record.stamp,
-                    marker: record.marker.clone(),
-                    master: None,
-                }),
-                Some(record) => ReadOutcome::Record(RemoteRecord {
-                    id: id.clone(),
-                    stamp: record.stamp,
-                    marker: record.marker.clone().filter(|_| definition.marker.is_some()),
-                    external_id: record.external_id.clone(),
-                    values: record.values.clone(),
-                }),
+    fn note_overwritten(
+        &self,
+        inner: &mut Inner,
+        request: &Request,
+        id: &SalesforceId,
+        before: &Values,
+        written: &dyn Fn(&str) -> bool,
+    ) {
+        let Some((seen, read)) = request.seen.get(id) else { return };
+        let lost = before.iter().filter(|(field, value)| {
+            written(field) && seen.get(*field).cloned().flatten() != **value && value.is_some()
+        });
+        let lost: Vec<Overwritten> = lost
+            .map(|(field, value)| Overwritten {
+                name: crate::event::name_of(before),
+                field: field.clone(),
+                value: value.clone(),
+                read: *read,
+                written: self.clock.now(),
             })
             .collect();
-        Ok(ReadAnswer { outcomes, date: self.second() })
+        inner.overwritten.extend(lost);
     }
+}
 
-    async fn find(
-        &self,
-        _definition: &Definition,
-        external_ids: &[String],
-    ) -> Result<Vec<Option<FoundRecord>>, PortError> {
-        yield_now().await;
-        self.call()?;
-        let inner = self.inner.lock().unwrap();
-        let find = |external_id: &String| {
-            let found =
-                inner.records.iter().find(|(_, record)| record.external_id.as_ref() == Some(external_id));
-            found.map(|(id, record)| FoundRecord { id: id.clone(), deleted: record.deleted })
-        };
-        Ok(external_ids.iter().map(find).collect())
+fn put_record(inner: &mut Inner, id: &SalesforceId, record: OrgRecord) {
+    if let Some(before) = inner.records.insert(id.clone(), record)
+        && inner.records[id].stamp > before.stamp
+    {
+        inner.earlier.insert(id.clone(), before);
     }
+}
 
-    async fn create(
-        &self,
-        _definition: &Definition,
-        records: &[NewRecord],
-    ) -> Result<WriteAnswer, PortError> {
-        self.send(records.to_vec(), vec![], vec![]).await
-    }
+fn texts(fields: &BTreeMap<String, syncline_engine::Value>) -> Values {
+    fields.iter().map(|(name, value)| (name.clone(), value.text())).collect()
+}
 
-    async fn update(
-        &self,
-        _definition: &Definition,
-        records: &[RecordUpdate],
-    ) -> Result<WriteAnswer, PortError> {
-        self.send(vec![], records.to_vec(), vec![]).await
-    }
+fn refused((code, message, fields): Refusal) -> WriteOutcome {
+    WriteOutcome::Refused { code, message, fields }
+}
 
-    async fn delete(&self, _definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
-        self.send(vec![], vec![], ids.to_vec()).await
-    }
+fn locked() -> WriteOutcome {
+    WriteOutcome::Busy { message: "UNABLE_TO_LOCK_ROW: unable to obtain exclusive access".to_owned() }
+}
 
-    async fn probe(&self) -> Result<(), PortError> {
-        yield_now().await;
-        self.call()
-    }
+fn is_deleted() -> WriteOutcome {
+    refused(("ENTITY_IS_DELETED".into(), "entity is deleted".into(), vec![]))
+}
 
-    fn take_usage(&self) -> (u64, Option<u64>) {
-        let mut inner = self.inner.lock().unwrap();
-        let (calls, told) = (inner.calls, inner.told);
-        inner.told = calls;
-        (calls - told, None)
-    }
+fn next_id(inner: &mut Inner, object: &str) -> SalesforceId {
+    inner.next += 1;
+    let prefix = if object == "Account" { "001" } else { "003" };
+    SalesforceId::parse(&format!("{prefix}{:012}", inner.next)).unwrap()
 }

@@ -1,6 +1,7 @@
 //! All ports in memory, put together.
 
 use crate::build::fingerprint_key;
+use crate::event::EventLog;
 use crate::yielding::yield_now;
 use crate::{MemoryDatabase, MemoryOrg, MemoryQueue, MemoryState};
 use jiff::{SignedDuration, Timestamp};
@@ -128,6 +129,8 @@ pub struct MemoryPorts {
     pub clock: SteppedClock,
     /// Randomness.
     pub random: SeededRandom,
+    /// What happened on both sides.
+    pub events: EventLog,
     /// Alerts.
     pub alerts: RecordedAlerts,
     /// Steps.
@@ -140,9 +143,11 @@ impl MemoryPorts {
     #[must_use]
     pub fn new(seed: u64, immediate: bool) -> Self {
         let clock = SteppedClock::at(1_700_000_000);
+        let events = EventLog::new(clock.clone());
         Self {
-            org: MemoryOrg::new(clock.clone(), immediate),
-            database: MemoryDatabase::default(),
+            org: MemoryOrg::new(clock.clone(), events.clone(), immediate),
+            database: MemoryDatabase::new(events.clone()),
+            events,
             state: MemoryState::default(),
             // Shorter than many a run: that groups exclude each other is an economy, safety must not rest on it.
             queue: MemoryQueue::new(clock.clone(), SignedDuration::from_secs(1)),

@@ -27,6 +27,13 @@ struct Inner {
     next: u64,
 }
 
+impl Inner {
+    fn counted(&self, counter: &str, since: Timestamp) -> i64 {
+        let counted = self.counters.get(counter).into_iter().flatten();
+        counted.filter(|(at, _)| *at > since).map(|(_, count)| count).sum()
+    }
+}
+
 /// A state store in memory.
 #[derive(Clone, Default)]
 pub struct MemoryState {
@@ -77,6 +84,12 @@ impl MemoryState {
     #[must_use]
     pub fn put_off(&self) -> usize {
         self.inner.lock().unwrap().deferred.len()
+    }
+
+    /// Every touch put off waits for a parent.
+    #[must_use]
+    pub fn all_wait_for_parents(&self) -> bool {
+        self.inner.lock().unwrap().deferred.values().all(|(deferred, _)| !deferred.waits_for.is_empty())
     }
 
     /// When the next touch put off is due.
@@ -265,20 +278,19 @@ impl State for MemoryState {
         now: Timestamp,
         window: SignedDuration,
     ) -> Result<bool, PortError> {
-        let taken = self.taken(counter, now, window).await?;
+        yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
         let count = i64::try_from(count).unwrap();
-        if taken + count > i64::try_from(limit).unwrap() {
-            return Ok(false);
+        let fits = inner.counted(counter, now - window) + count <= i64::try_from(limit).unwrap();
+        if fits {
+            inner.counters.entry(counter.to_owned()).or_default().push((now, count));
         }
-        self.inner.lock().unwrap().counters.entry(counter.to_owned()).or_default().push((now, count));
-        Ok(true)
+        Ok(fits)
     }
 
     async fn taken(&self, counter: &str, now: Timestamp, window: SignedDuration) -> Result<i64, PortError> {
         yield_now().await;
-        let inner = self.inner.lock().unwrap();
-        let counted = inner.counters.get(counter).into_iter().flatten();
-        Ok(counted.filter(|(at, _)| *at > now - window).map(|(_, count)| count).sum())
+        Ok(self.inner.lock().unwrap().counted(counter, now - window))
     }
 
     async fn allow(&self, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {

@@ -14,8 +14,11 @@ use syncline_engine::{
 /// How often a record whose row has another key is tried before its base gives the old one up.
 const SWAP_TRIES: u32 = 2;
 
-/// SQLSTATE of a foreign key that is not kept: it depends on other rows, so the record is tried again by itself.
-pub(super) const FOREIGN_KEY: &str = "23503";
+/// A refusal that depends on other records, so that the record is tried again by itself: the SQLSTATE of a foreign key
+/// that is not kept, and Salesforce's status code for a lookup to a record that is not there (any more).
+pub(super) fn depends_on_others(code: &str) -> bool {
+    matches!(code, "23503" | "INVALID_CROSS_REFERENCE_KEY")
+}
 
 /// Parents of other syncs, by either name.
 #[derive(Default)]
@@ -78,7 +81,7 @@ impl<P: Ports> Run<'_, P> {
             self.note_waiting(&work);
             if let Some(rejected) = &work.rejected
                 && !interrupted
-                && rejected.code != FOREIGN_KEY
+                && !depends_on_others(&rejected.code)
                 && rejected.definition == self.definition.version
                 && rejected.images == work.images
             {
@@ -203,9 +206,15 @@ impl<P: Ports> Run<'_, P> {
             }
             for loaded in self.ports.state().load(&sync, &refs).await? {
                 let Some(base) = loaded.base.filter(|base| base.live) else { continue };
-                if let (Some(id), Some(key)) = (base.salesforce_id, base.postgres_key) {
-                    parents.keys.insert((sync.clone(), id.clone()), key.clone());
-                    parents.ids.insert((sync.clone(), key), id);
+                // A parent that a side has lost is no parent there, though the other side still names it.
+                let stands = |side| base.gone.is_none_or(|gone| gone.side != side);
+                if let (Some(id), Some(key)) = (&base.salesforce_id, &base.postgres_key) {
+                    if stands(Side::Postgres) {
+                        parents.keys.insert((sync.clone(), id.clone()), key.clone());
+                    }
+                    if stands(Side::Salesforce) {
+                        parents.ids.insert((sync.clone(), key.clone()), id.clone());
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Step 7: rows and their history, in one short transaction.
 
-use super::image::FOREIGN_KEY;
+use super::image::depends_on_others;
 use super::intents::Writing;
 use super::rows::TransactionOf;
 use super::{Backoff, PortError, Ports, Run};
@@ -60,7 +60,7 @@ impl<'a, P: Ports> Run<'a, P> {
                         .iter()
                         .find(|mapping| Some(&mapping.column) == column.as_ref());
                     let fields = mapped.map(|mapping| mapping.field.clone()).or(column).into_iter().collect();
-                    if code == FOREIGN_KEY {
+                    if depends_on_others(&code) {
                         self.again(writing.work.retouch(), Backoff::Outage);
                     }
                     self.reject(&writing.work, Side::Postgres, &code, message, fields);

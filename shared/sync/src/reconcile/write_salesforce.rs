@@ -1,5 +1,6 @@
 //! Steps 8 and 9: records of Salesforce, their links, and the outcomes in history.
 
+use super::image::depends_on_others;
 use super::intents::Writing;
 use super::rows::TransactionOf;
 use super::{Backoff, PortError, Ports, Run};
@@ -198,6 +199,9 @@ impl<'a, P: Ports> Run<'a, P> {
                     HistoryOutcome::Refused
                 }
                 WriteOutcome::Refused { code, message, fields } => {
+                    if depends_on_others(&code) {
+                        self.again(writing.work.retouch(), Backoff::Outage);
+                    }
                     self.reject(&writing.work, Side::Salesforce, &code, message, fields);
                     HistoryOutcome::Refused
                 }

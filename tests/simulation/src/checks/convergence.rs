@@ -1,0 +1,86 @@
+//! At rest both sides hold the same, field by field.
+
+use super::{policy, waits_for_parent, was_deleted};
+use crate::schedule::Report;
+use crate::world::{PARENT, parent_key_of};
+use support::{MemoryRow, OrgRecord, What, key_of_text, name_of};
+use syncline_engine::{Definition, DeletePolicy, PostgresKey, SalesforceId};
+
+pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
+    let memory = &report.ports.memory;
+    let records = memory.org.records();
+    let rows = memory.database.rows();
+    for definition in &report.definitions {
+        let living =
+            || records.iter().filter(|(_, record)| !record.deleted && record.object == definition.object);
+        let rows = || rows.iter().filter(|(_, row)| row.sync == definition.name);
+        for (key, row) in rows() {
+            let name = name_of(&row.values);
+            match living().find(|(id, _)| row.link.as_deref() == Some(id.as_str())) {
+                Some((id, record)) => fields(report, definition, (id, record), (key, row), broken),
+                None if stands_alone(report, &name) => {}
+                None => broken.push(format!("CONVERGENCE: row {key} ({name:?}) has no record")),
+            }
+        }
+        for (id, record) in living() {
+            let linked = rows().any(|(_, row)| row.link.as_deref() == Some(id.as_str()));
+            let name = name_of(&record.values);
+            if !linked && !stands_alone(report, &name) {
+                broken.push(format!("CONVERGENCE: record {id} ({name:?}) has no row"));
+            }
+        }
+    }
+}
+
+/// By policy a record may stand on one side alone, once somebody deleted it on the other; and while it waits for its
+/// parent.
+fn stands_alone(report: &Report, name: &str) -> bool {
+    policy(report) != DeletePolicy::Propagate && was_deleted(report, name) || waits_for_parent(report, name)
+}
+
+fn fields(
+    report: &Report,
+    definition: &Definition,
+    (id, record): (&SalesforceId, &OrgRecord),
+    (key, row): (&PostgresKey, &MemoryRow),
+    broken: &mut Vec<String>,
+) {
+    for mapping in &definition.fields {
+        let here = record.values.get(&mapping.field).cloned().flatten();
+        let there = row.values.get(&mapping.field).cloned().flatten();
+        let same = match mapping.field.as_str() {
+            PARENT => parents_agree(report, here.as_deref(), there.as_deref()),
+            "AccountName__c" => there.is_none() || was_ever(report, there.as_deref()),
+            _ => here == there,
+        };
+        if !same {
+            broken.push(format!("CONVERGENCE: {} of {id} is {here:?} and {there:?} in {key}", mapping.field));
+        }
+    }
+}
+
+/// A lookup names the same parent on both sides, unless that stands on one side alone.
+fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bool {
+    let memory = &report.ports.memory;
+    let known = parent_key_of(memory, here);
+    if known.as_deref() == there && (here.is_some() == there.is_some()) {
+        return true;
+    }
+    let records = memory.org.records();
+    let rows = memory.database.rows();
+    let alone_here = here.is_some() && known.is_none();
+    let alone_there = there.is_some_and(|key| {
+        let link = rows.get(&key_of_text(key)).and_then(|row| row.link.clone());
+        let linked = link.and_then(|link| records.get(&SalesforceId::parse(&link).ok()?).cloned());
+        linked.is_none_or(|record| record.deleted)
+    });
+    alone_here || alone_there
+}
+
+/// Formula fields move no stamp: what a row shows was the parent's name at some time.
+fn was_ever(report: &Report, value: Option<&str>) -> bool {
+    report.events.iter().any(|event| match &event.what {
+        What::Set { field, after, .. } => field == "Name" && after.as_deref() == value,
+        _ => false,
+    })
+}

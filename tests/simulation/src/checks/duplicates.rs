@@ -1,0 +1,45 @@
+//! At no commit does Syncline make a second living record of one that stands.
+
+use crate::schedule::Report;
+use std::collections::BTreeMap;
+use support::{By, What};
+use syncline_engine::Side;
+
+pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
+    // A restore brings rows back that no event tells of.
+    if report.restored {
+        return at_rest(report, broken);
+    }
+    let mut living: BTreeMap<(Side, &str), i64> = BTreeMap::new();
+    let mut allowed: BTreeMap<&str, i64> = BTreeMap::new();
+    for event in &report.events {
+        let count = living.entry((event.side, &event.name)).or_default();
+        match event.what {
+            What::Born | What::Returned => *count += 1,
+            What::Died(_) => *count -= 1,
+            What::Set { .. } | What::Rekeyed(_) => continue,
+        }
+        let begins = matches!(event.what, What::Born | What::Returned);
+        // Two people's will makes two: an undelete beside a row that was inserted again, an insert under a name that
+        // stands on the other side.
+        let allowed = allowed.entry(&event.name).or_default();
+        if begins && event.by != By::Sync {
+            *allowed += 1;
+        }
+        if begins && event.by == By::Sync && *count > (*allowed).max(1) {
+            broken.push(format!("DUPLICATE: {:?} stands {count} times in {}", event.name, event.side));
+        }
+    }
+}
+
+fn at_rest(report: &Report, broken: &mut Vec<String>) {
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for record in report.ports.memory.org.records().into_values().filter(|record| !record.deleted) {
+        *names.entry(support::name_of(&record.values)).or_default() += 1;
+    }
+    for (name, count) in names {
+        if count > 1 + super::came_back(report, &name) {
+            broken.push(format!("DUPLICATE: {name:?} stands {count} times in Salesforce"));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A conflict stands only where people or automations changed the field on both sides since it was last agreed on, or
+//! at the first link.
+
+use super::came_back;
+use crate::schedule::Report;
+use crate::world::PARENT;
+use std::collections::{BTreeMap, BTreeSet};
+use support::{By, What};
+use syncline_engine::{Reason, Side};
+use syncline_sync::Conflict;
+
+pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
+    for conflict in report.ports.memory.state.conflicts() {
+        if conflict.field == PARENT || conflict.reason == Reason::Deleted || report.restored {
+            continue;
+        }
+        if conflict.reason == Reason::FirstLink {
+            let either_is_empty = conflict.salesforce.is_null() || conflict.postgres.is_null();
+            if either_is_empty {
+                broken.push(format!("FIRST LINK: an empty value and a filled one are no conflict: {conflict:?}"));
+            }
+            let linked_first = report.options.features.adopted || report.redefined;
+            if linked_first || comes_back(report, &conflict) {
+                continue;
+            }
+        }
+        if !both_edited(report, &conflict) && !comes_back(report, &conflict) {
+            broken.push(format!("FALSE CONFLICT: {conflict:?}"));
+        }
+    }
+}
+
+/// Names that this record or row ever bore.
+fn names(report: &Report, conflict: &Conflict) -> BTreeSet<String> {
+    let id = conflict.salesforce_id.as_ref().map(|id| id.to_string());
+    let key = conflict.postgres_key.as_ref().map(|key| key.0.clone());
+    report
+        .events
+        .iter()
+        .filter(|event| Some(&event.record) == id.as_ref() || Some(&event.record) == key.as_ref())
+        .map(|event| event.name.clone())
+        .collect()
+}
+
+/// A row that was inserted again leaves the fields empty that its user did not fill in, and begins anew.
+fn comes_back(report: &Report, conflict: &Conflict) -> bool {
+    names(report, conflict).iter().any(|name| came_back(report, name) > 0)
+}
+
+/// There was a moment at which both sides held these values, each edited there since the last agreement.
+fn both_edited(report: &Report, conflict: &Conflict) -> bool {
+    let names = names(report, conflict);
+    let mut held: BTreeMap<Side, Option<String>> = BTreeMap::new();
+    let mut edited: BTreeSet<Side> = BTreeSet::new();
+    let meant = [(Side::Salesforce, conflict.salesforce.text()), (Side::Postgres, conflict.postgres.text())];
+    for event in report.events.iter().filter(|event| names.contains(&event.name)) {
+        let What::Set { field, after, .. } = &event.what else { continue };
+        if *field != conflict.field {
+            continue;
+        }
+        held.insert(event.side, after.clone());
+        if event.edit().is_some() {
+            edited.insert(event.side);
+        }
+        let value = |side| held.get(&side).cloned().flatten();
+        let equal = value(Side::Salesforce) == value(Side::Postgres);
+        if equal && (event.by == By::Sync || after.is_some()) {
+            edited.clear();
+        }
+        if edited.len() == 2 && meant.iter().all(|(side, meant)| value(*side) == *meant) {
+            return true;
+        }
+    }
+    false
+}

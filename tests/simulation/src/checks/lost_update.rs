@@ -1,0 +1,86 @@
+//! Every value that somebody typed, or that an automation set, stands, was replaced by somebody who saw it, was deleted
+//! by somebody who saw it, is in the conflict log, or fell into the one window that is not promised.
+
+use super::standing;
+use crate::schedule::Report;
+use crate::world::{OPTIONAL, PARENT};
+use support::{Event, What};
+use syncline_engine::Value;
+
+/// What became of an edit.
+enum Fate {
+    Stands,
+    Replaced,
+    Deleted,
+    Logged,
+    InTheWindow,
+    Lost,
+}
+
+pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
+    let coverage = &report.ports.shared.coverage;
+    for event in standing(report) {
+        let Some((field, _, value)) = event.edit() else { continue };
+        // A lookup's values are no one's own, and a field that was dropped from the definition is nobody's business.
+        if field == PARENT || field == OPTIONAL && report.redefined {
+            continue;
+        }
+        match fate(report, event, field, value) {
+            Fate::Stands => coverage.hit("case: an edit stands"),
+            Fate::Replaced => coverage.hit("case: an edit was overwritten by a later one"),
+            Fate::Deleted => coverage.hit("case: an edit was deleted with its record"),
+            Fate::Logged => coverage.hit("case: an edit lost to a conflict that is logged"),
+            Fate::InTheWindow if report.options.window => coverage.hit("case: an edit fell into the window"),
+            Fate::InTheWindow => broken.push(format!("LOST UPDATE though nobody edits in the window: {event:?}")),
+            Fate::Lost => broken.push(format!("LOST UPDATE: {event:?}")),
+        }
+    }
+    if report.events.iter().any(|event| event.taken_back && event.edit().is_some()) {
+        coverage.hit("case: an edit was taken back by a restore");
+    }
+}
+
+fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> Fate {
+    let memory = &report.ports.memory;
+    let records = memory.org.records();
+    let rows = memory.database.rows();
+    let living = records.values().filter(|record| !record.deleted).map(|record| &record.values);
+    let of_name = |values: &&support::Values| support::name_of(values) == event.name;
+    let mut values = living.chain(rows.values().map(|row| &row.values)).filter(of_name);
+    if values.any(|values| values.get(field).cloned().flatten() == *value) {
+        return Fate::Stands;
+    }
+    let mut others = report.events.iter().filter(|other| other.name == event.name);
+    // What a restore took back had replaced it elsewhere before.
+    let replaced = others.clone().any(|other| {
+        !std::ptr::eq(other, event) && other.edit().is_some_and(|(same, saw, _)| same == field && saw == value)
+    });
+    if replaced {
+        return Fate::Replaced;
+    }
+    let deleted = others.any(|other| match &other.what {
+        What::Died(values) => {
+            other.by != support::By::Sync && values.get(field).cloned().flatten() == *value
+        }
+        _ => false,
+    });
+    if deleted {
+        return Fate::Deleted;
+    }
+    let meant = value.clone().map_or(Value::Null, Value::Text);
+    let logged = report.conflicts.iter().any(|conflict| {
+        conflict.field == field && (conflict.salesforce == meant || conflict.postgres == meant)
+    });
+    if logged {
+        return Fate::Logged;
+    }
+    let overwritten = memory.org.overwritten();
+    let in_the_window = overwritten.iter().any(|lost| {
+        lost.name == event.name
+            && lost.field == field
+            && lost.value == *value
+            && lost.read <= event.at
+            && event.at <= lost.written
+    });
+    if in_the_window { Fate::InTheWindow } else { Fate::Lost }
+}

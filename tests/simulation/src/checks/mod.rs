@@ -1,0 +1,132 @@
+//! One checker per invariant. Those that watch every commit read the events in their order; the others read what
+//! stands at rest.
+
+mod bases;
+mod calls;
+mod convergence;
+mod deaths;
+mod duplicates;
+mod false_conflict;
+mod flip_flop;
+mod lost_update;
+mod needless_writes;
+mod open_ends;
+mod quiescence;
+mod restored_alone;
+
+use crate::schedule::{Report, automation_of};
+use std::collections::BTreeSet;
+use support::{By, Event, What, name_of};
+use syncline_engine::{DeletePolicy, Held, Parent, SalesforceId, Side};
+
+/// Every invariant that the run broke, in words.
+#[must_use]
+pub fn check(report: &Report) -> Vec<String> {
+    let mut broken = Vec::new();
+    cover(report);
+    if report.restored_alone.is_some() {
+        restored_alone::check(report, &mut broken);
+        return broken;
+    }
+    quiescence::check(report, &mut broken);
+    convergence::check(report, &mut broken);
+    duplicates::check(report, &mut broken);
+    deaths::check(report, &mut broken);
+    lost_update::check(report, &mut broken);
+    false_conflict::check(report, &mut broken);
+    flip_flop::check(report, &mut broken);
+    needless_writes::check(report, &mut broken);
+    bases::check(report, &mut broken);
+    open_ends::check(report, &mut broken);
+    calls::check(report, &mut broken);
+    broken
+}
+
+/// What the plan decided and the sides did by themselves.
+fn cover(report: &Report) {
+    let coverage = &report.ports.shared.coverage;
+    for event in &report.events {
+        if let Some(automation) = automation_of(event) {
+            coverage.hit(automation);
+        }
+        if event.by == By::Sync && matches!(event.what, What::Died(_)) {
+            coverage.hit("case: a delete was carried across");
+        }
+    }
+    for row in report.ports.memory.database.history() {
+        for (word, what) in [
+            ("created", "reason: created"),
+            ("changed", "reason: changed"),
+            ("conflict", "reason: conflict"),
+            ("filled-empty", "reason: filled-empty"),
+            ("first-link", "reason: first-link"),
+            ("one-way", "reason: one-way"),
+            ("deleted", "reason: deleted"),
+        ] {
+            if row.reason == word {
+                coverage.hit(what);
+            }
+        }
+    }
+}
+
+/// The events that count: what a restore took back never happened.
+fn standing(report: &Report) -> impl Iterator<Item = &Event> {
+    report.events.iter().filter(|event| !event.taken_back)
+}
+
+/// A person or a cascade deleted a record of this name.
+fn was_deleted(report: &Report, name: &str) -> bool {
+    report
+        .events
+        .iter()
+        .any(|event| event.name == name && event.by != By::Sync && matches!(event.what, What::Died(_)))
+}
+
+/// A record of this name came back by a person's hand: out of the recycle bin, or inserted again.
+fn came_back(report: &Report, name: &str) -> usize {
+    let mut born: BTreeSet<Side> = BTreeSet::new();
+    standing(report)
+        .filter(|event| event.name == name && event.by != By::Sync)
+        .filter(|event| match event.what {
+            What::Returned => true,
+            // The first time is the beginning.
+            What::Born => !born.insert(event.side),
+            _ => false,
+        })
+        .count()
+}
+
+/// A record of this name waits, with its cause shown: its lookup is required, and the parent does not stand on both
+/// sides.
+fn waits_for_parent(report: &Report, name: &str) -> bool {
+    let memory = &report.ports.memory;
+    let (records, rows) = (memory.org.records(), memory.database.rows());
+    memory.state.held().iter().any(|held| {
+        let Held::Waiting { parent, .. } = &held.held else { return false };
+        let of_row = held.postgres_key.as_ref().and_then(|key| rows.get(key)).map(|row| &row.values);
+        let of_record = held.salesforce_id.as_ref().and_then(|id| records.get(id)).map(|record| &record.values);
+        let named = of_row.or(of_record).is_some_and(|values| name_of(values) == name);
+        let living = |id: &SalesforceId| records.get(id).is_some_and(|record| !record.deleted);
+        let linked = |link: &Option<String>| {
+            link.as_deref().and_then(|link| SalesforceId::parse(link).ok()).is_some_and(|id| living(&id))
+        };
+        let stands = match parent {
+            Parent::Postgres(_, key) => rows.get(key).is_some_and(|row| linked(&row.link)),
+            Parent::Salesforce(_, id) => {
+                living(id) && rows.values().any(|row| row.link.as_deref() == Some(id.as_str()))
+            }
+        };
+        named && !stands
+    })
+}
+
+/// What deletes lead to in this run.
+fn policy(report: &Report) -> DeletePolicy {
+    report.definitions[0].deletes.from_salesforce
+}
+
+/// The sync of a record by what it is called.
+fn is_account(name: &str) -> bool {
+    name.starts_with('a')
+}

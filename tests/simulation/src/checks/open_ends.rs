@@ -1,0 +1,30 @@
+//! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
+
+use super::policy;
+use crate::schedule::Report;
+use syncline_engine::{DeletePolicy, Held};
+
+pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
+    let state = &report.ports.memory.state;
+    for definition in &report.definitions {
+        for base in state.bases(&definition.name) {
+            if base.intent.is_some() {
+                broken.push(format!("INTENT stands at rest: {}", base.key));
+            }
+        }
+    }
+    for rejected in state.all_rejected() {
+        broken.push(format!("REJECTED: {} {} {}", rejected.record, rejected.code, rejected.message));
+    }
+    for held in state.held() {
+        let review = policy(report) == DeletePolicy::Review;
+        if review && matches!(held.held, Held::Deleted { .. } | Held::Missing { .. }) {
+            continue;
+        }
+        // Whether its parent really does not stand is asked where its record is missed.
+        if matches!(held.held, Held::Waiting { .. }) {
+            continue;
+        }
+        broken.push(format!("HELD: {} {:?}", held.record, held.held));
+    }
+}

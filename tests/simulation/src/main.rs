@@ -1,0 +1,194 @@
+//! `cargo run --release -p simulation -- --seeds 1000 [--start N]`, `--seed N` for one with its trace, `--planted all`
+//! for the table of planted bugs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a command-line program of tests")]
+
+use clap::Parser;
+use simulation::coverage::EXPECTED;
+use simulation::shrink::broken;
+use simulation::{Coverage, Op, Options, PLANTED, Planted, check, run_script, script, shrink};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Random schedules over the real use cases.
+#[derive(Parser)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Replays one seed, with its trace; a failing one is shrunk first.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Replays a seed as it is.
+    #[arg(long)]
+    whole: bool,
+    /// Prints the hash of each seed and no more.
+    #[arg(long)]
+    hashes: bool,
+    /// Switches a planted bug on: its name, or `all` for the table of all of them.
+    #[arg(long)]
+    planted: Option<String>,
+    /// Processes side by side; as many as there are cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Fails unless every expected case came up.
+    #[arg(long)]
+    covered: bool,
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let planted = match arguments.planted.as_deref() {
+        None => None,
+        Some("all") => return table(&arguments),
+        Some(name) => match Planted::named(name) {
+            Some(planted) => Some(planted),
+            None => {
+                println!("no planted bug is called {name}; there are:");
+                for (_, name, what) in PLANTED {
+                    println!("  {name}: {what}");
+                }
+                return std::process::ExitCode::from(2);
+            }
+        },
+    };
+    if let Some(seed) = arguments.seed {
+        return replay(seed, planted, arguments.whole);
+    }
+    if arguments.hashes {
+        for seed in arguments.start..arguments.start + arguments.seeds {
+            println!("{seed} {:016x}", simulation::run(seed).hash());
+        }
+        return std::process::ExitCode::SUCCESS;
+    }
+    many(&arguments, planted)
+}
+
+fn of_seed(seed: u64, planted: Option<Planted>) -> (Options, Vec<Op>) {
+    let options = Options { planted, ..Options::of_seed(seed) };
+    (options, script(seed, &options))
+}
+
+/// One seed, shrunk if it fails, with everything that happened.
+fn replay(seed: u64, planted: Option<Planted>, whole: bool) -> std::process::ExitCode {
+    let (mut options, mut steps) = of_seed(seed, planted);
+    let fails = !broken(seed, options, &steps).is_empty();
+    if fails && !whole {
+        let before = steps.len();
+        (options, steps) = shrink(seed, options, &steps);
+        println!("seed {seed} fails; {before} steps are shrunk to {}", steps.len());
+    }
+    println!("{options:#?}");
+    let report = run_script(seed, options, &steps, true);
+    let broken = check(&report);
+    for line in report.ports.shared.trace.lines() {
+        println!("{line}");
+    }
+    let memory = &report.ports.memory;
+    for (id, record) in memory.org.records() {
+        println!("{id} {record:?}");
+    }
+    for (key, row) in memory.database.rows() {
+        println!("{key} {row:?}");
+    }
+    for definition in &report.definitions {
+        for base in memory.state.bases(&definition.name) {
+            println!("{base:?}");
+        }
+    }
+    for line in &broken {
+        println!("{line}");
+    }
+    println!("hash {:016x}", report.hash());
+    std::process::ExitCode::from(u8::from(!broken.is_empty()))
+}
+
+/// Seeds side by side; what fails is told with its seed.
+fn many(arguments: &Arguments, planted: Option<Planted>) -> std::process::ExitCode {
+    let started = Instant::now();
+    let threads = arguments
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
+        .unwrap_or(1);
+    let next = AtomicU64::new(arguments.start);
+    let end = arguments.start + arguments.seeds;
+    let failed: Mutex<Vec<(u64, Vec<String>)>> = Mutex::default();
+    let coverage = Coverage::default();
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    let (options, steps) = of_seed(seed, planted);
+                    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        let report = run_script(seed, options, &steps, false);
+                        let broken = check(&report);
+                        (broken, report)
+                    }));
+                    match run {
+                        Ok((broken, report)) => {
+                            coverage.add(&report.ports.shared.coverage);
+                            if !broken.is_empty() {
+                                failed.lock().unwrap().push((seed, broken));
+                            }
+                        }
+                        Err(_) => failed.lock().unwrap().push((seed, vec!["PANIC".to_owned()])),
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort();
+    let seconds = started.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = arguments.seeds as f64 / seconds;
+    println!("{} seeds from {} in {seconds:.1} s, {rate:.0} a second", arguments.seeds, arguments.start);
+    for (what, count) in coverage.counts() {
+        println!("  {count:>10}  {what}");
+    }
+    for what in coverage.missing() {
+        println!("  {:>10}  {what}", "NEVER");
+    }
+    for (seed, broken) in failed.iter().take(10) {
+        println!("seed {seed}:");
+        for line in broken.iter().take(4) {
+            println!("  {line}");
+        }
+    }
+    println!("{} of {} seeds broke an invariant", failed.len(), arguments.seeds);
+    let uncovered = arguments.covered && !coverage.missing().is_empty();
+    if uncovered {
+        println!("{} of {} expected cases never came up", coverage.missing().len(), EXPECTED.len());
+    }
+    std::process::ExitCode::from(u8::from(!failed.is_empty() || uncovered))
+}
+
+/// After how many seeds each planted bug is caught.
+fn table(arguments: &Arguments) -> std::process::ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = false;
+    println!("| bug | what it is | caught after | by |\n| --- | --- | --- | --- |");
+    for (planted, name, what) in PLANTED {
+        let caught = (arguments.start..arguments.start + arguments.seeds).find_map(|seed| {
+            let (options, steps) = of_seed(seed, Some(planted));
+            let broken = broken(seed, options, &steps);
+            Some((seed - arguments.start + 1, broken.first()?.split(':').next()?.to_owned()))
+        });
+        match caught {
+            Some((after, by)) => println!("| `{name}` | {what} | {after} | {} |", by.to_lowercase()),
+            None => {
+                missed = true;
+                println!("| `{name}` | {what} | **not within {}** | |", arguments.seeds);
+            }
+        }
+    }
+    std::process::ExitCode::from(u8::from(missed))
+}

@@ -1,0 +1,367 @@
+//! What Syncline sees of the Postgres in memory.
+
+use crate::database::{LogRow, MemoryDatabase, MemoryRow};
+use crate::event::{By, Values};
+use crate::table::{Change, LOCKED, Overlay};
+use crate::yielding::yield_now;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
+use syncline_sync::{
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite,
+    Touch, Transaction,
+};
+
+/// Log rows taken.
+pub struct MemoryLog<'a> {
+    database: &'a MemoryDatabase,
+    numbers: BTreeSet<u64>,
+    touches: Vec<Touch>,
+    truncated: Vec<String>,
+    deletes: BTreeMap<String, u64>,
+}
+
+impl MemoryLog<'_> {
+    /// Leaves log rows where they are, unseen.
+    pub fn keep_only(&mut self, keep: impl Fn(u64, &Touch) -> bool) {
+        let numbered: Vec<(u64, Touch)> =
+            self.numbers.iter().copied().zip(std::mem::take(&mut self.touches)).collect();
+        for (number, touch) in numbered {
+            if keep(number, &touch) {
+                self.touches.push(touch);
+            }
+        }
+    }
+
+    /// Changes what the log says.
+    pub fn touches_mut(&mut self) -> &mut Vec<Touch> {
+        &mut self.touches
+    }
+
+    /// The log rows go before anybody has them.
+    pub fn commit_early(&mut self) {
+        let mut inner = self.database.inner.lock().unwrap();
+        inner.log.retain(|row| !self.numbers.contains(&row.number));
+    }
+
+    /// The last number taken.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        self.numbers.last().copied()
+    }
+}
+
+impl LogBatch for MemoryLog<'_> {
+    fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+
+    fn truncated(&self) -> &[String] {
+        &self.truncated
+    }
+
+    fn deletes(&self) -> &BTreeMap<String, u64> {
+        &self.deletes
+    }
+
+    async fn commit(self) -> Result<(), PortError> {
+        yield_now().await;
+        let mut inner = self.database.inner.lock().unwrap();
+        inner.log.retain(|row| !self.numbers.contains(&row.number));
+        inner.truncated.retain(|sync| !self.truncated.contains(sync));
+        Ok(())
+    }
+}
+
+/// A transaction. Its writes are visible to others once it commits; dropped, it rolls back.
+pub struct MemoryTransaction<'a> {
+    database: &'a MemoryDatabase,
+    sync: String,
+    number: u64,
+    overlay: Overlay,
+    /// Keys whose log rows are dropped: of rows written, and of rows deleted.
+    echoes: BTreeSet<(PostgresKey, bool)>,
+    history: Vec<HistoryRow>,
+}
+
+impl Drop for MemoryTransaction<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.database.inner.lock().unwrap();
+        inner.locks.retain(|_, owner| *owner != self.number);
+        inner.unlock(self.number);
+    }
+}
+
+fn shown(key: &PostgresKey, row: &MemoryRow) -> Row {
+    Row {
+        key: key.clone(),
+        link: row.link.clone(),
+        row_version: row.version.to_string(),
+        values: row.values.clone(),
+    }
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    async fn lock(&mut self, records: &[String]) -> Result<Vec<bool>, PortError> {
+        yield_now().await;
+        let mut inner = self.database.inner.lock().unwrap();
+        let lock = |name: &String| {
+            let name = format!("{}/{name}", self.sync);
+            *inner.locks.entry(name).or_insert(self.number) == self.number
+        };
+        Ok(records.iter().map(lock).collect())
+    }
+
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
+        yield_now().await;
+        let hung = self.database.inner.lock().unwrap().hung.clone();
+        if hung.is_some() && refs.iter().any(|wanted| wanted.key == hung) {
+            std::future::pending::<()>().await;
+        }
+        let poisoned = self.database.inner.lock().unwrap().poisoned.clone();
+        assert!(poisoned.is_none() || refs.iter().all(|wanted| wanted.key != poisoned), "poisoned");
+        let inner = self.database.inner.lock().unwrap();
+        let mut visible = inner.rows.clone();
+        for (key, row) in &self.overlay.rows {
+            match row {
+                Some(row) => visible.insert(key.clone(), row.clone()),
+                None => visible.remove(key),
+            };
+        }
+        visible.retain(|_, row| row.sync == self.sync);
+        let of_ref = |wanted: &RowRef| {
+            visible
+                .iter()
+                .filter(|(key, row)| {
+                    wanted.key.as_ref() == Some(key)
+                        || wanted.id.as_ref().is_some_and(|id| row.link.as_deref() == Some(id.as_str()))
+                })
+                .map(|(key, row)| shown(key, row))
+                .collect()
+        };
+        Ok(refs.iter().map(of_ref).collect())
+    }
+
+    async fn origins(&mut self, keys: &[PostgresKey]) -> Result<Vec<Origin>, PortError> {
+        yield_now().await;
+        let inner = self.database.inner.lock().unwrap();
+        let origin = |key: &PostgresKey| {
+            let former_keys: Vec<PostgresKey> =
+                std::iter::successors(inner.rekeyed.get(key), |key| inner.rekeyed.get(*key))
+                    .cloned()
+                    .collect();
+            let inserted = |row: &&HistoryRow| {
+                row.side == Side::Postgres
+                    && row.reason == "created"
+                    && row
+                        .postgres_key
+                        .as_ref()
+                        .is_some_and(|known| known == key || former_keys.contains(known))
+            };
+            let inserted_for = inner.history.iter().rfind(inserted).and_then(|row| row.salesforce_id.clone());
+            Origin { former_keys, inserted_for }
+        };
+        Ok(keys.iter().map(origin).collect())
+    }
+
+    async fn landed(&mut self, intents: &[String]) -> Result<BTreeMap<String, PostgresKey>, PortError> {
+        yield_now().await;
+        let inner = self.database.inner.lock().unwrap();
+        let rows =
+            inner.history.iter().filter(|row| row.side == Side::Postgres && intents.contains(&row.intent));
+        Ok(rows.filter_map(|row| Some((row.intent.clone(), row.postgres_key.clone()?))).collect())
+    }
+
+    async fn write(&mut self, rows: &[RowWrite]) -> Result<Vec<RowOutcome>, PortError> {
+        yield_now().await;
+        Ok(rows.iter().map(|write| self.write_one(write)).collect())
+    }
+
+    async fn note(&mut self, history: &[HistoryRow]) -> Result<(), PortError> {
+        yield_now().await;
+        self.history.extend_from_slice(history);
+        Ok(())
+    }
+
+    async fn drop_own_log(
+        &mut self,
+        written: &[PostgresKey],
+        deleted: &[PostgresKey],
+    ) -> Result<(), PortError> {
+        yield_now().await;
+        self.echoes.extend(written.iter().map(|key| (key.clone(), false)));
+        self.echoes.extend(deleted.iter().map(|key| (key.clone(), true)));
+        Ok(())
+    }
+
+    async fn close(
+        &mut self,
+        _outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
+    ) -> Result<(), PortError> {
+        yield_now().await;
+        Ok(())
+    }
+
+    async fn commit(mut self) -> Result<(), PortError> {
+        yield_now().await;
+        let database = self.database;
+        let mut inner = database.inner.lock().unwrap();
+        if inner.down {
+            drop(inner);
+            return database.call();
+        }
+        let mut overlay = std::mem::take(&mut self.overlay);
+        overlay.log.retain(|row| {
+            let echo = row.touch.key.clone().map(|key| (key, row.touch.evidence.pg_deleted));
+            row.touch.sync != self.sync || echo.is_none_or(|echo| !self.echoes.contains(&echo))
+        });
+        inner.commits += usize::from(!overlay.rows.is_empty());
+        database.commit(&mut inner, overlay, By::Sync);
+        inner.history.append(&mut self.history);
+        drop(inner);
+        Ok(())
+    }
+
+    async fn rollback(self) -> Result<(), PortError> {
+        yield_now().await;
+        Ok(())
+    }
+}
+
+impl MemoryTransaction<'_> {
+    /// Drops everything that this transaction caused so far.
+    pub fn drop_whole_log(&mut self) {
+        self.overlay.log.clear();
+    }
+
+    /// One row under a savepoint.
+    fn write_one(&mut self, write: &RowWrite) -> RowOutcome {
+        let database = self.database;
+        let mut inner = database.inner.lock().unwrap();
+        let mut overlay = self.overlay.clone();
+        let (key, change) = match &write.row {
+            None => {
+                let link = write.link.as_ref().map(|id| id.as_str().to_owned());
+                let taken = inner.rows.keys().chain(overlay.rows.keys()).any(|key| {
+                    inner.row(&overlay, key).is_some_and(|row| row.sync == self.sync && row.link == link)
+                });
+                if taken {
+                    return RowOutcome::Moved;
+                }
+                let number = inner.number();
+                let free = |key: &PostgresKey| {
+                    inner.row(&overlay, key).is_none() && !inner.row_locks.contains_key(key)
+                };
+                let key = write.key.clone().filter(free);
+                let key = key.unwrap_or_else(|| PostgresKey(format!("[\"{number}\"]")));
+                (key, Change::Insert { link, values: write.fields.clone() })
+            }
+            Some((key, version)) => {
+                let stands = inner.rows.get(key).is_some_and(|row| row.version.to_string() == *version);
+                let free = inner.row_locks.get(key).is_none_or(|owner| *owner == self.number);
+                if !stands || !free {
+                    return RowOutcome::Moved;
+                }
+                let link = write.link.as_ref().map(|id| Some(id.as_str().to_owned()));
+                let change = if write.delete {
+                    Change::Delete
+                } else {
+                    Change::Update { link, values: write.fields.clone() }
+                };
+                (key.clone(), change)
+            }
+        };
+        let asked: Values = write.fields.clone();
+        overlay.asked.entry(key.clone()).or_default().extend(asked);
+        match inner.change(&database.rules, &mut overlay, self.number, &self.sync, &key, change) {
+            Ok(()) => {}
+            Err(refusal) if refusal.code == LOCKED => return RowOutcome::Moved,
+            Err(refusal) => {
+                return RowOutcome::Refused {
+                    code: refusal.code,
+                    message: refusal.message,
+                    column: refusal.column,
+                };
+            }
+        }
+        if write.delete
+            && let Some(row) = inner.rows.get(&key).cloned()
+        {
+            inner.tombstones.insert(key.clone(), row);
+        }
+        self.overlay = overlay;
+        self.history.extend(write.history.iter().cloned().map(|mut row| {
+            row.postgres_key = Some(key.clone());
+            row
+        }));
+        RowOutcome::Written(key)
+    }
+}
+
+impl Database for MemoryDatabase {
+    type Transaction<'a> = MemoryTransaction<'a>;
+    type Log<'a> = MemoryLog<'a>;
+
+    async fn take_log(&self, limit: usize) -> Result<MemoryLog<'_>, PortError> {
+        yield_now().await;
+        self.call()?;
+        let inner = self.inner.lock().unwrap();
+        let rows: Vec<&LogRow> = inner.log.iter().take(limit).collect();
+        let mut deletes: BTreeMap<String, u64> = BTreeMap::new();
+        for row in inner.log.iter().filter(|row| row.touch.evidence.pg_deleted) {
+            *deletes.entry(row.touch.sync.clone()).or_default() += 1;
+        }
+        Ok(MemoryLog {
+            database: self,
+            numbers: rows.iter().map(|row| row.number).collect(),
+            touches: rows.iter().map(|row| row.touch.clone()).collect(),
+            truncated: inner.truncated.clone(),
+            deletes,
+        })
+    }
+
+    async fn scan(
+        &self,
+        definition: &Definition,
+        after: Option<&PostgresKey>,
+        limit: usize,
+    ) -> Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError> {
+        yield_now().await;
+        self.call()?;
+        let inner = self.inner.lock().unwrap();
+        let of_sync = inner.rows.iter().filter(|(_, row)| row.sync == definition.name);
+        let rows = of_sync.filter(|(key, _)| after.is_none_or(|after| *key > after)).take(limit);
+        Ok(rows
+            .map(|(key, row)| {
+                (key.clone(), row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok()))
+            })
+            .collect())
+    }
+
+    async fn beat(&self) -> Result<u64, PortError> {
+        yield_now().await;
+        self.call()?;
+        let mut inner = self.inner.lock().unwrap();
+        inner.beat += 1;
+        Ok(inner.beat)
+    }
+
+    async fn keep_house(&self, _definitions: &[Definition], _before: Timestamp) -> Result<(), PortError> {
+        yield_now().await;
+        self.call()
+    }
+
+    async fn begin(&self, definition: &Definition) -> Result<MemoryTransaction<'_>, PortError> {
+        yield_now().await;
+        self.call()?;
+        let number = self.inner.lock().unwrap().number();
+        Ok(MemoryTransaction {
+            database: self,
+            sync: definition.name.clone(),
+            number,
+            overlay: Overlay::default(),
+            echoes: BTreeSet::new(),
+            history: Vec::new(),
+        })
+    }
+}

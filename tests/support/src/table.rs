@@ -1,0 +1,252 @@
+//! What a statement does to tables in memory: rules before and after each row, foreign keys, cascades, the capture log.
+
+use crate::database::{Inner, LogRow, MemoryRow};
+use crate::event::Values;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use syncline_engine::{PostgresKey, SalesforceId};
+use syncline_sync::{Source, Touch};
+
+/// Why a row is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowRefusal {
+    /// The SQLSTATE.
+    pub code: String,
+    /// Postgres's words.
+    pub message: String,
+    /// The column it names.
+    pub column: Option<String>,
+}
+
+/// `lock_not_available`: somebody else has locked the row.
+pub(crate) const LOCKED: &str = "55P03";
+
+/// A BEFORE trigger or check of a sync's table: what stood and what is to stand, which it may change.
+pub type BeforeRule = dyn Fn(&str, Option<&Values>, &mut Values) -> Result<(), RowRefusal> + Send + Sync;
+
+/// An AFTER trigger: what other rows get, as sync, key's text, field and value.
+pub type AfterRule = dyn Fn(&str, Option<&Values>, &Values) -> Vec<(String, String, String, Option<String>)> + Send + Sync;
+
+/// What becomes of children whose parent is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    /// They go too.
+    Cascade,
+    /// Their column becomes null.
+    SetNull,
+}
+
+/// A foreign key, which follows changes of the parent's key.
+#[derive(Clone, Debug)]
+pub struct ForeignKey {
+    /// The sync of the child's table.
+    pub child: String,
+    /// Its field.
+    pub field: String,
+    /// The sync of the parent's table.
+    pub parent: String,
+    /// What becomes of children.
+    pub on_delete: OnDelete,
+}
+
+/// What tables do by themselves.
+#[derive(Clone, Default)]
+pub struct TableRules {
+    /// Runs before each row.
+    pub before: Option<Arc<BeforeRule>>,
+    /// Runs after each row.
+    pub after: Option<Arc<AfterRule>>,
+    /// A foreign key.
+    pub foreign_key: Option<ForeignKey>,
+}
+
+/// What a statement does to a row.
+pub(crate) enum Change {
+    Insert { link: Option<String>, values: Values },
+    Update { link: Option<Option<String>>, values: Values },
+    Delete,
+    Rekey(PostgresKey),
+}
+
+/// What a transaction has done and not committed.
+#[derive(Clone, Default)]
+pub(crate) struct Overlay {
+    pub(crate) rows: BTreeMap<PostgresKey, Option<MemoryRow>>,
+    pub(crate) log: Vec<LogRow>,
+    /// What statements asked for, by row; other rows are triggers' doing.
+    pub(crate) asked: BTreeMap<PostgresKey, Values>,
+    pub(crate) rekeyed: Vec<(PostgresKey, PostgresKey)>,
+}
+
+/// The text of a single-column key.
+#[must_use]
+pub fn key_text(key: &PostgresKey) -> String {
+    serde_json::from_str::<Vec<String>>(&key.0).unwrap_or_default().into_iter().next().unwrap_or_default()
+}
+
+/// The key of this text.
+#[must_use]
+pub fn key_of_text(text: &str) -> PostgresKey {
+    PostgresKey(format!("[\"{text}\"]"))
+}
+
+impl Inner {
+    pub(crate) fn row(&self, overlay: &Overlay, key: &PostgresKey) -> Option<MemoryRow> {
+        overlay.rows.get(key).cloned().unwrap_or_else(|| self.rows.get(key).cloned())
+    }
+
+    fn children(&self, overlay: &Overlay, foreign: &ForeignKey, parent: &PostgresKey) -> Vec<PostgresKey> {
+        let text = key_text(parent);
+        let keys = self.rows.keys().chain(overlay.rows.keys());
+        let mut children: Vec<PostgresKey> = keys
+            .filter(|key| {
+                self.row(overlay, key).is_some_and(|row| {
+                    row.sync == foreign.child
+                        && row.values.get(&foreign.field).cloned().flatten().as_ref() == Some(&text)
+                })
+            })
+            .cloned()
+            .collect();
+        children.sort();
+        children.dedup();
+        children
+    }
+
+    /// Runs one statement on one row, with everything that follows from it.
+    pub(crate) fn change(
+        &mut self,
+        rules: &TableRules,
+        overlay: &mut Overlay,
+        transaction: u64,
+        sync: &str,
+        key: &PostgresKey,
+        change: Change,
+    ) -> Result<(), RowRefusal> {
+        if self.row_locks.get(key).is_some_and(|owner| *owner != transaction) {
+            return Err(refusal(LOCKED, "could not obtain lock on row", None));
+        }
+        self.row_locks.insert(key.clone(), transaction);
+        let stood = self.row(overlay, key);
+        match change {
+            Change::Delete => {
+                let Some(row) = stood else { return Ok(()) };
+                overlay.rows.insert(key.clone(), None);
+                self.log(overlay, transaction, &row.sync, key, row.link.as_deref(), None, true);
+                self.after_delete(rules, overlay, transaction, sync, key)
+            }
+            Change::Rekey(new) => {
+                let Some(mut row) = stood else { return Ok(()) };
+                row.version = self.number();
+                let link = row.link.clone();
+                overlay.rows.insert(key.clone(), None);
+                overlay.rows.insert(new.clone(), Some(row));
+                overlay.rekeyed.push((key.clone(), new.clone()));
+                self.row_locks.insert(new.clone(), transaction);
+                self.log(overlay, transaction, sync, &new, link.as_deref(), Some(key), false);
+                let Some(foreign) = rules.foreign_key.clone().filter(|one| one.parent == sync) else {
+                    return Ok(());
+                };
+                for child in self.children(overlay, &foreign, key) {
+                    let values = BTreeMap::from([(foreign.field.clone(), Some(key_text(&new)))]);
+                    let update = Change::Update { link: None, values };
+                    self.change(rules, overlay, transaction, &foreign.child, &child, update)?;
+                }
+                Ok(())
+            }
+            Change::Insert { link, values } => {
+                let row = MemoryRow { sync: sync.to_owned(), link, values, version: 0 };
+                self.put_row(rules, overlay, transaction, key, None, row)
+            }
+            Change::Update { link, values } => {
+                let Some(mut row) = stood.clone() else { return Ok(()) };
+                row.values.extend(values);
+                if let Some(link) = link {
+                    row.link = link;
+                }
+                self.put_row(rules, overlay, transaction, key, stood, row)
+            }
+        }
+    }
+
+    fn put_row(
+        &mut self,
+        rules: &TableRules,
+        overlay: &mut Overlay,
+        transaction: u64,
+        key: &PostgresKey,
+        stood: Option<MemoryRow>,
+        mut row: MemoryRow,
+    ) -> Result<(), RowRefusal> {
+        let old = stood.as_ref().map(|row| &row.values);
+        if let Some(before) = &rules.before {
+            before(&row.sync, old, &mut row.values)?;
+        }
+        if let Some(foreign) = rules.foreign_key.as_ref().filter(|one| one.child == row.sync)
+            && let Some(parent) = row.values.get(&foreign.field).cloned().flatten()
+            && self.row(overlay, &key_of_text(&parent)).is_none_or(|parent| parent.sync != foreign.parent)
+        {
+            let message = format!("Key ({})=({parent}) is not present in table", foreign.field);
+            return Err(refusal("23503", &message, None));
+        }
+        row.version = self.number();
+        overlay.rows.insert(key.clone(), Some(row.clone()));
+        self.log(overlay, transaction, &row.sync, key, row.link.as_deref(), None, false);
+        let others = rules.after.as_ref().map(|after| after(&row.sync, old, &row.values));
+        for (sync, text, field, value) in others.unwrap_or_default() {
+            let other = key_of_text(&text);
+            let Some(stands) = self.row(overlay, &other).filter(|row| row.sync == sync) else { continue };
+            if stands.values.get(&field).cloned().flatten() == value {
+                continue;
+            }
+            let update = Change::Update { link: None, values: BTreeMap::from([(field, value)]) };
+            self.change(rules, overlay, transaction, &sync, &other, update)?;
+        }
+        Ok(())
+    }
+
+    fn after_delete(
+        &mut self,
+        rules: &TableRules,
+        overlay: &mut Overlay,
+        transaction: u64,
+        sync: &str,
+        key: &PostgresKey,
+    ) -> Result<(), RowRefusal> {
+        let Some(foreign) = rules.foreign_key.clone().filter(|one| one.parent == sync) else { return Ok(()) };
+        for child in self.children(overlay, &foreign, key) {
+            let change = match foreign.on_delete {
+                OnDelete::Cascade => Change::Delete,
+                OnDelete::SetNull => {
+                    let values = BTreeMap::from([(foreign.field.clone(), None)]);
+                    Change::Update { link: None, values }
+                }
+            };
+            self.change(rules, overlay, transaction, &foreign.child, &child, change)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a log row has as many columns")]
+    fn log(
+        &mut self,
+        overlay: &mut Overlay,
+        transaction: u64,
+        sync: &str,
+        key: &PostgresKey,
+        link: Option<&str>,
+        old_key: Option<&PostgresKey>,
+        deleted: bool,
+    ) {
+        let mut touch = Touch::of_key(sync, key.clone(), Source::CaptureLog, Timestamp::UNIX_EPOCH);
+        touch.id = link.and_then(|link| SalesforceId::parse(link).ok());
+        touch.old_key = old_key.cloned();
+        touch.evidence.pg_deleted = deleted;
+        let number = self.number();
+        overlay.log.push(LogRow { number, transaction, touch });
+    }
+}
+
+pub(crate) fn refusal(code: &str, message: &str, column: Option<&str>) -> RowRefusal {
+    RowRefusal { code: code.to_owned(), message: message.to_owned(), column: column.map(str::to_owned) }
+}
