@@ -1,6 +1,11 @@
 //! `cargo run --release -p simulation -- --seeds 1000 [--start N]`, `--seed N` for one with its trace, `--planted all`
 //! for the table of planted bugs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a command-line program of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a command-line program of tests"
+)]
 
 use clap::Parser;
 use simulation::coverage::EXPECTED;
@@ -31,7 +36,10 @@ struct Arguments {
     /// Switches a planted bug on: its name, or `all` for the table of all of them.
     #[arg(long)]
     planted: Option<String>,
-    /// Processes side by side; as many as there are cores by default.
+    /// Writes the table of planted bugs into this file, between its marks.
+    #[arg(long)]
+    write: Option<std::path::PathBuf>,
+    /// Threads side by side; as many as there are cores by default.
     #[arg(long)]
     threads: Option<usize>,
     /// Fails unless every expected case came up.
@@ -175,20 +183,38 @@ fn many(arguments: &Arguments, planted: Option<Planted>) -> std::process::ExitCo
 fn table(arguments: &Arguments) -> std::process::ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = false;
-    println!("| bug | what it is | caught after | by |\n| --- | --- | --- | --- |");
+    let mut lines =
+        vec!["| bug | what it is | caught after | by |".to_owned(), "| --- | --- | --- | --- |".to_owned()];
     for (planted, name, what) in PLANTED {
         let caught = (arguments.start..arguments.start + arguments.seeds).find_map(|seed| {
             let (options, steps) = of_seed(seed, Some(planted));
             let broken = broken(seed, options, &steps);
             Some((seed - arguments.start + 1, broken.first()?.split(':').next()?.to_owned()))
         });
-        match caught {
-            Some((after, by)) => println!("| `{name}` | {what} | {after} | {} |", by.to_lowercase()),
+        lines.push(match caught {
+            Some((1, by)) => format!("| `{name}` | {what} | 1 seed | {} |", by.to_lowercase()),
+            Some((after, by)) => format!("| `{name}` | {what} | {after} seeds | {} |", by.to_lowercase()),
             None => {
                 missed = true;
-                println!("| `{name}` | {what} | **not within {}** | |", arguments.seeds);
+                format!("| `{name}` | {what} | **not within {}** | |", arguments.seeds)
             }
-        }
+        });
+        println!("{}", lines.last().unwrap());
+    }
+    if let Some(path) = &arguments.write
+        && let Err(error) = write_between_marks(path, &lines.join("\n"))
+    {
+        println!("{}: {error}", path.display());
+        return std::process::ExitCode::from(2);
     }
     std::process::ExitCode::from(u8::from(missed))
+}
+
+fn write_between_marks(path: &std::path::Path, table: &str) -> Result<(), String> {
+    const MARKS: [&str; 2] = ["<!-- planted bugs -->", "<!-- end of planted bugs -->"];
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let [from, to] = MARKS.map(|mark| text.find(mark).ok_or(format!("{mark} is missing")));
+    let (from, to) = (from? + MARKS[0].len(), to?);
+    let text = format!("{}\n\n{table}\n\n{}", &text[..from], &text[to..]);
+    std::fs::write(path, text).map_err(|error| error.to_string())
 }

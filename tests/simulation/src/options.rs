@@ -221,11 +221,15 @@ impl Options {
         };
         let limited = dice.below(8) == 0;
         let features = Features {
-            delete_limit: limited.then_some(2),
+            delete_limit: limited.then_some(1),
             skew_s: [0, 0, -90, 90][dice.below(4)],
             page: [2, 3, 1000][dice.below(3)],
             ..features
         };
+        if features.adopted {
+            // What was linked by hand and is taken back to before its first link is another first link.
+            faults.restore = 0;
+        }
         let steps = 200 + dice.below(500);
         let edits = 8 + dice.below(24);
         Self { steps, edits, faults, features, window: dice.below(4) > 0, planted: None }

@@ -1,6 +1,7 @@
 //! The scheduler: who goes next, and what goes wrong. One thread, a virtual clock, nothing random but the seed.
 
 use crate::options::{Dice, Options};
+use crate::planted::Planted;
 use crate::ports::SimPorts;
 use crate::script::{Kind, Op, script};
 use crate::trace::Trace;
@@ -14,10 +15,10 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
-use syncline_engine::{Definition, Side};
+use syncline_engine::{Definition, FirstLink, Side};
 use syncline_sync::{
-    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, apply, delete_counter, ingest, poll,
-    watch,
+    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, apply, delete_counter, ingest,
+    poll, watch,
 };
 
 /// Two appliers and a poller.
@@ -25,6 +26,9 @@ const TASKS: usize = 3;
 
 /// Rounds within which a world has to come to rest once edits and faults have ended.
 pub const ROUNDS_TO_REST: usize = 1200;
+
+/// Steps after which a run counts as one that never ends.
+const STEPS_OF_A_RUN: usize = 20_000;
 
 /// How often what waits for a parent is tried before it counts as waiting for good.
 const TRIES_FOR_PARENTS: usize = 6;
@@ -93,6 +97,7 @@ struct Schedule {
     /// Steps until what is away is back.
     outage_steps: usize,
     backup: Option<Backup>,
+    backup_alone: Option<Backup>,
     lost_conflicts: Vec<Conflict>,
     restored: bool,
     restored_alone: Option<usize>,
@@ -121,6 +126,7 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
         users: Users::default(),
         tasks: Default::default(),
         backup: None,
+        backup_alone: None,
         outage_steps: 0,
         lost_conflicts: Vec::new(),
         restored: false,
@@ -129,6 +135,11 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
         resumed: None,
         told: 0,
     };
+    if options.planted == Some(Planted::FirstLinkEmptiesTheFilled) {
+        for definition in &mut schedule.definitions {
+            definition.on_first_link = FirstLink::Primary;
+        }
+    }
     for op in script {
         schedule.step_of(*op);
         schedule.tell();
@@ -205,6 +216,9 @@ impl Schedule {
 
     /// What happened since is told.
     fn tell(&mut self) {
+        if !self.ports.shared.trace.is_kept() {
+            return;
+        }
         let count = self.memory().events.len();
         if self.told == count {
             return;
@@ -228,7 +242,13 @@ impl Schedule {
             return;
         }
         match op.kind {
-            Kind::Step => self.step(dice.below(TASKS)),
+            Kind::Step => {
+                // Often a process gets far before another one goes on.
+                let task = dice.below(TASKS);
+                for _ in 0..[1, 1, 2, 5, 12, 30][dice.below(6)] {
+                    self.step(task);
+                }
+            }
             Kind::Land => self.land(&mut dice, Landing::Answered),
             Kind::Deliver => self.deliver(op.dice),
             Kind::Wait => {
@@ -239,8 +259,7 @@ impl Schedule {
                 let ports = self.ports.memory.clone();
                 let shared = self.ports.shared.clone();
                 self.users.act(&ports, &self.options, &shared.coverage, op.dice);
-                let lost = || shared.strikes("fault: message lost", self.options.faults.message_lost / 10);
-                self.users.lose_messages(lost);
+                self.lose_messages();
             }
             Kind::Commit => self.commit(),
             Kind::Crash => {
@@ -286,6 +305,12 @@ impl Schedule {
         }
     }
 
+    fn lose_messages(&mut self) {
+        let shared = self.ports.shared.clone();
+        let rate = self.options.faults.message_lost / 3;
+        self.users.lose_messages(|| shared.strikes("fault: message lost", rate));
+    }
+
     /// A side goes away for a while.
     fn outage(&mut self, dice: &mut Dice) {
         self.hit("fault: outage");
@@ -306,6 +331,7 @@ impl Schedule {
     fn commit(&mut self) {
         self.memory().org.commit_edits();
         self.memory().database.commit_edits();
+        self.users.committed();
     }
 
     fn end_all(&mut self) {
@@ -353,8 +379,8 @@ impl Schedule {
 
     /// The database alone is restored: everything has to stop before anything is written.
     fn restore_alone(&mut self) {
-        match self.backup.take() {
-            None => self.backup = Some(self.back_up()),
+        match self.backup_alone.take() {
+            None => self.backup_alone = Some(self.back_up()),
             Some(backup) => {
                 self.end_all();
                 let memory = self.memory();
@@ -374,7 +400,9 @@ impl Schedule {
 
     /// A field is dropped or mapped again, or a rule gets another version. Runs under way keep what they had.
     fn redefine(&mut self, dice: &mut Dice) {
-        let Some(contacts) = self.definitions.iter_mut().find(|one| one.name == world::CONTACTS) else { return };
+        let Some(contacts) = self.definitions.iter_mut().find(|one| one.name == world::CONTACTS) else {
+            return;
+        };
         contacts.version += 1;
         if dice.below(2) == 0 {
             let before = contacts.fields.len();
@@ -388,18 +416,22 @@ impl Schedule {
         self.redefined = true;
         self.hit("act: change the definition");
         self.to_end(async |ports| {
-            ports.memory.state.put_cursor(world::CONTACTS, &Cursor { v: 1, ..Cursor::default() }).await.unwrap();
+            ports
+                .memory
+                .state
+                .put_cursor(world::CONTACTS, &Cursor { v: 1, ..Cursor::default() })
+                .await
+                .unwrap();
         });
     }
 
     /// Steps a task by one await; one that has ended begins anew.
     fn step(&mut self, task: usize) {
-        let ports = self.ports.clone();
-        let definitions = self.definitions.clone();
         self.memory().org.called_by(task);
+        let (ports, definitions) = (&self.ports, &self.definitions);
         let future = self.tasks[task].get_or_insert_with(|| match task {
-            2 => Box::pin(poller(ports, definitions)),
-            _ => Box::pin(applier(ports, definitions)),
+            2 => Box::pin(poller(ports.clone(), definitions.clone())),
+            _ => Box::pin(applier(ports.clone(), definitions.clone())),
         });
         let mut context = Context::from_waker(Waker::noop());
         if future.as_mut().poll(&mut context) == Poll::Ready(()) {
@@ -445,14 +477,15 @@ impl Schedule {
 
     /// No more edits and faults: everything has to come to rest, within how many rounds.
     fn come_to_rest(&mut self) -> Option<usize> {
+        self.commit();
+        self.lose_messages();
         self.ports.shared.calm.store(true, Ordering::Relaxed);
         self.ports.shared.trace.say(|| "no more edits and faults".to_owned());
         self.all_up();
-        self.commit();
         self.users.show_all(&self.ports.memory.clone());
         let mut caught_up = false;
         // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
-        let (mut tries, mut happened) = (0, 0);
+        let (mut tries, mut happened, mut help_at) = (0, 0, 50);
         for round in 0..ROUNDS_TO_REST {
             while !self.users.messages.is_empty() {
                 self.deliver(0);
@@ -465,14 +498,22 @@ impl Schedule {
             let count = memory.events.len();
             tries = if happened == count { tries } else { 0 };
             happened = count;
-            let next_due = memory.state.next_due().filter(|_| {
-                tries < TRIES_FOR_PARENTS || !idle || !memory.state.all_wait_for_parents()
-            });
+            let next_due = memory
+                .state
+                .next_due()
+                .filter(|_| tries < TRIES_FOR_PARENTS || !idle || !memory.state.all_wait_for_parents());
             match next_due {
+                // People do not wait until everything else is done.
+                Some(_) if idle && round >= help_at && self.people_help() => help_at = round + 50,
                 Some(_) if idle && self.resume() => {}
                 Some(due) if idle => {
                     tries += usize::from(memory.state.all_wait_for_parents());
                     memory.clock.advance_to(due);
+                }
+                // Nothing is looked at while a side is left alone.
+                None if idle && memory.state.left_alone_until().is_some() => {
+                    let until = memory.state.left_alone_until().unwrap_or_default();
+                    memory.clock.advance_to(until);
                 }
                 // What no message tells of, catch-up finds with its next scan.
                 None if idle && !caught_up => {
@@ -493,7 +534,9 @@ impl Schedule {
         for task in 0..TASKS {
             self.step(task);
         }
-        while self.tasks.iter().any(Option::is_some) {
+        let mut steps = 0;
+        while self.tasks.iter().any(Option::is_some) && steps < STEPS_OF_A_RUN {
+            steps += 1;
             for task in 0..TASKS {
                 if self.tasks[task].is_some() {
                     self.step(task);
@@ -558,9 +601,11 @@ impl Schedule {
             let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
             Touch::of_id(sync, id, syncline_sync::Source::CatchUp, now)
         });
-        let rows = memory.database.rows().into_iter().map(|(key, row)| {
-            Touch::of_key(&row.sync, key, syncline_sync::Source::CatchUp, now)
-        });
+        let rows = memory
+            .database
+            .rows()
+            .into_iter()
+            .map(|(key, row)| Touch::of_key(&row.sync, key, syncline_sync::Source::CatchUp, now));
         self.enqueue(records.chain(rows).collect());
         for _ in 0..40 {
             self.one_of_each();

@@ -68,7 +68,7 @@ pub fn script(seed: u64, options: &Options) -> Vec<Op> {
                 (Kind::Limit, faults.request_limit),
                 (Kind::Restore, faults.restore),
                 (Kind::RestoreAlone, faults.restore_alone),
-                (Kind::Commit, if options.features.late_commits { 30 } else { 0 }),
+                (Kind::Commit, if options.features.late_commits { 12 } else { 0 }),
                 (Kind::Redefine, if options.features.definition_changes { 6 } else { 0 }),
             ];
             let fault = rare.into_iter().find(|(_, rate)| of_step.often(*rate)).map(|(kind, _)| kind);

@@ -27,7 +27,10 @@ pub fn shrink(seed: u64, options: Options, script: &[Op]) -> (Options, Vec<Op>) 
     let mut runs = 0;
     let mut still = |options: Options, script: &[Op]| {
         runs += 1;
-        runs < RUNS && broken(seed, options, script).iter().any(|words| kind(std::slice::from_ref(words)) == Some(wanted.clone()))
+        runs < RUNS
+            && broken(seed, options, script)
+                .iter()
+                .any(|words| kind(std::slice::from_ref(words)) == Some(wanted.clone()))
     };
     let mut options = options;
     for place in 0..crate::options::FAULTS.len() {

@@ -17,6 +17,12 @@ impl Trace {
         Self { clock, lines: kept.then(Mutex::default) }
     }
 
+    /// Somebody reads it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Tells a line.
     pub fn say(&self, line: impl FnOnce() -> String) {
         if let Some(lines) = &self.lines {

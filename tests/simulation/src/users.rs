@@ -3,8 +3,8 @@
 use crate::coverage::Coverage;
 use crate::options::{Dice, Options};
 use crate::world::{
-    ACCOUNTS, ADOPTED, CONTACTS, OPTIONAL, PARENT, REFUSED_BY_CHECK, REFUSED_BY_PICKLIST, REFUSED_BY_RULE, edited_fields,
-    name_field, object,
+    ACCOUNTS, ADOPTED, CONTACTS, OPTIONAL, PARENT, REFUSED_BY_CHECK, REFUSED_BY_PICKLIST, REFUSED_BY_RULE,
+    edited_fields, name_field, object,
 };
 use jiff::Timestamp;
 use support::{MemoryPorts, MemoryRow, OrgRecord, Values, key_text, name_of};
@@ -23,6 +23,10 @@ pub(crate) struct Users {
     deleted_rows: Vec<(String, PostgresKey, String, Option<String>)>,
     /// Records whose outbound message is not delivered yet: sync and Id.
     pub messages: Vec<(String, SalesforceId)>,
+    /// Of these, what no scan would ever tell of: they are not lost.
+    sure: Vec<(String, SalesforceId)>,
+    /// Records that somebody's open transaction has changed.
+    slow: Vec<SalesforceId>,
     next: usize,
 }
 
@@ -224,8 +228,9 @@ impl Users {
         let done = match side {
             Side::Salesforce => {
                 let found = act.record(|record| record.object == "Contact" && !record.deleted);
-                let Some((id, _)) = found else { return };
-                let done = act.may_edit(&id) && act.ports.org.edit_all(&id, &values);
+                let Some((id, record)) = found else { return };
+                let done =
+                    act.settled(&record.values) && act.may_edit(&id) && act.ports.org.edit_all(&id, &values);
                 if done {
                     self.told(&id, "Contact");
                 }
@@ -233,7 +238,9 @@ impl Users {
             }
             Side::Postgres => {
                 let Some((key, row)) = act.row() else { return };
-                row.sync == CONTACTS && act.ports.database.edit_all(CONTACTS, &[key], &values)
+                row.sync == CONTACTS
+                    && act.settled(&row.values)
+                    && act.ports.database.edit_all(CONTACTS, &[key], &values)
             }
         };
         if done {
@@ -247,8 +254,10 @@ impl Users {
             Side::Salesforce => {
                 let found = act.record(|record| record.object == "Contact" && !record.deleted);
                 let Some((id, _)) = found else { return };
-                if act.may_edit(&id) && act.ports.org.begin_edit(&id, "FirstName", value.as_deref()) {
-                    self.told(&id, "Contact");
+                // Such an edit is committed when it is committed: it cannot keep out of the window.
+                if act.options.window && act.ports.org.begin_edit(&id, "FirstName", value.as_deref()) {
+                    // It is told of when it commits, or never.
+                    self.slow.push(id);
                     act.did("act: begin a transaction in Salesforce");
                 }
             }
@@ -340,6 +349,14 @@ impl Users {
         act.did(if hidden { "act: hide" } else { "act: show" });
         if !hidden {
             self.told(&id, &record.object);
+            self.sure.extend(self.messages.last().cloned());
+        }
+    }
+
+    /// Open transactions have committed, and their messages go out.
+    pub(crate) fn committed(&mut self) {
+        for id in std::mem::take(&mut self.slow) {
+            self.told(&id, "Contact");
         }
     }
 
@@ -410,7 +427,7 @@ impl Users {
 
     /// Messages are lost: nobody ever sends them.
     pub(crate) fn lose_messages(&mut self, mut lost: impl FnMut() -> bool) {
-        self.messages.retain(|_| !lost());
+        self.messages.retain(|message| self.sure.contains(message) || !lost());
     }
 
     /// A restore takes back what they knew of the database.

@@ -135,9 +135,7 @@ fn org_rules(features: Features) -> OrgRules {
         rollup: features.rollup.then(relation),
         lookup: features.accounts.then(relation),
         cascade: features.org_cascade.then(relation),
-        formula: features
-            .formula
-            .then(|| (relation(), "AccountName__c".to_owned(), "Name".to_owned())),
+        formula: features.formula.then(|| (relation(), "AccountName__c".to_owned(), "Name".to_owned())),
     }
 }
 
@@ -163,7 +161,12 @@ fn table_rules(features: Features) -> TableRules {
             return vec![];
         }
         let Some(account) = text(values, PARENT) else { return vec![] };
-        vec![(ACCOUNTS.to_owned(), account.to_owned(), "Site".to_owned(), first.map(|first| format!("of {first}")))]
+        vec![(
+            ACCOUNTS.to_owned(),
+            account.to_owned(),
+            "Site".to_owned(),
+            first.map(|first| format!("of {first}")),
+        )]
     };
     TableRules {
         before: Some(Arc::new(before)),

@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) history: Vec<HistoryRow>,
     pub(crate) locks: BTreeMap<String, u64>,
     pub(crate) row_locks: BTreeMap<PostgresKey, u64>,
+    /// Parents of rows that open transactions have written: their keys stay while these are open.
+    pub(crate) key_shares: Vec<(PostgresKey, u64)>,
     pub(crate) late: BTreeMap<u64, Overlay>,
     pub(crate) next: u64,
     pub(crate) beat: u64,
@@ -57,6 +59,7 @@ impl Inner {
 
     pub(crate) fn unlock(&mut self, transaction: u64) {
         self.row_locks.retain(|_, owner| *owner != transaction);
+        self.key_shares.retain(|(_, owner)| *owner != transaction);
     }
 }
 
@@ -276,6 +279,7 @@ impl MemoryDatabase {
         let mut inner = self.inner.lock().unwrap().clone();
         inner.locks.clear();
         inner.row_locks.clear();
+        inner.key_shares.clear();
         inner.late.clear();
         Self { inner: Arc::new(Mutex::new(inner)), ..self.clone() }
     }

@@ -238,14 +238,19 @@ impl MemoryTransaction<'_> {
     fn write_one(&mut self, write: &RowWrite) -> RowOutcome {
         let database = self.database;
         let mut inner = database.inner.lock().unwrap();
-        let mut overlay = self.overlay.clone();
+        // Where no rule can refuse a row half done, there is nothing to go back to.
+        let rules = &database.rules;
+        let plain = rules.before.is_none() && rules.after.is_none() && rules.foreign_key.is_none();
+        let savepoint = (!plain).then(|| self.overlay.clone());
+        let mut overlay = std::mem::take(&mut self.overlay);
         let (key, change) = match &write.row {
             None => {
                 let link = write.link.as_ref().map(|id| id.as_str().to_owned());
-                let taken = inner.rows.keys().chain(overlay.rows.keys()).any(|key| {
-                    inner.row(&overlay, key).is_some_and(|row| row.sync == self.sync && row.link == link)
-                });
+                let names = |row: &MemoryRow| row.sync == self.sync && row.link == link;
+                let taken = overlay.rows.values().flatten().any(names)
+                    || inner.rows.iter().any(|(key, row)| !overlay.rows.contains_key(key) && names(row));
                 if taken {
+                    self.overlay = overlay;
                     return RowOutcome::Moved;
                 }
                 let number = inner.number();
@@ -260,6 +265,7 @@ impl MemoryTransaction<'_> {
                 let stands = inner.rows.get(key).is_some_and(|row| row.version.to_string() == *version);
                 let free = inner.row_locks.get(key).is_none_or(|owner| *owner == self.number);
                 if !stands || !free {
+                    self.overlay = overlay;
                     return RowOutcome::Moved;
                 }
                 let link = write.link.as_ref().map(|id| Some(id.as_str().to_owned()));
@@ -273,7 +279,12 @@ impl MemoryTransaction<'_> {
         };
         let asked: Values = write.fields.clone();
         overlay.asked.entry(key.clone()).or_default().extend(asked);
-        match inner.change(&database.rules, &mut overlay, self.number, &self.sync, &key, change) {
+        let done = inner.change(rules, &mut overlay, self.number, &self.sync, &key, change);
+        self.overlay = match (&done, savepoint) {
+            (Err(_), Some(savepoint)) => savepoint,
+            _ => overlay,
+        };
+        match done {
             Ok(()) => {}
             Err(refusal) if refusal.code == LOCKED => return RowOutcome::Moved,
             Err(refusal) => {
@@ -289,7 +300,6 @@ impl MemoryTransaction<'_> {
         {
             inner.tombstones.insert(key.clone(), row);
         }
-        self.overlay = overlay;
         self.history.extend(write.history.iter().cloned().map(|mut row| {
             row.postgres_key = Some(key.clone());
             row

@@ -84,6 +84,13 @@ impl EventLog {
         self.events.lock().unwrap().clone()
     }
 
+    /// Who did the last thing that `counts` to this record.
+    pub fn last_by(&self, side: Side, record: &str, counts: impl Fn(&What) -> bool) -> Option<By> {
+        let events = self.events.lock().unwrap();
+        let mut of_record = events.iter().rev().filter(|event| event.side == side && event.record == record);
+        of_record.find(|event| counts(&event.what)).map(|event| event.by)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

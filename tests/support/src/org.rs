@@ -139,6 +139,8 @@ pub struct MemoryOrg {
     pub rules: OrgRules,
     /// By how much its clock is ahead of Syncline's.
     pub skew: SignedDuration,
+    /// A planted bug: an update of a deleted record takes it out of the recycle bin.
+    pub revives: bool,
     /// Rows of a page of a scan.
     pub page: usize,
     /// Writes land at once, without being scheduled.
@@ -157,6 +159,7 @@ impl MemoryOrg {
             events,
             rules: OrgRules::default(),
             skew: SignedDuration::ZERO,
+            revives: false,
             page: usize::MAX,
             immediate,
             longest_call: SignedDuration::from_secs(20),
@@ -411,13 +414,18 @@ impl MemoryOrg {
         inner.seen.get(&(inner.task, id.clone())).map(|(values, _)| values.clone())
     }
 
-    /// A planted bug takes a record out of the recycle bin.
-    pub fn revive(&self, id: &SalesforceId) {
+    /// The caller was answered what stood earlier: what changed since, it has not seen.
+    pub fn saw_earlier(&self, id: &SalesforceId, values: Values, stamp: Timestamp) {
         let mut inner = self.inner.lock().unwrap();
+        let task = inner.task;
+        inner.seen.insert((task, id.clone()), (values, stamp - self.skew));
+    }
+
+    fn revive(&self, inner: &mut Inner, id: &SalesforceId) {
         let Some(mut record) = inner.records.get(id).filter(|record| record.deleted).cloned() else { return };
         record.deleted = false;
         self.events.note(Side::Salesforce, id.as_str(), &record.values, By::Sync, What::Returned);
-        put_record(&mut inner, id, record);
+        put_record(inner, id, record);
     }
 
     /// Sharing hides a record from Syncline, or shows it again.
@@ -525,10 +533,11 @@ impl MemoryOrg {
         updates: Vec<RecordUpdate>,
         deletes: Vec<SalesforceId>,
     ) -> Result<WriteAnswer, PortError> {
+        // The time-out of a call runs from its beginning.
+        let deadline = self.clock.now() + self.longest_call;
         yield_now().await;
         self.call()?;
         let sent = self.second();
-        let deadline = self.clock.now() + self.longest_call;
         let place = {
             let mut inner = self.inner.lock().unwrap();
             let task = inner.task;
@@ -549,6 +558,10 @@ impl MemoryOrg {
             });
             inner.requests.len() - 1
         };
+        if self.clock.now() >= deadline {
+            let open = self.under_way().len() - 1;
+            self.land(open, Landing::Dropped);
+        }
         if self.immediate {
             let open = self.under_way().len() - 1;
             self.land(open, Landing::Answered);
@@ -609,6 +622,9 @@ impl MemoryOrg {
     ) -> WriteOutcome {
         if inner.slow.contains_key(&update.id) {
             return locked();
+        }
+        if self.revives {
+            self.revive(inner, &update.id);
         }
         let Some(mut record) = inner.records.get(&update.id).filter(|record| !record.deleted).cloned() else {
             return is_deleted();

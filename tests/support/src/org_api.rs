@@ -93,11 +93,7 @@ impl Salesforce for MemoryOrg {
         Ok(external_ids.iter().map(find).collect())
     }
 
-    async fn create(
-        &self,
-        definition: &Definition,
-        records: &[NewRecord],
-    ) -> Result<WriteAnswer, PortError> {
+    async fn create(&self, definition: &Definition, records: &[NewRecord]) -> Result<WriteAnswer, PortError> {
         self.send(&definition.object, records.to_vec(), vec![], vec![]).await
     }
 

@@ -20,6 +20,8 @@ struct Message {
 struct Inner {
     messages: Vec<Message>,
     next: u64,
+    most_receives: Option<u32>,
+    dead: Vec<String>,
 }
 
 /// A queue in memory. A message that is not dealt with comes again after `visibility`.
@@ -35,6 +37,17 @@ impl MemoryQueue {
     #[must_use]
     pub fn new(clock: SteppedClock, visibility: SignedDuration) -> Self {
         Self { inner: Arc::default(), clock, visibility }
+    }
+
+    /// A message that was received so often becomes a dead letter.
+    pub fn give_up_after(&self, receives: u32) {
+        self.inner.lock().unwrap().most_receives = Some(receives);
+    }
+
+    /// The bodies of dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<String> {
+        self.inner.lock().unwrap().dead.clone()
     }
 
     /// Messages that are not dealt with.
@@ -109,6 +122,12 @@ impl Queue for MemoryQueue {
             .filter(|message| message.hidden_until > now)
             .map(|message| message.group.clone())
             .collect();
+        if let Some(most) = inner.most_receives {
+            let gone = |message: &&Message| message.receive_count >= most && !held.contains(&message.group);
+            let dead: Vec<String> = inner.messages.iter().filter(gone).map(|one| one.body.clone()).collect();
+            inner.messages.retain(|message| !gone(&message));
+            inner.dead.extend(dead);
+        }
         let mut deliveries = Vec::new();
         for message in &mut inner.messages {
             if deliveries.len() == max {

@@ -86,6 +86,12 @@ impl MemoryState {
         self.inner.lock().unwrap().deferred.len()
     }
 
+    /// Until when a side is left alone.
+    #[must_use]
+    pub fn left_alone_until(&self) -> Option<Timestamp> {
+        self.inner.lock().unwrap().breakers.values().filter_map(|breaker| breaker.open_until).max()
+    }
+
     /// Every touch put off waits for a parent.
     #[must_use]
     pub fn all_wait_for_parents(&self) -> bool {

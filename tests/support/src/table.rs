@@ -26,7 +26,8 @@ pub(crate) const LOCKED: &str = "55P03";
 pub type BeforeRule = dyn Fn(&str, Option<&Values>, &mut Values) -> Result<(), RowRefusal> + Send + Sync;
 
 /// An AFTER trigger: what other rows get, as sync, key's text, field and value.
-pub type AfterRule = dyn Fn(&str, Option<&Values>, &Values) -> Vec<(String, String, String, Option<String>)> + Send + Sync;
+pub type AfterRule =
+    dyn Fn(&str, Option<&Values>, &Values) -> Vec<(String, String, String, Option<String>)> + Send + Sync;
 
 /// What becomes of children whose parent is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,10 @@ impl Inner {
         if self.row_locks.get(key).is_some_and(|owner| *owner != transaction) {
             return Err(refusal(LOCKED, "could not obtain lock on row", None));
         }
+        let shared = self.key_shares.iter().any(|(parent, owner)| parent == key && *owner != transaction);
+        if shared && matches!(change, Change::Delete | Change::Rekey(_)) {
+            return Err(refusal(LOCKED, "could not obtain lock on row", None));
+        }
         self.row_locks.insert(key.clone(), transaction);
         let stood = self.row(overlay, key);
         match change {
@@ -184,10 +189,13 @@ impl Inner {
         }
         if let Some(foreign) = rules.foreign_key.as_ref().filter(|one| one.child == row.sync)
             && let Some(parent) = row.values.get(&foreign.field).cloned().flatten()
-            && self.row(overlay, &key_of_text(&parent)).is_none_or(|parent| parent.sync != foreign.parent)
         {
-            let message = format!("Key ({})=({parent}) is not present in table", foreign.field);
-            return Err(refusal("23503", &message, None));
+            let key = key_of_text(&parent);
+            if self.row(overlay, &key).is_none_or(|parent| parent.sync != foreign.parent) {
+                let message = format!("Key ({})=({parent}) is not present in table", foreign.field);
+                return Err(refusal("23503", &message, None));
+            }
+            self.key_shares.push((key, transaction));
         }
         row.version = self.number();
         overlay.rows.insert(key.clone(), Some(row.clone()));

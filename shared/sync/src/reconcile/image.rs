@@ -92,10 +92,22 @@ impl<P: Ports> Run<'_, P> {
                 self.hold(&work, held);
                 let learnt =
                     work.resolved.as_ref().is_some_and(|base| base.live && base.gone != work.plan.gone);
+                // Else the next touch would look for its row where it no longer is.
+                let moved = work.row.as_ref().is_some_and(|row| {
+                    let known = work.resolved.as_ref().filter(|base| base.live);
+                    known.is_some_and(|base| base.postgres_key.as_ref() != Some(&row.key))
+                });
                 if learnt && work.plan.gone.is_some_and(|gone| gone.how == Absence::Missing) {
                     missing += 1;
                 }
-                if work.plan.live && (interrupted || learnt) {
+                if work.hides_its_evidence() {
+                    // Whether our write landed can be told once the record shows again: the intent stays.
+                    if learnt && let Some(mut base) = work.base.clone() {
+                        base.gone = work.plan.gone;
+                        let put = Put { expected: base.version, base, conflicts: Vec::new() };
+                        self.puts.push((put, work.retouch(), false));
+                    }
+                } else if work.plan.live && (interrupted || learnt || moved) {
                     self.save_resolved(work, true);
                 } else if interrupted {
                     self.save_resolved(work, false);
@@ -320,6 +332,10 @@ impl<P: Ports> Run<'_, P> {
         if let Held::Unreadable { side, field, error } = &held {
             self.reject(work, *side, "VALUE", format!("{field} holds {error}"), vec![field.clone()]);
             return;
+        }
+        // It waits for something else by now than for what it was refused for.
+        if work.rejected.is_some() {
+            self.clear(work);
         }
         self.outcomes.held.push(HeldRecord {
             v: 1,

@@ -96,7 +96,7 @@ impl<'a, P: Ports> Run<'a, P> {
     ) -> Result<Vec<Work>, PortError> {
         let nameless = |work: &Work| match &work.row {
             _ if work.base.is_some() => None,
-            Some(row) => (row.link.is_none() || work.record().is_none()).then(|| row.key.clone()),
+            Some(row) => Some(row.key.clone()),
             None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
             None => None,
         };
@@ -128,6 +128,12 @@ impl<'a, P: Ports> Run<'a, P> {
                 }
                 Claim::Waits => {}
                 Claim::Holds(id, old) => {
+                    // The record that the link names has come back: it stands for itself.
+                    if work.record().is_some()
+                        && let Some(back) = work.id().filter(|back| Some(back) != id.as_ref())
+                    {
+                        self.again(work.touch.alone_of_id(back), Backoff::Contention);
+                    }
                     work.touch.id = id;
                     work.touch.old_key = old;
                 }
@@ -160,7 +166,8 @@ impl<'a, P: Ports> Run<'a, P> {
         if base.intent.is_some() {
             return Ok(Claim::Waits);
         }
-        if !base.live {
+        // One whose record was about to be created anew, and was not, is still waited for.
+        if !base.live && link.is_none() {
             return Ok(Claim::None);
         }
         let Some(known) = base.postgres_key.filter(|known| known != key) else {
@@ -206,12 +213,17 @@ impl<'a, P: Ports> Run<'a, P> {
                     self.summary.skipped += 1;
                 }
                 Some(link) if has_replaced(&owner, link) => {
+                    // Its row shows it until the new record is there, which a refusal may hold up for long.
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
-                    self.again(touch, Backoff::Contention);
+                    self.again(touch, Backoff::Outage);
                 }
                 // Two rows swapped their keys: the owner's bears its link elsewhere.
                 Some(_) if owner.live && self.stands_elsewhere(transaction, &owner, &work).await? => {
                     ready.push(work);
+                }
+                // Another run has just saved this very record's base.
+                Some(_) if owner.salesforce_id.is_some() && owner.salesforce_id == work.id() => {
+                    self.again(work.retouch(), Backoff::Contention);
                 }
                 Some(_) if owner.live => {
                     let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::ports::{DeletedRecord, ReadOutcome, Rejected, RemoteRecord, Row};
 use crate::touch::Touch;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use syncline_engine::{Base, BaseKey, Evidence, Fingerprint, PostgresKey, RecordPlan, SalesforceId};
+use syncline_engine::{Base, BaseKey, Evidence, Fingerprint, Op, PostgresKey, RecordPlan, SalesforceId};
 
 /// What was read of Salesforce.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +126,14 @@ impl Work {
             Remote::Deleted(record) => Some(record.stamp),
             Remote::Unknown | Remote::Absent => None,
         }
+    }
+
+    /// An interrupted run was about to write to a record that is not to be found now: sharing hides it, and with it the
+    /// marker that would tell whether the write landed.
+    pub(super) fn hides_its_evidence(&self) -> bool {
+        let intent = self.base.as_ref().and_then(|base| base.intent.as_ref());
+        let writes = intent.and_then(|intent| intent.salesforce.as_ref());
+        matches!(self.remote, Remote::Absent) && writes.is_some_and(|side| side.op != Op::Create)
     }
 
     /// The row's link column may still show the Id of a record that is gone for good.

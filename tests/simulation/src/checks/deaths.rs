@@ -72,12 +72,14 @@ fn nothing_rises(report: &Report, broken: &mut Vec<String>) {
     }
     for (place, event) in report.events.iter().enumerate() {
         let rises = event.by == By::Sync && matches!(event.what, What::Born | What::Returned);
-        if !rises || !report.events[..place].iter().any(|before| {
-            before.name == event.name
-                && before.side == event.side
-                && before.by != By::Sync
-                && matches!(before.what, What::Died(_))
-        }) {
+        if !rises
+            || !report.events[..place].iter().any(|before| {
+                before.name == event.name
+                    && before.side == event.side
+                    && before.by != By::Sync
+                    && matches!(before.what, What::Died(_))
+            })
+        {
             continue;
         }
         if came_back(report, &event.name) == 0 && !won_over_a_delete(report, &event.name) {

@@ -17,7 +17,9 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         if conflict.reason == Reason::FirstLink {
             let either_is_empty = conflict.salesforce.is_null() || conflict.postgres.is_null();
             if either_is_empty {
-                broken.push(format!("FIRST LINK: an empty value and a filled one are no conflict: {conflict:?}"));
+                broken.push(format!(
+                    "FIRST LINK: an empty value and a filled one are no conflict: {conflict:?}"
+                ));
             }
             let linked_first = report.options.features.adopted || report.redefined;
             if linked_first || comes_back(report, &conflict) {
@@ -47,10 +49,11 @@ fn comes_back(report: &Report, conflict: &Conflict) -> bool {
     names(report, conflict).iter().any(|name| came_back(report, name) > 0)
 }
 
-/// There was a moment at which both sides held these values, each edited there since the last agreement.
+/// Both sides were edited since the last agreement, and each held its value since: the two reads of a run are not of
+/// one moment.
 fn both_edited(report: &Report, conflict: &Conflict) -> bool {
     let names = names(report, conflict);
-    let mut held: BTreeMap<Side, Option<String>> = BTreeMap::new();
+    let mut held: BTreeMap<Side, Vec<Option<String>>> = BTreeMap::new();
     let mut edited: BTreeSet<Side> = BTreeSet::new();
     let meant = [(Side::Salesforce, conflict.salesforce.text()), (Side::Postgres, conflict.postgres.text())];
     for event in report.events.iter().filter(|event| names.contains(&event.name)) {
@@ -58,16 +61,20 @@ fn both_edited(report: &Report, conflict: &Conflict) -> bool {
         if *field != conflict.field {
             continue;
         }
-        held.insert(event.side, after.clone());
+        held.entry(event.side).or_insert_with(|| vec![None]).push(after.clone());
         if event.edit().is_some() {
             edited.insert(event.side);
         }
-        let value = |side| held.get(&side).cloned().flatten();
-        let equal = value(Side::Salesforce) == value(Side::Postgres);
+        let last = |side| held.get(&side).and_then(|values| values.last()).cloned().flatten();
+        let equal = last(Side::Salesforce) == last(Side::Postgres);
         if equal && (event.by == By::Sync || after.is_some()) {
             edited.clear();
+            for values in held.values_mut() {
+                values.drain(..values.len() - 1);
+            }
         }
-        if edited.len() == 2 && meant.iter().all(|(side, meant)| value(*side) == *meant) {
+        let held_it = |side, meant| held.get(side).map_or(meant == &None, |values| values.contains(meant));
+        if edited.len() == 2 && meant.iter().all(|(side, meant)| held_it(side, meant)) {
             return true;
         }
     }

@@ -8,13 +8,21 @@ use syncline_engine::{Reason, Side};
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     let mut held: BTreeMap<(String, String), Vec<Option<String>>> = BTreeMap::new();
+    // The last edit of each field, by what its record is called.
+    let mut edits: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
     // A row whose key changed takes its values along.
     for event in super::standing(report) {
+        if let Some((field, _, after)) = event.edit() {
+            edits.insert((event.name.clone(), field.to_owned()), after.clone());
+        }
         match &event.what {
             What::Born => held.retain(|(record, _), _| *record != event.record),
             What::Rekeyed(old) => {
-                let moved: Vec<_> =
-                    held.iter().filter(|((record, _), _)| record == old).map(|(at, values)| (at.1.clone(), values.clone())).collect();
+                let moved: Vec<_> = held
+                    .iter()
+                    .filter(|((record, _), _)| record == old)
+                    .map(|(at, values)| (at.1.clone(), values.clone()))
+                    .collect();
                 for (field, values) in moved {
                     held.insert((event.record.clone(), field), values);
                 }
@@ -23,17 +31,26 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 let values = held.entry((event.record.clone(), field.clone())).or_default();
                 let back = after.is_some() && values.last() != Some(after) && values.contains(after);
                 values.push(after.clone());
-                // At a first link the primary's value stands, and the other one is in the conflict log.
+                // At a first link, and where a restore took the base back, the primary's value stands, and the other one is in the conflict log.
                 let first_link = report.conflicts.iter().any(|conflict| {
                     let winner = match conflict.winner {
                         Side::Salesforce => &conflict.salesforce,
                         Side::Postgres => &conflict.postgres,
                     };
-                    conflict.reason == Reason::FirstLink && conflict.field == *field && winner.text() == *after
+                    let expected = conflict.reason == Reason::FirstLink || report.restored;
+                    expected && conflict.field == *field && winner.text() == *after
                 });
-                let filled = event.name.starts_with(ADOPTED) && values.iter().rev().nth(1) == Some(&None);
-                if back && !first_link && !filled && event.by == By::Sync && event.edit().is_none() {
-                    broken.push(format!("FLIP-FLOP: {field} of {} ({}) went {values:?}", event.record, event.name));
+                // So is the end of a rule's version: an empty value fills up again.
+                let unagreed = event.name.starts_with(ADOPTED) || report.redefined;
+                let filled = unagreed && values.iter().rev().nth(1) == Some(&None);
+                // What somebody or an automation made of it on the other side is an edit of theirs.
+                let edited = edits.get(&(event.name.clone(), field.clone())) == Some(after);
+                if back && !edited && !first_link && !filled && event.by == By::Sync && event.edit().is_none()
+                {
+                    broken.push(format!(
+                        "FLIP-FLOP: {field} of {} ({}) went {values:?}",
+                        event.record, event.name
+                    ));
                 }
             }
             _ => {}

@@ -31,7 +31,9 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
             Fate::Deleted => coverage.hit("case: an edit was deleted with its record"),
             Fate::Logged => coverage.hit("case: an edit lost to a conflict that is logged"),
             Fate::InTheWindow if report.options.window => coverage.hit("case: an edit fell into the window"),
-            Fate::InTheWindow => broken.push(format!("LOST UPDATE though nobody edits in the window: {event:?}")),
+            Fate::InTheWindow => {
+                broken.push(format!("LOST UPDATE though nobody edits in the window: {event:?}"))
+            }
             Fate::Lost => broken.push(format!("LOST UPDATE: {event:?}")),
         }
     }
@@ -53,15 +55,14 @@ fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> 
     let mut others = report.events.iter().filter(|other| other.name == event.name);
     // What a restore took back had replaced it elsewhere before.
     let replaced = others.clone().any(|other| {
-        !std::ptr::eq(other, event) && other.edit().is_some_and(|(same, saw, _)| same == field && saw == value)
+        !std::ptr::eq(other, event)
+            && other.edit().is_some_and(|(same, saw, _)| same == field && saw == value)
     });
     if replaced {
         return Fate::Replaced;
     }
     let deleted = others.any(|other| match &other.what {
-        What::Died(values) => {
-            other.by != support::By::Sync && values.get(field).cloned().flatten() == *value
-        }
+        What::Died(values) => other.by != support::By::Sync && values.get(field).cloned().flatten() == *value,
         _ => false,
     });
     if deleted {

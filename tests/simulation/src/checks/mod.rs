@@ -87,11 +87,11 @@ fn was_deleted(report: &Report, name: &str) -> bool {
 fn came_back(report: &Report, name: &str) -> usize {
     let mut born: BTreeSet<Side> = BTreeSet::new();
     standing(report)
-        .filter(|event| event.name == name && event.by != By::Sync)
+        .filter(|event| event.name == name)
         .filter(|event| match event.what {
-            What::Returned => true,
+            What::Returned => event.by != By::Sync,
             // The first time is the beginning.
-            What::Born => !born.insert(event.side),
+            What::Born => !born.insert(event.side) && event.by != By::Sync,
             _ => false,
         })
         .count()
@@ -105,7 +105,8 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
     memory.state.held().iter().any(|held| {
         let Held::Waiting { parent, .. } = &held.held else { return false };
         let of_row = held.postgres_key.as_ref().and_then(|key| rows.get(key)).map(|row| &row.values);
-        let of_record = held.salesforce_id.as_ref().and_then(|id| records.get(id)).map(|record| &record.values);
+        let of_record =
+            held.salesforce_id.as_ref().and_then(|id| records.get(id)).map(|record| &record.values);
         let named = of_row.or(of_record).is_some_and(|values| name_of(values) == name);
         let living = |id: &SalesforceId| records.get(id).is_some_and(|record| !record.deleted);
         let linked = |link: &Option<String>| {

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use support::{MemoryDatabase, MemoryLog, MemoryPorts, MemoryTransaction};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
 use syncline_sync::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite, State,
-    Touch, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite,
+    State, Touch, Transaction,
 };
 
 /// Postgres as a run meets it.

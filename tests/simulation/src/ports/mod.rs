@@ -142,6 +142,7 @@ impl SimPorts {
             settings.look_back = SignedDuration::ZERO;
         }
         let mut memory = memory;
+        memory.org.revives = shared.is_planted(Planted::UpdateRevivesTheDeleted);
         memory.database.silent = shared.is_planted(Planted::CascadesNotCaptured);
         Self {
             salesforce: SimSalesforce { memory: memory.clone(), shared: shared.clone() },

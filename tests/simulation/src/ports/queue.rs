@@ -18,7 +18,8 @@ impl SimQueue {
     /// Whether the queue saw a message of these records within five minutes.
     fn seen(&self, body: &str) -> bool {
         let touches = serde_json::from_str::<MessageBody>(body).map(|body| body.touches).unwrap_or_default();
-        let named: Vec<String> = touches.iter().map(|touch| format!("{}/{}", touch.sync, touch.record())).collect();
+        let named: Vec<String> =
+            touches.iter().map(|touch| format!("{}/{}", touch.sync, touch.record())).collect();
         let now = self.memory.clock.now();
         let before = self.shared.planted().sent.insert(named.join(" "), now);
         before.is_some_and(|before| now.duration_since(before) < SignedDuration::from_mins(5))

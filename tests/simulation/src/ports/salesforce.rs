@@ -34,7 +34,8 @@ impl SimSalesforce {
         let faults = &self.shared.options.faults;
         let verdict = |_| {
             if self.shared.strikes("fault: write refused", faults.write_refused) {
-                let (code, message) = ("CANNOT_EXECUTE_FLOW_TRIGGER".to_owned(), "out of the blue".to_owned());
+                let (code, message) =
+                    ("CANNOT_EXECUTE_FLOW_TRIGGER".to_owned(), "out of the blue".to_owned());
                 return Some(WriteOutcome::Refused { code, message, fields: vec![] });
             }
             self.shared
@@ -56,11 +57,9 @@ impl SimSalesforce {
 
     /// The last one who changed the record is Syncline, by its user.
     fn last_by_us(&self, id: &SalesforceId) -> bool {
-        let events = self.memory.events.all();
-        let last = events.iter().rev().find(|event| {
-            event.side == Side::Salesforce && event.record == id.as_str() && !matches!(event.what, What::Born)
-        });
-        last.is_some_and(|event| event.by != By::User)
+        let counts = |what: &What| !matches!(what, What::Born);
+        let last = self.memory.events.last_by(Side::Salesforce, id.as_str(), counts);
+        last.is_some_and(|by| by != By::User)
     }
 
     fn change(&self, definition: &Definition, id: &SalesforceId, outcome: ReadOutcome) -> ReadOutcome {
@@ -70,6 +69,10 @@ impl SimSalesforce {
             let bases = self.memory.state.bases(&definition.name);
             bases.iter().any(|base| base.salesforce_id.as_ref() == Some(id) && base.intent.is_some())
         };
+        // Salesforce's copies lag by seconds: one that lags by more than `PATIENCE` is believed in the end.
+        let now = syncline_sync::Clock::now(&self.memory.clock) + self.memory.org.skew;
+        let lag = jiff::SignedDuration::from_secs(30);
+        let fresh = matches!(&outcome, ReadOutcome::Record(record) if now.duration_since(record.stamp) < lag);
         let older = || self.memory.org.outcome(definition, id, true);
         let mut outcome = match &outcome {
             ReadOutcome::Record(record) => match older() {
@@ -78,9 +81,12 @@ impl SimSalesforce {
                     if believed && shared.draw(100) {
                         ReadOutcome::Record(syncline_sync::RemoteRecord { stamp: record.stamp, ..old })
                     } else if !believed
+                        && shared.options.window
+                        && fresh
                         && !resolving()
                         && shared.strikes("fault: stale read", faults.stale_read)
                     {
+                        self.memory.org.saw_earlier(id, old.values.clone(), old.stamp);
                         ReadOutcome::Record(old)
                     } else {
                         outcome
@@ -121,6 +127,8 @@ impl Salesforce for SimSalesforce {
     async fn scan(&self, object: &str, from: ScanFrom) -> Result<ScanPage, PortError> {
         self.call()?;
         let mut page = self.memory.org.scan(object, from.clone()).await?;
+        // A page leads on by its last row.
+        let last = page.rows.last().cloned().filter(|_| !page.last);
         if self.shared.is_planted(Planted::EchoToldByUser) {
             page.rows.retain(|row| !self.last_by_us(&row.id));
         }
@@ -129,13 +137,17 @@ impl Salesforce for SimSalesforce {
         {
             page.rows.retain(|row| row.stamp > *stamp);
         }
+        if let Some(last) = last.filter(|_| page.rows.is_empty()) {
+            page.rows.push(last);
+        }
         Ok(page)
     }
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
         self.call()?;
         let answer = self.memory.org.read(definition, ids).await?;
-        let outcomes = ids.iter().zip(answer.outcomes).map(|(id, outcome)| self.change(definition, id, outcome));
+        let outcomes =
+            ids.iter().zip(answer.outcomes).map(|(id, outcome)| self.change(definition, id, outcome));
         let outcomes: Vec<ReadOutcome> = outcomes.collect();
         self.shared.trace.say(|| format!("  {} read {ids:?}: {outcomes:?}", definition.name));
         Ok(ReadAnswer { outcomes, ..answer })
@@ -213,11 +225,6 @@ impl Salesforce for SimSalesforce {
                             .or_insert_with(|| Value::Text(value.clone()));
                     }
                 }
-            }
-        }
-        if self.shared.is_planted(Planted::UpdateRevivesTheDeleted) {
-            for record in &records {
-                self.memory.org.revive(&record.id);
             }
         }
         self.shared.trace.say(|| format!("  {} update {records:?}", definition.name));

@@ -5,10 +5,8 @@ use crate::planted::Planted;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use support::MemoryPorts;
-use syncline_engine::{Base, BaseKey, Evidence, Op, Side, resolve};
-use syncline_sync::{
-    Breaker, Cursor, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
-};
+use syncline_engine::{Base, BaseKey, Evidence, Op, Side, Stamp, resolve};
+use syncline_sync::{Breaker, Cursor, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State};
 
 /// The state store as a run meets it.
 #[derive(Clone)]
@@ -24,6 +22,20 @@ impl SimState {
 
     fn stands(&self, sync: &str, key: &BaseKey) -> Option<Base> {
         self.memory.state.bases(sync).into_iter().find(|base| base.key == *key)
+    }
+
+    /// Bases never move backwards: neither their version nor what they know of Salesforce's stamp.
+    fn check_forward(&self, before: Option<&Base>, after: Option<&Base>) {
+        let (Some(before), Some(after)) = (before, after) else { return };
+        let earlier = match (before.stamp, after.stamp) {
+            (Some(Stamp::Read(one)), Some(Stamp::Read(other))) => {
+                before.salesforce_id == after.salesforce_id && other < one
+            }
+            _ => false,
+        };
+        if earlier || after.version <= before.version {
+            self.shared.broke(format!("BASE moved back: {before:?} became {after:?}"));
+        }
     }
 
     fn change_loaded(&self, sync: &str, loaded: &mut Loaded) {
@@ -108,7 +120,13 @@ impl State for SimState {
             .collect();
         let sent: Vec<Put> =
             puts.into_iter().zip(&refused).filter(|(_, refused)| !**refused).map(|(put, _)| put).collect();
-        let mut saved = self.memory.state.put(sync, sent).await?.into_iter();
+        let before: Vec<Option<Base>> = sent.iter().map(|put| self.stands(sync, &put.base.key)).collect();
+        let keys: Vec<BaseKey> = sent.iter().map(|put| put.base.key.clone()).collect();
+        let saved = self.memory.state.put(sync, sent).await?;
+        for ((before, key), _) in before.iter().zip(&keys).zip(&saved).filter(|(_, saved)| **saved) {
+            self.check_forward(before.as_ref(), self.stands(sync, key).as_ref());
+        }
+        let mut saved = saved.into_iter();
         let saved: Vec<bool> =
             refused.into_iter().map(|refused| !refused && saved.next().unwrap_or_default()).collect();
         self.shared.trace.say(|| format!("  {sync} saved {saved:?}"));
