@@ -311,6 +311,10 @@ impl<P: Ports> Run<'_, P> {
     /// The record is neither rejected nor held any more, by whichever name it was.
     pub(super) fn clear(&mut self, work: &Work) {
         self.outcomes.cleared.push(work.base_key().0);
+        // Where another record's base has this one's name, what stands under it is the other one's.
+        if work.fresh_key.is_some() {
+            return;
+        }
         self.outcomes.cleared.extend(work.id().map(|id| id.to_string()));
         self.outcomes.cleared.extend(work.key().map(|key| format!("p:{key}")));
     }

@@ -18,6 +18,7 @@ use crate::schedule::{Report, automation_of};
 use std::collections::BTreeSet;
 use support::{By, Event, What, name_of};
 use syncline_engine::{DeletePolicy, Held, Parent, SalesforceId, Side};
+use syncline_sync::HeldRecord;
 
 /// Every invariant that the run broke, in words.
 #[must_use]
@@ -120,6 +121,20 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
         };
         named && !stands
     })
+}
+
+/// A row that a person inserted again with the link of a record that is deleted: nothing tells what is meant, and it is
+/// shown as such.
+fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
+    let memory = &report.ports.memory;
+    let Some(row) = held.postgres_key.as_ref().and_then(|key| memory.database.rows().get(key).cloned()) else {
+        return false;
+    };
+    let records = memory.org.records();
+    let dead = row.link.as_deref().and_then(|link| records.get(&SalesforceId::parse(link).ok()?));
+    matches!(held.held, Held::Deleted { side: Side::Salesforce })
+        && dead.is_some_and(|record| record.deleted)
+        && came_back(report, &name_of(&row.values)) > 0
 }
 
 /// What deletes lead to in this run.

@@ -1,6 +1,6 @@
 //! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
 
-use super::policy;
+use super::{policy, shown_with_a_dead_link};
 use crate::schedule::Report;
 use syncline_engine::{DeletePolicy, Held};
 
@@ -19,6 +19,9 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     for held in state.held() {
         let review = policy(report) == DeletePolicy::Review;
         if review && matches!(held.held, Held::Deleted { .. } | Held::Missing { .. }) {
+            continue;
+        }
+        if shown_with_a_dead_link(report, &held) {
             continue;
         }
         // Whether its parent really does not stand is asked where its record is missed.
