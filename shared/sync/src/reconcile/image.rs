@@ -81,6 +81,7 @@ impl<P: Ports> Run<'_, P> {
             self.note_waiting(&work);
             if let Some(rejected) = &work.rejected
                 && !interrupted
+                && work.moved_to().is_none()
                 && !depends_on_others(&rejected.code)
                 && rejected.definition == self.definition.version
                 && rejected.images == work.images

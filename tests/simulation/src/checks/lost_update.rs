@@ -4,7 +4,7 @@
 use super::standing;
 use crate::schedule::Report;
 use crate::world::{OPTIONAL, PARENT};
-use support::{Event, What};
+use support::{By, Event, What};
 use syncline_engine::Value;
 
 /// What became of an edit.
@@ -23,6 +23,13 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         let Some((field, _, value)) = event.edit() else { continue };
         // A lookup's values are no one's own, and a field that was dropped from the definition is nobody's business.
         if field == PARENT || field == OPTIONAL && report.redefined {
+            continue;
+        }
+        // Nothing that is restored tells what a record was created with meanwhile.
+        let created_across = |other: &Event| {
+            other.name == event.name && other.by == By::Sync && matches!(other.what, What::Born)
+        };
+        if report.restored && report.events.iter().any(created_across) {
             continue;
         }
         match fate(report, event, field, value) {
@@ -62,7 +69,7 @@ fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> 
         return Fate::Replaced;
     }
     let deleted = others.any(|other| match &other.what {
-        What::Died(values) => other.by != support::By::Sync && values.get(field).cloned().flatten() == *value,
+        What::Died(values) => other.by != By::Sync && values.get(field).cloned().flatten() == *value,
         _ => false,
     });
     if deleted {

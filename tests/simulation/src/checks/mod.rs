@@ -127,7 +127,8 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
 /// shown as such.
 fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
     let memory = &report.ports.memory;
-    let Some(row) = held.postgres_key.as_ref().and_then(|key| memory.database.rows().get(key).cloned()) else {
+    let Some(row) = held.postgres_key.as_ref().and_then(|key| memory.database.rows().get(key).cloned())
+    else {
         return false;
     };
     let records = memory.org.records();
