@@ -179,7 +179,7 @@ impl MemoryDatabase {
 
     /// A user's update; false if the row is gone, locked or refused.
     pub fn edit(&self, sync: &str, key: &PostgresKey, field: &str, value: Option<&str>) -> bool {
-        self.edit_all(sync, &[key.clone()], &[(field.to_owned(), value.map(str::to_owned))].into())
+        self.edit_all(sync, std::slice::from_ref(key), &[(field.to_owned(), value.map(str::to_owned))].into())
     }
 
     /// A user's update of fields of several rows in one statement; false if any is gone, locked or refused.

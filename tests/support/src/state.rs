@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use syncline_engine::{Base, BaseKey, Held, Side};
 use syncline_sync::{
     Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef,
-    Rejected, State,
+    Rejected, State, Touch,
 };
 
 #[derive(Clone, Default)]
@@ -92,10 +92,19 @@ impl MemoryState {
         self.inner.lock().unwrap().breakers.values().filter_map(|breaker| breaker.open_until).max()
     }
 
-    /// Every touch put off waits for a parent.
+    /// Every touch put off waits for a parent, or is of a record that is refused for its parent.
     #[must_use]
     pub fn all_wait_for_parents(&self) -> bool {
-        self.inner.lock().unwrap().deferred.values().all(|(deferred, _)| !deferred.waits_for.is_empty())
+        let inner = self.inner.lock().unwrap();
+        let refused = |touch: &Touch| {
+            inner.rejected.values().any(|rejected| {
+                matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY")
+                    && (touch.id.is_some() && rejected.salesforce_id == touch.id
+                        || touch.key.is_some() && rejected.postgres_key == touch.key)
+            })
+        };
+        let waits = |deferred: &Deferred| !deferred.waits_for.is_empty() || refused(&deferred.touch);
+        inner.deferred.values().all(|(deferred, _)| waits(deferred))
     }
 
     /// When the next touch put off is due.

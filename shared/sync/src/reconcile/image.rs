@@ -103,8 +103,12 @@ impl<P: Ports> Run<'_, P> {
                 }
                 if work.hides_its_evidence() {
                     // Whether our write landed can be told once the record shows again: the intent stays.
-                    if learnt && let Some(mut base) = work.base.clone() {
+                    if (learnt || moved)
+                        && let Some(mut base) = work.base.clone()
+                    {
                         base.gone = work.plan.gone;
+                        base.postgres_key =
+                            work.row.as_ref().map(|row| row.key.clone()).or(base.postgres_key);
                         let put = Put { expected: base.version, base, conflicts: Vec::new() };
                         self.puts.push((put, work.retouch(), false));
                     }
@@ -219,15 +223,9 @@ impl<P: Ports> Run<'_, P> {
             }
             for loaded in self.ports.state().load(&sync, &refs).await? {
                 let Some(base) = loaded.base.filter(|base| base.live) else { continue };
-                // A parent that a side has lost is no parent there, though the other side still names it.
-                let stands = |side| base.gone.is_none_or(|gone| gone.side != side);
-                if let (Some(id), Some(key)) = (&base.salesforce_id, &base.postgres_key) {
-                    if stands(Side::Postgres) {
-                        parents.keys.insert((sync.clone(), id.clone()), key.clone());
-                    }
-                    if stands(Side::Salesforce) {
-                        parents.ids.insert((sync.clone(), key.clone()), id.clone());
-                    }
+                if let (Some(id), Some(key)) = (base.salesforce_id, base.postgres_key) {
+                    parents.keys.insert((sync.clone(), id.clone()), key.clone());
+                    parents.ids.insert((sync.clone(), key), id);
                 }
             }
         }

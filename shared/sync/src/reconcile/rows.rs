@@ -97,7 +97,7 @@ impl<'a, P: Ports> Run<'a, P> {
         let nameless = |work: &Work| match &work.row {
             _ if work.base.is_some() => None,
             Some(row) => Some(row.key.clone()),
-            None if work.touch.evidence.pg_deleted && work.touch.id.is_none() => work.touch.key.clone(),
+            None if work.touch.evidence.pg_deleted && work.record().is_none() => work.touch.key.clone(),
             None => None,
         };
         let keys: Vec<PostgresKey> = works.iter().filter_map(nameless).collect();

@@ -1,6 +1,6 @@
 //! At rest both sides hold the same, field by field.
 
-use super::{policy, shown_with_a_dead_link, waits_for_parent, was_deleted};
+use super::{policy, refused_for_parent, shown_with_a_dead_link, waits_for_parent, was_deleted};
 use crate::schedule::Report;
 use crate::world::{PARENT, parent_key_of};
 use support::{MemoryRow, OrgRecord, What, key_of_text, name_of};
@@ -17,6 +17,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         for (key, row) in rows() {
             let name = name_of(&row.values);
             match living().find(|(id, _)| row.link.as_deref() == Some(id.as_str())) {
+                // A refusal holds up the whole record.
+                Some((_, record)) if refused_for_parent(report, &name_of(&record.values)) => {}
                 Some((id, record)) => fields(report, definition, (id, record), (key, row), broken),
                 None if stands_alone(report, &name) => {}
                 None if memory.state.held().iter().any(|held| {

@@ -28,9 +28,9 @@ fn deletes_have_a_cause(report: &Report, broken: &mut Vec<String>) {
         let across = (event.side.other(), event.name.as_str());
         if policy(report) != DeletePolicy::Propagate {
             broken.push(format!("DELETE against the policy: {:?} in {}", event.name, event.side));
-        } else if !deleted.contains(&across)
+        } else if !(deleted.contains(&across)
             // A restore takes a delete back that had gone across: what stands there says that it was deleted.
-            && !(report.restored && deleted.contains(&(event.side, event.name.as_str())))
+            || report.restored && deleted.contains(&(event.side, event.name.as_str())))
         {
             broken.push(format!("PREMATURE DEATH: {:?} in {}, nobody deleted it", event.name, event.side));
         }
@@ -106,7 +106,7 @@ fn nothing_is_missing(report: &Report, broken: &mut Vec<String>) {
         let there = rows.values().any(|row| name_of(&row.values) == name);
         let deleted = was_deleted(report, name);
         let waits = waits_for_parent(report, name);
-        if !deleted && !report.restored && !waits && !(here && there) {
+        if !(deleted || report.restored || waits || here && there) {
             broken.push(format!("PREMATURE DEATH: {name:?}, nobody deleted it"));
         }
         let back = report.restored || came_back(report, name) > 0 || won_over_a_delete(report, name);

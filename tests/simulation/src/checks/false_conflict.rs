@@ -34,7 +34,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
 
 /// Names that this record or row ever bore.
 fn names(report: &Report, conflict: &Conflict) -> BTreeSet<String> {
-    let id = conflict.salesforce_id.as_ref().map(|id| id.to_string());
+    let id = conflict.salesforce_id.as_ref().map(ToString::to_string);
     let key = conflict.postgres_key.as_ref().map(|key| key.0.clone());
     report
         .events
@@ -73,7 +73,9 @@ fn both_edited(report: &Report, conflict: &Conflict) -> bool {
                 values.drain(..values.len() - 1);
             }
         }
-        let held_it = |side, meant| held.get(side).map_or(meant == &None, |values| values.contains(meant));
+        let held_it = |side, meant: &Option<String>| {
+            held.get(side).map_or(meant.is_none(), |values| values.contains(meant))
+        };
         if edited.len() == 2 && meant.iter().all(|(side, meant)| held_it(side, meant)) {
             return true;
         }

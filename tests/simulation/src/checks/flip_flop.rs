@@ -50,7 +50,11 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 let filled = unagreed && values.iter().rev().nth(1) == Some(&None);
                 // What somebody or an automation made of it on the other side is an edit of theirs.
                 let edited = edits.get(&(event.name.clone(), field.clone())) == Some(after);
-                if back && !edited && !first_link && !filled && event.by == By::Sync && event.edit().is_none()
+                // What was filled in over an edit that fell into the window.
+                let unseen = report.ports.memory.org.overwritten().iter().any(|lost| {
+                    lost.name == event.name && lost.field == *field
+                });
+                if back && !unseen && !edited && !first_link && !filled && event.by == By::Sync && event.edit().is_none()
                 {
                     broken.push(format!(
                         "FLIP-FLOP: {field} of {} ({}) went {values:?}",

@@ -39,7 +39,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
             Fate::Logged => coverage.hit("case: an edit lost to a conflict that is logged"),
             Fate::InTheWindow if report.options.window => coverage.hit("case: an edit fell into the window"),
             Fate::InTheWindow => {
-                broken.push(format!("LOST UPDATE though nobody edits in the window: {event:?}"))
+                broken.push(format!("LOST UPDATE though nobody edits in the window: {event:?}"));
             }
             Fate::Lost => broken.push(format!("LOST UPDATE: {event:?}")),
         }

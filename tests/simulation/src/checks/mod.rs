@@ -15,8 +15,9 @@ mod quiescence;
 mod restored_alone;
 
 use crate::schedule::{Report, automation_of};
+use crate::world::{PARENT, parent_key_of};
 use std::collections::BTreeSet;
-use support::{By, Event, What, name_of};
+use support::{By, Event, Values, What, key_of_text, name_of};
 use syncline_engine::{DeletePolicy, Held, Parent, SalesforceId, Side};
 use syncline_sync::HeldRecord;
 
@@ -101,6 +102,9 @@ fn came_back(report: &Report, name: &str) -> usize {
 /// A record of this name waits, with its cause shown: its lookup is required, and the parent does not stand on both
 /// sides.
 fn waits_for_parent(report: &Report, name: &str) -> bool {
+    if refused_for_parent(report, name) {
+        return true;
+    }
     let memory = &report.ports.memory;
     let (records, rows) = (memory.org.records(), memory.database.rows());
     memory.state.held().iter().any(|held| {
@@ -120,6 +124,32 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
             }
         };
         named && !stands
+    })
+}
+
+/// A record of this name is refused for its parent, in the side's words, and is tried again by itself: one side has
+/// lost the parent that the other one names.
+fn refused_for_parent(report: &Report, name: &str) -> bool {
+    let memory = &report.ports.memory;
+    memory.state.all_rejected().iter().any(|rejected| {
+        let (records, rows) = (memory.org.records(), memory.database.rows());
+        let record = rejected.salesforce_id.as_ref().and_then(|id| records.get(id));
+        let row = rejected.postgres_key.as_ref().and_then(|key| rows.get(key));
+        let values = [record.map(|record| &record.values), row.map(|row| &row.values)];
+        let parent =
+            |values: &Option<&Values>| values.and_then(|values| values.get(PARENT).cloned().flatten());
+        let [named_here, named_there] = [parent(&values[0]), parent(&values[1])];
+        let key = parent_key_of(&report.ports.memory, named_here.as_deref());
+        let linked = |key: &str| {
+            let link = rows.get(&key_of_text(key)).and_then(|row| row.link.clone());
+            link.and_then(|link| SalesforceId::parse(&link).ok())
+                .is_some_and(|id| records.get(&id).is_some_and(|record| !record.deleted))
+        };
+        let lost_here = named_here.is_some() && key.is_none_or(|key| !linked(&key));
+        let lost_there = named_there.is_some_and(|key| !linked(&key));
+        matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY")
+            && values.into_iter().flatten().any(|values| name_of(values) == name)
+            && (lost_here || lost_there)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
 
-use super::{policy, shown_with_a_dead_link};
+use super::{policy, refused_for_parent, shown_with_a_dead_link};
 use crate::schedule::Report;
 use syncline_engine::{DeletePolicy, Held};
 
@@ -13,7 +13,14 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
             }
         }
     }
+    let names: std::collections::BTreeSet<&str> =
+        report.events.iter().map(|event| event.name.as_str()).collect();
+    let refused = names.into_iter().filter(|name| refused_for_parent(report, name)).count();
     for rejected in state.all_rejected() {
+        let for_parent = matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY");
+        if for_parent && refused > 0 {
+            continue;
+        }
         broken.push(format!("REJECTED: {} {} {}", rejected.record, rejected.code, rejected.message));
     }
     for held in state.held() {
