@@ -51,10 +51,20 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 // What somebody or an automation made of it on the other side is an edit of theirs.
                 let edited = edits.get(&(event.name.clone(), field.clone())) == Some(after);
                 // What was filled in over an edit that fell into the window.
-                let unseen = report.ports.memory.org.overwritten().iter().any(|lost| {
-                    lost.name == event.name && lost.field == *field
-                });
-                if back && !unseen && !edited && !first_link && !filled && event.by == By::Sync && event.edit().is_none()
+                let unseen = report
+                    .ports
+                    .memory
+                    .org
+                    .overwritten()
+                    .iter()
+                    .any(|lost| lost.name == event.name && lost.field == *field);
+                if back
+                    && !unseen
+                    && !edited
+                    && !first_link
+                    && !filled
+                    && event.by == By::Sync
+                    && event.edit().is_none()
                 {
                     broken.push(format!(
                         "FLIP-FLOP: {field} of {} ({}) went {values:?}",
