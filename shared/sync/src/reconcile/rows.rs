@@ -112,6 +112,14 @@ impl<'a, P: Ports> Run<'a, P> {
                 continue;
             };
             let origin = origins.next().unwrap_or_default();
+            // Its record may have been created since bases were loaded: the delete is that one's.
+            if work.row.is_none()
+                && let Some(base) = self.base_of_ref(RecordRef::Key(key.clone())).await?
+                && (base.live || base.intent.is_some())
+            {
+                self.again(work.touch, Backoff::Contention);
+                continue;
+            }
             let inserted_for = origin.inserted_for.map(RecordRef::Id);
             let mut found = Claim::None;
             for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
