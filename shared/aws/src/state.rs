@@ -1,7 +1,7 @@
 //! The State port.
 
 use crate::bases::rejected_place;
-use crate::table::{Item, Place, Table, each, json, moment, number, text};
+use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text};
 use crate::{bases, counters, put_off};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +9,13 @@ use syncline_engine::{BaseKey, Held, Side};
 use syncline_sync::{
     Breaker, Cursor, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
 };
+
+/// When a record was rejected, or held and seen so last.
+#[derive(serde::Deserialize)]
+struct Noted {
+    at: Timestamp,
+    seen: Option<Timestamp>,
+}
 
 /// What a side says, at most: an item has 400 KB.
 const LONGEST_MESSAGE: usize = 16 * 1024;
@@ -93,11 +100,17 @@ impl State for DynamoState {
     }
 
     async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
-        let Outcomes { rejected, held, cleared, deferred, linked } = outcomes;
+        let Outcomes { rejected, held, cleared, begun, deferred, linked } = outcomes;
         // Most records that are cleared were neither: looking is cheaper than deleting.
         let places = cleared.iter().flat_map(|key| [rejected_place(sync, key), held_place(sync, key)]);
-        let standing = self.table.get_many(places).await?;
-        each(standing.keys().map(|place| self.table.delete(place, None)).collect()).await?;
+        let mut older = Vec::new();
+        for (place, item) in self.table.get_many(places).await? {
+            let noted: Noted = item.body()?;
+            if noted.seen.unwrap_or(noted.at) < begun {
+                older.push((place, Condition::equal("body", text(item.text("body")))));
+            }
+        }
+        each(older.iter().map(|(place, known)| self.table.delete(place, Some(known.clone()))).collect()).await?;
         // Of two for one record the last one counts.
         let rejected: BTreeMap<String, Rejected> =
             rejected.into_iter().map(|one| (one.record.clone(), one)).collect();

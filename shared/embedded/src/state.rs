@@ -245,10 +245,14 @@ impl State for EmbeddedState {
         let schema = &self.schema;
         self.transaction(async |connection| {
             if !outcomes.cleared.is_empty() {
-                let parameters: [Parameter<'_>; 2] =
-                    [(&sync, Type::TEXT), (&outcomes.cleared, Type::TEXT_ARRAY)];
-                for table in ["rejected", "held"] {
-                    let sql = format!("DELETE FROM {{schema}}.{table} WHERE sync = $1 AND record = ANY($2)");
+                let begun = outcomes.begun.to_string();
+                let parameters: [Parameter<'_>; 3] =
+                    [(&sync, Type::TEXT), (&outcomes.cleared, Type::TEXT_ARRAY), (&begun, Type::TEXT)];
+                for (table, noted) in [("rejected", "at"), ("held", "coalesce((body::jsonb ->> 'seen')::timestamptz, at)")] {
+                    let sql = format!(
+                        "DELETE FROM {{schema}}.{table}
+                         WHERE sync = $1 AND record = ANY($2) AND {noted} < $3::text::timestamptz"
+                    );
                     run(connection, schema, &sql, &parameters).await?;
                 }
             }

@@ -39,7 +39,10 @@ fn land(base: &mut Base, side: &IntentSide) {
             base.gone = None;
         }
         Op::Update => {}
-        Op::Delete => base.live = false,
+        Op::Delete => {
+            base.live = false;
+            base.fields.clear();
+        }
     }
     base.fields.extend(side.fields.iter().map(|(field, value)| (field.clone(), *value)));
 }

@@ -15,6 +15,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Random schedules over the real use cases.
 #[derive(Parser)]
 struct Arguments {
@@ -165,7 +168,7 @@ fn many(arguments: &Arguments, planted: Option<Planted>) -> std::process::ExitCo
     for what in coverage.missing() {
         println!("  {:>10}  {what}", "NEVER");
     }
-    for (seed, broken) in failed.iter().take(10) {
+    for (seed, broken) in failed.iter().take(40) {
         println!("seed {seed}:");
         for line in broken.iter().take(4) {
             println!("  {line}");

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
@@ -91,7 +92,7 @@ struct Backup {
 struct Schedule {
     options: Options,
     ports: SimPorts,
-    definitions: Vec<Definition>,
+    definitions: Arc<Vec<Definition>>,
     users: Users,
     tasks: [Option<Task>; TASKS],
     /// Steps until what is away is back.
@@ -122,7 +123,7 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
     let mut schedule = Schedule {
         options,
         ports,
-        definitions: world::definitions(seed, &options.features),
+        definitions: Arc::new(world::definitions(seed, &options.features)),
         users: Users::default(),
         tasks: Default::default(),
         backup: None,
@@ -136,7 +137,7 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
         told: 0,
     };
     if options.planted == Some(Planted::FirstLinkEmptiesTheFilled) {
-        for definition in &mut schedule.definitions {
+        for definition in Arc::make_mut(&mut schedule.definitions) {
             definition.on_first_link = FirstLink::Primary;
         }
     }
@@ -157,7 +158,7 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
         options,
         events: schedule.ports.memory.events.all(),
         ports: schedule.ports,
-        definitions: schedule.definitions,
+        definitions: Arc::unwrap_or_clone(schedule.definitions),
         conflicts,
         restored: schedule.restored,
         restored_alone: schedule.restored_alone,
@@ -170,23 +171,24 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
     }
 }
 
-async fn applier(ports: SimPorts, definitions: Vec<Definition>) {
+async fn applier(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
     let Ok(deliveries) = ports.queue().receive(10).await else { return };
     if deliveries.is_empty() {
         return;
     }
-    let applied = apply::apply(&ports, &definitions, &deliveries, None).await;
+    // Boxed, for most are idle and end before it.
+    let applied = Box::pin(apply::apply(&ports, &definitions, &deliveries, None)).await;
     let _ = ports.queue().done(&applied.done).await;
     let _ = ports.queue().release(&applied.release).await;
 }
 
 /// What fails is tried again by the next one.
-async fn poller(ports: SimPorts, definitions: Vec<Definition>) {
-    let _ = watch(&ports, &definitions).await;
-    let _ = poll::capture_log(&ports, &definitions).await;
-    let _ = poll::due(&ports).await;
-    for definition in &definitions {
-        while let Ok((_, true)) = poll::scan(&ports, definition).await {}
+async fn poller(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
+    let _ = Box::pin(watch(&ports, &definitions)).await;
+    let _ = Box::pin(poll::capture_log(&ports, &definitions)).await;
+    let _ = Box::pin(poll::due(&ports)).await;
+    for definition in definitions.iter() {
+        while let Ok((_, true)) = Box::pin(poll::scan(&ports, definition)).await {}
     }
 }
 
@@ -400,9 +402,8 @@ impl Schedule {
 
     /// A field is dropped or mapped again, or a rule gets another version. Runs under way keep what they had.
     fn redefine(&mut self, dice: &mut Dice) {
-        let Some(contacts) = self.definitions.iter_mut().find(|one| one.name == world::CONTACTS) else {
-            return;
-        };
+        let definitions = Arc::make_mut(&mut self.definitions);
+        let Some(contacts) = definitions.iter_mut().find(|one| one.name == world::CONTACTS) else { return };
         contacts.version += 1;
         if dice.below(2) == 0 {
             let before = contacts.fields.len();
@@ -483,7 +484,7 @@ impl Schedule {
         self.ports.shared.trace.say(|| "no more edits and faults".to_owned());
         self.all_up();
         self.users.show_all(&self.ports.memory.clone());
-        let mut caught_up = false;
+        let mut caught_up = None;
         // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
         let (mut tries, mut happened, mut help_at) = (0, 0, 50);
         for round in 0..ROUNDS_TO_REST {
@@ -516,12 +517,12 @@ impl Schedule {
                     memory.clock.advance_to(until);
                 }
                 // What no message tells of, catch-up finds with its next scan.
-                None if idle && !caught_up => {
-                    caught_up = true;
+                None if idle && caught_up != Some(written(&memory)) => {
+                    caught_up = Some(written(&memory));
                     let interval = self.definitions.iter().map(|one| one.poll_interval_s).max().unwrap_or(0);
                     self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
                 }
-                None if idle && self.people_help() => caught_up = false,
+                None if idle && self.people_help() => caught_up = None,
                 None if idle => return Some(round),
                 _ => {}
             }
@@ -590,10 +591,7 @@ impl Schedule {
     /// Everything is touched once more: nothing may be written.
     fn second_pass(&mut self) -> usize {
         self.ports.shared.trace.say(|| "a second pass over everything".to_owned());
-        let writes = |memory: &MemoryPorts| {
-            let (creates, updates) = memory.org.writes();
-            creates + updates + memory.org.deletes() + memory.database.commits()
-        };
+        let writes = |memory: &MemoryPorts| written(memory) + memory.database.commits();
         let memory = self.memory().clone();
         let before = writes(&memory);
         let now = memory.clock.now();
@@ -617,6 +615,12 @@ impl Schedule {
         self.tell();
         writes(&memory) - before
     }
+}
+
+/// What Syncline has written to Salesforce so far.
+fn written(memory: &MemoryPorts) -> usize {
+    let (creates, updates) = memory.org.writes();
+    creates + updates + memory.org.deletes()
 }
 
 /// Who did it, for the coverage.

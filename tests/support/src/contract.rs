@@ -198,6 +198,7 @@ async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
         held: Held::Deleted { side: Side::Postgres },
         merged_into: None,
         at: at(1),
+        seen: at(1),
     };
     let outcomes =
         Outcomes { rejected: vec![rejected(1), rejected(70)], held: vec![held], ..Outcomes::default() };
@@ -207,14 +208,16 @@ async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
     assert_eq!(loaded[1].rejected, None);
     let bare = state.rejected(SYNC, &[BaseKey(id(70).to_string()), BaseKey("p:x".into())]).await.unwrap();
     assert_eq!(bare, [Some(rejected(70)), None]);
-    let cleared = vec![id(1).to_string()];
-    state.store(SYNC, Outcomes { cleared, ..Outcomes::default() }).await.unwrap();
-    let loaded = state.load(SYNC, &[RecordRef::Id(id(1))]).await.unwrap();
-    assert_eq!(loaded[0].rejected, None);
+    for (begun, left) in [(rejected(1).at, Some(rejected(1))), (at(90_000), None)] {
+        let cleared = vec![id(1).to_string()];
+        state.store(SYNC, Outcomes { cleared, begun, ..Outcomes::default() }).await.unwrap();
+        let loaded = state.load(SYNC, &[RecordRef::Id(id(1))]).await.unwrap();
+        assert_eq!(loaded[0].rejected, left, "a run clears what was noted before it began");
+    }
 }
 
 async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncFn() -> Vec<Held>) {
-    let held = |held| {
+    let held = |second, held| {
         let record = id(8).to_string();
         let record = HeldRecord {
             v: 1,
@@ -224,24 +227,27 @@ async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncF
             postgres_key: None,
             held,
             merged_into: None,
-            at: at(1),
+            at: at(second),
+            seen: at(second),
         };
         Outcomes { held: vec![record], ..Outcomes::default() }
     };
     let missing = |side| Held::Missing { side };
     let deleted = |side| Held::Deleted { side };
-    for (next, expected) in [
+    for (second, (next, expected)) in (1..).zip([
         (missing(Side::Postgres), missing(Side::Postgres)),
         (deleted(Side::Postgres), deleted(Side::Postgres)),
         (missing(Side::Postgres), deleted(Side::Postgres)),
         (missing(Side::Salesforce), missing(Side::Salesforce)),
-    ] {
-        state.store(SYNC, held(next)).await.unwrap();
+    ]) {
+        state.store(SYNC, held(second, next)).await.unwrap();
         assert_eq!(kept().await, [expected]);
     }
-    let cleared = vec![id(8).to_string()];
-    state.store(SYNC, Outcomes { cleared, ..Outcomes::default() }).await.unwrap();
-    assert_eq!(kept().await, []);
+    for (begun, left) in [(at(4), vec![missing(Side::Salesforce)]), (at(5), vec![])] {
+        let cleared = vec![id(8).to_string()];
+        state.store(SYNC, Outcomes { cleared, begun, ..Outcomes::default() }).await.unwrap();
+        assert_eq!(kept().await, left, "it was seen again since the older run began");
+    }
 }
 
 async fn counters_slide_and_let_nobody_past_their_limit<S: State>(state: &S) {

@@ -36,7 +36,10 @@ impl SteppedClock {
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        // No two moments are the same.
+        let mut now = self.0.lock().unwrap();
+        *now += SignedDuration::from_micros(1);
+        *now
     }
 }
 

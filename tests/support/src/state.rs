@@ -192,8 +192,13 @@ impl State for MemoryState {
         yield_now().await;
         let mut inner = self.inner.lock().unwrap();
         for record in outcomes.cleared {
-            inner.rejected.remove(&(sync.to_owned(), record.clone()));
-            inner.held.remove(&(sync.to_owned(), record));
+            let place = (sync.to_owned(), record);
+            if inner.rejected.get(&place).is_some_and(|known| known.at < outcomes.begun) {
+                inner.rejected.remove(&place);
+            }
+            if inner.held.get(&place).is_some_and(|known| known.seen < outcomes.begun) {
+                inner.held.remove(&place);
+            }
         }
         for rejected in outcomes.rejected {
             inner.rejected.insert((sync.to_owned(), rejected.record.clone()), rejected);

@@ -109,6 +109,9 @@ pub struct HeldRecord {
     pub merged_into: Option<SalesforceId>,
     /// When it was seen first.
     pub at: Timestamp,
+    /// When it was seen last.
+    #[serde(default)]
+    pub seen: Timestamp,
 }
 
 /// A base to save, with the conflicts that count only if it is saved.
@@ -186,8 +189,10 @@ pub struct Outcomes {
     pub rejected: Vec<Rejected>,
     /// Records that are held. A delete that was seen stays one though a later look finds the record merely missing.
     pub held: Vec<HeldRecord>,
-    /// Records that are neither rejected nor held any more.
+    /// Records that are neither rejected nor held any more, by what was seen since `begun`.
     pub cleared: Vec<String>,
+    /// When the run began: what was noted of a record after that, it has not seen, and does not clear.
+    pub begun: Timestamp,
     /// Touches put off.
     pub deferred: Vec<Deferred>,
     /// Records that were linked: what waits for them is due.

@@ -352,6 +352,7 @@ impl<P: Ports> Run<'_, P> {
                 _ => None,
             },
             at: self.now(),
+            seen: self.now(),
         });
     }
 

@@ -65,13 +65,16 @@ impl<P: Ports> Run<'_, P> {
     fn base_with_intent(&self, work: &Work, lease_until: Timestamp) -> Base {
         let mut base = self.base_of(work);
         let key = &self.ports.settings().key;
-        let creates = [&work.plan.salesforce, &work.plan.postgres]
+        let created = [Side::Salesforce, Side::Postgres]
             .into_iter()
-            .any(|action| matches!(action, Action::Create(_)));
-        if creates {
-            // What was agreed on ended with the record that is created anew.
+            .find(|side| matches!(work.plan.action(*side), Action::Create(_)));
+        if let Some(created) = created {
+            // What was agreed on ended with the record that is created anew, but for what that side alone determines:
+            // what it made of the other one is no edit there.
             base.live = false;
-            base.fields.clear();
+            base.fields.retain(|name, _| {
+                self.definition.field(name).is_some_and(|mapping| !self.definition.writes(mapping, created))
+            });
             base.ended_at = None;
         }
         if matches!(work.plan.salesforce, Action::Create(_))
@@ -102,7 +105,7 @@ impl<P: Ports> Run<'_, P> {
     fn base_of(&self, work: &Work) -> Base {
         let mut base = work.resolved.clone().unwrap_or_else(|| Base::new(work.base_key()));
         let both = work.row.is_some() && work.record().is_some();
-        if !base.live {
+        if !base.live && both {
             base.fields.clear();
         }
         base.live |= both && work.plan.live;
@@ -136,6 +139,7 @@ impl<P: Ports> Run<'_, P> {
         };
         if advance && !work.plan.live {
             base.live = false;
+            base.fields.clear();
         }
         let was_live = work.base.as_ref().is_some_and(|base| base.live);
         self.push_base(base, &work, was_live, false);
@@ -144,7 +148,6 @@ impl<P: Ports> Run<'_, P> {
     fn push_base(&mut self, mut base: Base, work: &Work, was_live: bool, again: bool) {
         base.intent = None;
         if !base.live {
-            base.fields.clear();
             base.gone = None;
             base.ended_at = base.ended_at.or_else(|| Some(self.now()));
         }

@@ -114,7 +114,7 @@ pub async fn reconcile<P: Ports>(
     let mut run = Run {
         ports,
         definition,
-        outcomes: Outcomes::default(),
+        outcomes: Outcomes { begun: ports.clock().now(), ..Outcomes::default() },
         puts: Vec::new(),
         summary: Summary::default(),
         read_begun: None,
@@ -127,6 +127,7 @@ pub async fn reconcile<P: Ports>(
     if !works.is_empty() {
         run.write_sides(works).await?;
     }
+    run.store_refusals().await?;
     run.save_bases().await?;
     run.at(Step::SavedBases).await;
     let outcomes = std::mem::take(&mut run.outcomes);
@@ -199,6 +200,17 @@ impl<P: Ports> Run<'_, P> {
             at: self.now(),
         };
         self.outcomes.rejected.push(rejected);
+    }
+
+    /// Before the bases, with which others may begin: what they find out later is stored later.
+    async fn store_refusals(&mut self) -> Result<(), PortError> {
+        let rejected = std::mem::take(&mut self.outcomes.rejected);
+        let held = std::mem::take(&mut self.outcomes.held);
+        if rejected.is_empty() && held.is_empty() {
+            return Ok(());
+        }
+        let outcomes = Outcomes { rejected, held, ..Outcomes::default() };
+        self.ports.state().store(&self.definition.name, outcomes).await
     }
 
     /// Step 9: bases by compare-and-set; whoever lost touches again.

@@ -292,9 +292,15 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
         let mut ready = Vec::new();
-        for work in works {
+        for mut work in works {
             let base = ours(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
             match base {
+                // Nobody waits for that create any more, as after a restore: the record is that base's all the same.
+                Some(base) if base.intent.is_none() && base.salesforce_id.is_none() && !base.live => {
+                    let salesforce_id = work.id();
+                    work.base = Some(Base { salesforce_id, ..base });
+                    ready.push(work);
+                }
                 Some(base) => {
                     let mut touch = work.touch;
                     touch.id = base.salesforce_id;

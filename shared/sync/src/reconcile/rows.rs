@@ -3,7 +3,7 @@
 use super::work::Work;
 use super::{Backoff, PortError, Ports, Run, Touch};
 use crate::ports::{Database, HistoryOutcome, RecordRef, Row, RowRef, State, Transaction};
-use syncline_engine::{Base, PostgresKey, SalesforceId, Side};
+use syncline_engine::{Base, Op, PostgresKey, SalesforceId, Side};
 
 /// The transaction of an instance's database.
 pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
@@ -40,15 +40,20 @@ impl<'a, P: Ports> Run<'a, P> {
         self.summary.reached_postgres = true;
         let names: Vec<String> = works.iter().map(|work| work.base_key().0).collect();
         let locked = transaction.lock(&names).await?;
-        let mut works = self.retain_or_again(works, &locked);
+        let works = self.retain_or_again(works, &locked);
+        let mut works = self.lock_moved(&mut transaction, works).await?;
 
         let intents: Vec<String> =
             works.iter().filter_map(|work| Some(work.base.as_ref()?.intent.as_ref()?.id.clone())).collect();
         if !intents.is_empty() {
             let landed = transaction.landed(&intents).await?;
             for work in &mut works {
-                let intent = work.base.as_ref().and_then(|base| base.intent.as_ref());
-                work.evidence.postgres = intent.and_then(|intent| landed.get(&intent.id).cloned());
+                let Some(base) = &work.base else { continue };
+                let Some(intent) = &base.intent else { continue };
+                let creates = intent.postgres.as_ref().is_some_and(|side| side.op == Op::Create);
+                // A row that stood before may have got another key since it was written.
+                let known = base.postgres_key.clone().filter(|_| !creates);
+                work.evidence.postgres = landed.get(&intent.id).map(|key| known.unwrap_or_else(|| key.clone()));
             }
             let found: Vec<(String, HistoryOutcome, Option<SalesforceId>)> =
                 works.iter().filter_map(outcome_of_interrupted).collect();
@@ -84,6 +89,25 @@ impl<'a, P: Ports> Run<'a, P> {
         let ready = self.reject_rows_of_others(&mut transaction, ready).await?;
         let ready = self.follow_origins(&mut transaction, ready).await?;
         Ok((transaction, ready))
+    }
+
+    /// A row that was given another key is looked at under that one alone as well, by whoever does not know whose it is.
+    async fn lock_moved(
+        &mut self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: Vec<Work>,
+    ) -> Result<Vec<Work>, PortError> {
+        let names: Vec<String> =
+            works.iter().filter_map(|work| Some(format!("p:{}", work.moved_to()?))).collect();
+        if names.is_empty() {
+            return Ok(works);
+        }
+        let mut locked = transaction.lock(&names).await?.into_iter();
+        let keep: Vec<bool> = works
+            .iter()
+            .map(|work| work.moved_to().is_none() || locked.next().unwrap_or_default())
+            .collect();
+        Ok(self.retain_or_again(works, &keep))
     }
 
     /// A row without link and base is new, or it is one whose key changed or whose link was emptied while its record

@@ -88,7 +88,10 @@ fn was_deleted(report: &Report, name: &str) -> bool {
 /// A record of this name came back by a person's hand: out of the recycle bin, or inserted again.
 fn came_back(report: &Report, name: &str) -> usize {
     let mut born: BTreeSet<Side> = BTreeSet::new();
-    standing(report)
+    // What a restore took back may have gone across before, and stands there.
+    report
+        .events
+        .iter()
         .filter(|event| event.name == name)
         .filter(|event| match event.what {
             What::Returned => event.by != By::Sync,

@@ -16,7 +16,7 @@ use syncline_sync::{
 /// Postgres as a run meets it.
 #[derive(Clone)]
 pub struct SimDatabase {
-    pub(super) memory: MemoryPorts,
+    pub(super) memory: Arc<MemoryPorts>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -60,7 +60,7 @@ impl LogBatch for SimLog<'_> {
 pub struct SimTransaction<'a> {
     inner: MemoryTransaction<'a>,
     sync: String,
-    memory: MemoryPorts,
+    memory: Arc<MemoryPorts>,
     shared: Arc<Shared>,
 }
 

@@ -122,14 +122,14 @@ impl Shared {
 #[derive(Clone)]
 pub struct SimPorts {
     /// The sides, the store and the queue themselves.
-    pub memory: MemoryPorts,
+    pub memory: Arc<MemoryPorts>,
     /// What the ports share.
     pub shared: Arc<Shared>,
     salesforce: SimSalesforce,
     database: SimDatabase,
     state: SimState,
     queue: SimQueue,
-    settings: Settings,
+    settings: Arc<Settings>,
 }
 
 impl SimPorts {
@@ -144,12 +144,13 @@ impl SimPorts {
         let mut memory = memory;
         memory.org.revives = shared.is_planted(Planted::UpdateRevivesTheDeleted);
         memory.database.silent = shared.is_planted(Planted::CascadesNotCaptured);
+        let memory = Arc::new(memory);
         Self {
             salesforce: SimSalesforce { memory: memory.clone(), shared: shared.clone() },
             database: SimDatabase { memory: memory.clone(), shared: shared.clone() },
             state: SimState { memory: memory.clone(), shared: shared.clone() },
             queue: SimQueue { memory: memory.clone(), shared: shared.clone() },
-            settings,
+            settings: Arc::new(settings),
             memory,
             shared,
         }

@@ -10,7 +10,7 @@ use syncline_sync::{Clock, Delivery, MessageBody, PortError, Queue};
 /// The queue as a run meets it.
 #[derive(Clone)]
 pub struct SimQueue {
-    pub(super) memory: MemoryPorts,
+    pub(super) memory: Arc<MemoryPorts>,
     pub(super) shared: Arc<Shared>,
 }
 

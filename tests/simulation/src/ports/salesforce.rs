@@ -14,7 +14,7 @@ use syncline_sync::{
 /// Salesforce as a run meets it.
 #[derive(Clone)]
 pub struct SimSalesforce {
-    pub(super) memory: MemoryPorts,
+    pub(super) memory: Arc<MemoryPorts>,
     pub(super) shared: Arc<Shared>,
 }
 

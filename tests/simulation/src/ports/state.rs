@@ -11,7 +11,7 @@ use syncline_sync::{Breaker, Cursor, Due, Loaded, Outcomes, PortError, Put, Reco
 /// The state store as a run meets it.
 #[derive(Clone)]
 pub struct SimState {
-    pub(super) memory: MemoryPorts,
+    pub(super) memory: Arc<MemoryPorts>,
     pub(super) shared: Arc<Shared>,
 }
 
