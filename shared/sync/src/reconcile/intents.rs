@@ -2,7 +2,7 @@
 
 use super::work::Work;
 use super::{Backoff, PortError, Ports, Put, Run};
-use crate::ports::{Conflict, HistoryOutcome, Random, State};
+use crate::ports::{Conflict, Deferred, HistoryOutcome, Outcomes, Random, State};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use syncline_engine::{
@@ -48,6 +48,7 @@ impl<P: Ports> Run<'_, P> {
             puts.push(Put { base: base.clone(), expected: base.version, conflicts });
             writings.push(Writing { work, base, texts, outcome: None, written: None, again: false });
         }
+        self.look_after(&writings, lease_until).await?;
         let saved = self.ports.state().put(&self.definition.name, puts).await?;
         let mut ready = Vec::new();
         for (mut writing, saved) in writings.into_iter().zip(saved) {
@@ -60,6 +61,26 @@ impl<P: Ports> Run<'_, P> {
             }
         }
         Ok(ready)
+    }
+
+    /// A record that is created anew has no Id any more, and the touch of the deleted one does not lead to it: should
+    /// this run end, its row's touch does.
+    async fn look_after(&self, writings: &[Writing], due: Timestamp) -> Result<(), PortError> {
+        let anew = writings.iter().filter(|writing| {
+            let known = writing.work.resolved.as_ref().and_then(|base| base.salesforce_id.as_ref());
+            known.is_some() && writing.base.salesforce_id.is_none()
+        });
+        let deferred: Vec<Deferred> = anew
+            .filter_map(|writing| {
+                let touch = writing.work.touch.alone_of_row(writing.base.postgres_key.clone()?);
+                Some(Deferred { touch, due, waits_for: Vec::new() })
+            })
+            .collect();
+        if deferred.is_empty() {
+            return Ok(());
+        }
+        let outcomes = Outcomes { deferred, ..Outcomes::default() };
+        self.ports.state().store(&self.definition.name, outcomes).await
     }
 
     fn base_with_intent(&self, work: &Work, lease_until: Timestamp) -> Base {

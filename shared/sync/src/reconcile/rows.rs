@@ -66,7 +66,8 @@ impl<'a, P: Ports> Run<'a, P> {
             .iter()
             .map(|work| RowRef { key: work.evidence.postgres.clone().or_else(|| work.key()), id: work.id() })
             .collect();
-        let rows = transaction.read(&refs).await?;
+        let mut rows = transaction.read(&refs).await?;
+        self.find_by_replaced(&mut transaction, &works, &mut rows).await?;
         let mut ready = Vec::new();
         for ((mut work, rows), sought) in works.into_iter().zip(rows).zip(refs) {
             let found = rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
@@ -89,6 +90,33 @@ impl<'a, P: Ports> Run<'a, P> {
         let ready = self.reject_rows_of_others(&mut transaction, ready).await?;
         let ready = self.follow_origins(&mut transaction, ready).await?;
         Ok((transaction, ready))
+    }
+
+    /// A row whose key changed while its record was created anew still names the deleted one, and is known by nothing
+    /// else.
+    async fn find_by_replaced(
+        &self,
+        transaction: &mut TransactionOf<'a, P>,
+        works: &[Work],
+        rows: &mut [Vec<Row>],
+    ) -> Result<(), PortError> {
+        for (work, rows) in works.iter().zip(rows).filter(|(_, rows)| rows.is_empty()) {
+            let Some(base) = work.base.as_ref().filter(|base| !base.live && base.ended_at.is_none()) else {
+                continue;
+            };
+            let refs: Vec<RowRef> =
+                base.replaced.iter().map(|id| RowRef { key: None, id: Some(id.clone()) }).collect();
+            if refs.is_empty() {
+                continue;
+            }
+            for row in transaction.read(&refs).await?.into_iter().flatten() {
+                let owner = self.base_of_ref(RecordRef::Key(row.key.clone())).await?;
+                if owner.is_none_or(|owner| owner.key == base.key || !owner.live && owner.intent.is_none()) {
+                    rows.push(row);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A row that was given another key is looked at under that one alone as well, by whoever does not know whose it is.
@@ -240,9 +268,16 @@ impl<'a, P: Ports> Run<'a, P> {
                 continue;
             };
             match link {
-                // The record is gone for good; its row belongs to another one by now.
+                // The record is gone for good; its row belongs to another one by now, or will once the run that creates
+                // that one has ended, which this touch may be the last to look after.
                 Some(link) if has_replaced(&owner, link) && work.record().is_none() => {
-                    self.summary.skipped += 1;
+                    match (&owner.intent, &work.row) {
+                        (Some(intent), Some(row)) => {
+                            let touch = work.touch.alone_of_row(row.key.clone());
+                            self.after_lease(touch, intent.lease_until);
+                        }
+                        _ => self.summary.skipped += 1,
+                    }
                 }
                 Some(link) if has_replaced(&owner, link) => {
                     // Its row shows it until the new record is there, which a refusal may hold up for long.

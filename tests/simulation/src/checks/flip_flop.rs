@@ -50,6 +50,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 let filled = unagreed && values.iter().rev().nth(1) == Some(&None);
                 // What somebody or an automation made of it on the other side is an edit of theirs.
                 let edited = edits.get(&(event.name.clone(), field.clone())) == Some(after);
+                // A flow makes of the field it reads what it made of it before.
+                let derived = field == "Description" && report.redefined;
                 // What was filled in over an edit that fell into the window.
                 let unseen = report
                     .ports
@@ -63,6 +65,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                     && !edited
                     && !first_link
                     && !filled
+                    && !derived
                     && event.by == By::Sync
                     && event.edit().is_none()
                 {
