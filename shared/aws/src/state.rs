@@ -110,7 +110,8 @@ impl State for DynamoState {
                 older.push((place, Condition::equal("body", text(item.text("body")))));
             }
         }
-        each(older.iter().map(|(place, known)| self.table.delete(place, Some(known.clone()))).collect()).await?;
+        each(older.iter().map(|(place, known)| self.table.delete(place, Some(known.clone()))).collect())
+            .await?;
         // Of two for one record the last one counts.
         let rejected: BTreeMap<String, Rejected> =
             rejected.into_iter().map(|one| (one.record.clone(), one)).collect();

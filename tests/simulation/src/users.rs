@@ -7,7 +7,7 @@ use crate::world::{
     edited_fields, name_field, object,
 };
 use jiff::Timestamp;
-use support::{Event, MemoryPorts, MemoryRow, OrgRecord, Values, What, key_text, name_of};
+use support::{By, Event, MemoryPorts, MemoryRow, OrgRecord, Values, What, key_text, name_of};
 use syncline_engine::{PostgresKey, SalesforceId, Side};
 use syncline_sync::{Rejected, Source, Touch};
 
@@ -68,6 +68,19 @@ impl Act<'_> {
                 let records = self.ports.org.records();
                 let record = base.salesforce_id.as_ref().and_then(|id| records.get(id));
                 base.live && record.is_some_and(|record| name_of(&record.values) == name)
+            })
+    }
+
+    /// Syncline put the row back for an edit in Salesforce that its delete met. A copy of that delete's touch may come
+    /// late: a row that lost its key and its link by then is not told from one that stayed away.
+    fn reborn(&self, values: &Values) -> bool {
+        let name = name_of(values);
+        let events = self.ports.events.all();
+        let of_row =
+            |event: &&Event| event.side == Side::Postgres && event.name == name && event.by == By::Sync;
+        events.iter().filter(of_row).any(|event| matches!(event.what, What::Born))
+            && events.iter().any(|event| {
+                event.side == Side::Postgres && event.name == name && matches!(event.what, What::Died(_))
             })
     }
 
@@ -335,6 +348,9 @@ impl Users {
 
     fn change_key(&mut self, act: &mut Act<'_>) {
         let Some((key, row)) = act.row() else { return };
+        if act.reborn(&row.values) && row.link.is_none() {
+            return;
+        }
         if act.settled(&row.values) && act.ports.database.change_key(&row.sync, &key).is_some() {
             act.did("act: change key");
         }
@@ -342,6 +358,9 @@ impl Users {
 
     fn clear_link(&mut self, act: &mut Act<'_>) {
         let Some((key, row)) = act.row() else { return };
+        if act.reborn(&row.values) {
+            return;
+        }
         if act.settled(&row.values) && act.ports.database.write_link(&row.sync, &key, None) {
             act.did("act: clear link");
         }

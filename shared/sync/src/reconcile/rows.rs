@@ -53,7 +53,8 @@ impl<'a, P: Ports> Run<'a, P> {
                 let creates = intent.postgres.as_ref().is_some_and(|side| side.op == Op::Create);
                 // A row that stood before may have got another key since it was written.
                 let known = base.postgres_key.clone().filter(|_| !creates);
-                work.evidence.postgres = landed.get(&intent.id).map(|key| known.unwrap_or_else(|| key.clone()));
+                work.evidence.postgres =
+                    landed.get(&intent.id).map(|key| known.unwrap_or_else(|| key.clone()));
             }
             let found: Vec<(String, HistoryOutcome, Option<SalesforceId>)> =
                 works.iter().filter_map(outcome_of_interrupted).collect();
@@ -101,22 +102,33 @@ impl<'a, P: Ports> Run<'a, P> {
         rows: &mut [Vec<Row>],
     ) -> Result<(), PortError> {
         for (work, rows) in works.iter().zip(rows).filter(|(_, rows)| rows.is_empty()) {
-            let Some(base) = work.base.as_ref().filter(|base| !base.live && base.ended_at.is_none()) else {
-                continue;
-            };
-            let refs: Vec<RowRef> =
-                base.replaced.iter().map(|id| RowRef { key: None, id: Some(id.clone()) }).collect();
-            if refs.is_empty() {
-                continue;
-            }
-            for row in transaction.read(&refs).await?.into_iter().flatten() {
-                let owner = self.base_of_ref(RecordRef::Key(row.key.clone())).await?;
-                if owner.is_none_or(|owner| owner.key == base.key || !owner.live && owner.intent.is_none()) {
-                    rows.push(row);
-                }
+            if let Some(base) = work.base.as_ref().filter(|base| !base.live && base.ended_at.is_none()) {
+                rows.extend(self.linked_to_replaced(transaction, &base.key.0, &base.replaced).await?);
             }
         }
         Ok(())
+    }
+
+    /// A row that names one of these deleted records and is no other record's.
+    pub(super) async fn linked_to_replaced(
+        &self,
+        transaction: &mut TransactionOf<'a, P>,
+        record: &str,
+        replaced: &[SalesforceId],
+    ) -> Result<Option<Row>, PortError> {
+        let refs: Vec<RowRef> =
+            replaced.iter().map(|id| RowRef { key: None, id: Some(id.clone()) }).collect();
+        if refs.is_empty() {
+            return Ok(None);
+        }
+        for row in transaction.read(&refs).await?.into_iter().flatten() {
+            let owner = self.base_of_ref(RecordRef::Key(row.key.clone())).await?;
+            let others = |owner: Base| owner.key.0 != record && (owner.live || owner.intent.is_some());
+            if !owner.is_some_and(others) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 
     /// A row that was given another key is looked at under that one alone as well, by whoever does not know whose it is.
@@ -131,10 +143,8 @@ impl<'a, P: Ports> Run<'a, P> {
             return Ok(works);
         }
         let mut locked = transaction.lock(&names).await?.into_iter();
-        let keep: Vec<bool> = works
-            .iter()
-            .map(|work| work.moved_to().is_none() || locked.next().unwrap_or_default())
-            .collect();
+        let keep: Vec<bool> =
+            works.iter().map(|work| work.moved_to().is_none() || locked.next().unwrap_or_default()).collect();
         Ok(self.retain_or_again(works, &keep))
     }
 

@@ -222,7 +222,7 @@ impl<'a, P: Ports> Run<'a, P> {
 
     /// The link of what was just created in Salesforce is written back, under the same lock, and history gets
     /// its outcomes; then the bases of step 9 are ready to be saved.
-    pub(super) async fn finish(&mut self, writings: Vec<Writing>) -> Result<(), PortError> {
+    pub(super) async fn finish(&mut self, mut writings: Vec<Writing>) -> Result<(), PortError> {
         if writings.is_empty() {
             return Ok(());
         }
@@ -240,7 +240,10 @@ impl<'a, P: Ports> Run<'a, P> {
             })
             .collect();
         if !links.is_empty() {
-            self.write_links(&mut transaction, &links).await?;
+            for (record, key) in self.write_links(&mut transaction, links).await? {
+                let moved = writings.iter_mut().find(|writing| writing.base.key.0 == record);
+                moved.into_iter().for_each(|writing| writing.base.postgres_key = Some(key.clone()));
+            }
         }
         let closed: Vec<(String, HistoryOutcome, Option<SalesforceId>)> = writings
             .iter()
@@ -256,19 +259,28 @@ impl<'a, P: Ports> Run<'a, P> {
         Ok(())
     }
 
+    /// Answers the records whose rows have another key by now.
     async fn write_links(
         &self,
         transaction: &mut TransactionOf<'a, P>,
-        links: &[NewLink],
-    ) -> Result<(), PortError> {
+        links: Vec<NewLink>,
+    ) -> Result<Vec<(String, PostgresKey)>, PortError> {
         let names: Vec<String> = links.iter().map(|link| link.record.clone()).collect();
         let locked = transaction.lock(&names).await?;
-        let links: Vec<_> =
-            links.iter().zip(locked).filter(|(_, locked)| *locked).map(|(link, _)| link).collect();
+        let mut links: Vec<NewLink> =
+            links.into_iter().zip(locked).filter(|(_, locked)| *locked).map(|(link, _)| link).collect();
         let refs: Vec<RowRef> =
             links.iter().map(|link| RowRef { key: Some(link.key.clone()), id: None }).collect();
-        let before: Vec<Option<Row>> =
+        let mut before: Vec<Option<Row>> =
             transaction.read(&refs).await?.into_iter().map(|rows| rows.into_iter().next()).collect();
+        let mut moved = Vec::new();
+        for (row, link) in before.iter_mut().zip(&mut links).filter(|(row, _)| row.is_none()) {
+            *row = self.linked_to_replaced(transaction, &link.record, &link.replaced).await?;
+            if let Some(row) = row {
+                link.key = row.key.clone();
+                moved.push((link.record.clone(), row.key.clone()));
+            }
+        }
         let unlinked: Vec<(RowWrite, Row)> = before
             .into_iter()
             .zip(&links)
@@ -291,7 +303,7 @@ impl<'a, P: Ports> Run<'a, P> {
             .collect();
         let writes: Vec<RowWrite> = unlinked.iter().map(|(write, _)| write.clone()).collect();
         if writes.is_empty() {
-            return Ok(());
+            return Ok(moved);
         }
         let outcomes = transaction.write(&writes).await?;
         let after = transaction.read(&refs_of(&writes)).await?;
@@ -308,7 +320,7 @@ impl<'a, P: Ports> Run<'a, P> {
         if !self.definition.table_shared {
             transaction.drop_own_log(&echoes, &[]).await?;
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

@@ -1,6 +1,9 @@
 //! At rest both sides hold the same, field by field.
 
-use super::{policy, refused_for_parent, shown_with_a_dead_link, waits_for_parent, was_deleted};
+use super::{
+    missed_under_another_key, policy, refused_for_parent, shown_with_a_dead_link, waits_for_parent,
+    was_deleted,
+};
 use crate::schedule::Report;
 use crate::world::{PARENT, parent_key_of};
 use support::{MemoryRow, OrgRecord, What, key_of_text, name_of};
@@ -40,7 +43,9 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
 /// By policy a record may stand on one side alone, once somebody deleted it on the other; and while it waits for its
 /// parent.
 fn stands_alone(report: &Report, name: &str) -> bool {
-    policy(report) != DeletePolicy::Propagate && was_deleted(report, name) || waits_for_parent(report, name)
+    policy(report) != DeletePolicy::Propagate && was_deleted(report, name)
+        || waits_for_parent(report, name)
+        || report.ports.memory.state.held().iter().any(|held| missed_under_another_key(report, held, name))
 }
 
 fn fields(

@@ -171,6 +171,18 @@ fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
         && came_back(report, &name_of(&row.values)) > 0
 }
 
+/// A row whose key changed while its record was created anew, and that was deleted before it bore the new link: its
+/// record is held as missing, and shown.
+fn missed_under_another_key(report: &Report, held: &HeldRecord, name: &str) -> bool {
+    let records = report.ports.memory.org.records();
+    let record = held.salesforce_id.as_ref().and_then(|id| records.get(id));
+    let rekeyed = |event: &Event| event.name == name && matches!(event.what, What::Rekeyed(_));
+    matches!(held.held, Held::Missing { side: Side::Postgres })
+        && record.is_some_and(|record| name_of(&record.values) == name)
+        && report.events.iter().any(rekeyed)
+        && was_deleted(report, name)
+}
+
 /// What deletes lead to in this run.
 fn policy(report: &Report) -> DeletePolicy {
     report.definitions[0].deletes.from_salesforce

@@ -1,7 +1,8 @@
 //! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
 
-use super::{policy, refused_for_parent, shown_with_a_dead_link};
+use super::{missed_under_another_key, policy, refused_for_parent, shown_with_a_dead_link};
 use crate::schedule::Report;
+use support::Event;
 use syncline_engine::{DeletePolicy, Held};
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
@@ -28,7 +29,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         if review && matches!(held.held, Held::Deleted { .. } | Held::Missing { .. }) {
             continue;
         }
-        if shown_with_a_dead_link(report, &held) {
+        let missed = |event: &Event| missed_under_another_key(report, &held, &event.name);
+        if shown_with_a_dead_link(report, &held) || report.events.iter().any(missed) {
             continue;
         }
         // Whether its parent really does not stand is asked where its record is missed.
