@@ -6,7 +6,7 @@ use salesforce_sim::{Simulator, SimulatorConfig, Stored, User};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use support::cluster::TestDatabase;
-use support::{NoSteps, RecordedAlerts, fingerprint_key};
+use support::{NoSteps, RecordedAlerts, SteppedClock, fingerprint_key};
 use syncline_embedded::{EmbeddedQueue, EmbeddedState, install, put_definition};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use syncline_postgres::{
@@ -79,12 +79,13 @@ pub struct Options {
     pub lease: SignedDuration,
 }
 
-/// The system's clock.
-pub struct TestClock;
+/// The system's clock, or one that a test moves.
+#[derive(Default)]
+pub struct TestClock(Option<SteppedClock>);
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.0.as_ref().map_or_else(Timestamp::now, Clock::now)
     }
 }
 
@@ -115,6 +116,7 @@ pub struct World {
     postgres: PostgresDatabase,
     state: EmbeddedState,
     queue: EmbeddedQueue,
+    clock: TestClock,
     random: TestRandom,
     settings: Settings,
 }
@@ -133,7 +135,14 @@ impl World {
     /// # Panics
     /// When any of it fails.
     pub async fn through(options: Options, address: impl Fn(&str) -> String) -> Self {
-        let database = TestDatabase::new().await;
+        Self::inside(TestDatabase::new().await, options, address).await
+    }
+
+    /// The same, in a database that has none of its tables.
+    ///
+    /// # Panics
+    /// When any of it fails.
+    pub async fn inside(database: TestDatabase, options: Options, address: impl Fn(&str) -> String) -> Self {
         database.run(options.sql).await;
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let call = std::time::Duration::from_secs(60);
@@ -197,6 +206,7 @@ impl World {
             postgres: PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity),
             state: EmbeddedState::new(pool.clone(), &instance),
             queue: EmbeddedQueue::new(pool.clone(), &instance, "test".into(), visibility),
+            clock: TestClock::default(),
             random: TestRandom(SystemRandom::new()),
             settings: Settings {
                 instance: instance.0,
@@ -212,6 +222,12 @@ impl World {
             pool,
             client,
         }
+    }
+
+    /// The same by a clock that its test moves.
+    #[must_use]
+    pub fn by_clock(self, clock: SteppedClock) -> Self {
+        Self { clock: TestClock(Some(clock)), ..self }
     }
 
     /// The caller that Salesforce is.
@@ -377,7 +393,7 @@ impl Ports for World {
         &self.queue
     }
     fn clock(&self) -> &TestClock {
-        &TestClock
+        &self.clock
     }
     fn random(&self) -> &TestRandom {
         &self.random

@@ -2,7 +2,7 @@
 
 use crate::faults::Fault;
 use crate::http::App;
-use crate::org::Automation;
+use crate::org::{Automation, ValidationRule};
 use crate::outbound::OutboundMessage;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/calls", get(calls))
         .route("/faults", post(faults))
         .route("/automations", post(automations))
+        .route("/validation-rules", post(rules))
         .route("/outbound-messages", post(messages))
         .route("/outbox", post(outbox))
         .route("/clock", post(clock))
@@ -85,6 +86,11 @@ async fn faults(State(app): State<App>, Json(fault): Json<Fault>) -> Response {
 
 async fn automations(State(app): State<App>, Json(automations): Json<Vec<Automation>>) -> StatusCode {
     app.org.lock().unwrap().automations = automations;
+    StatusCode::NO_CONTENT
+}
+
+async fn rules(State(app): State<App>, Json(rules): Json<Vec<ValidationRule>>) -> StatusCode {
+    app.org.lock().unwrap().rules = rules;
     StatusCode::NO_CONTENT
 }
 

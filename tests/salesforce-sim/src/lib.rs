@@ -16,7 +16,7 @@ mod tls;
 
 pub use faults::{Fault, Faults};
 pub use http::{Simulator, SimulatorConfig};
-pub use org::{ApiCall, Change, Org, Record, SaveError, User};
+pub use org::{ApiCall, Automation, Change, Org, Record, SaveError, User, ValidationRule};
 pub use outbound::OutboundMessage;
 pub use schema::{FieldType, ObjectSchema, SchemaField};
 pub use stored::Stored;

@@ -106,6 +106,19 @@ pub struct Automation {
     pub to: String,
 }
 
+/// A validation rule: records whose field begins so are refused, whoever saves them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, Serialize)]
+pub struct ValidationRule {
+    /// The object.
+    pub object: String,
+    /// The field.
+    pub field: String,
+    /// How it may not begin.
+    pub begins: String,
+    /// The error message.
+    pub message: String,
+}
+
 /// The whole org.
 pub struct Org {
     /// Its 18-character Id.
@@ -126,6 +139,8 @@ pub struct Org {
     pub faults: Faults,
     /// Automations.
     pub automations: Vec<Automation>,
+    /// Validation rules.
+    pub rules: Vec<ValidationRule>,
     /// Outbound messages.
     pub outbox: Outbox,
     /// When a client read a record by a collection last, by client and Id.
@@ -167,6 +182,7 @@ impl Default for Org {
             allowance: 100_000,
             faults: Faults::default(),
             automations: Vec::new(),
+            rules: Vec::new(),
             outbox: Outbox::default(),
             reads: BTreeMap::new(),
             auto_assigned: 0,
@@ -299,6 +315,7 @@ impl Org {
             after: Some(Stored::Boolean(true)),
             ..change
         });
+        self.repoint(schema.name, &[Stored::Text(id.clone())], None, now);
         Ok(id)
     }
 
@@ -352,6 +369,10 @@ impl Org {
     ) -> Result<(), Vec<SaveError>> {
         let schema = self.known(object)?;
         let master = self.living(&schema, master)?;
+        let now = self.now();
+        let (old, new): (Vec<Stored>, Stored) =
+            (others.iter().cloned().map(Stored::Text).collect(), Stored::Text(master.clone()));
+        self.repoint(schema.name, &old, Some(&new), now);
         for other in others {
             let other = self.delete(object, other, user)?;
             if let Some(record) =
@@ -360,26 +381,33 @@ impl Org {
                 record.values.insert("MasterRecordId", Stored::Text(master.clone()));
             }
         }
-        let now = self.now();
-        let (old, new): (Vec<Stored>, Stored) =
-            (others.iter().cloned().map(Stored::Text).collect(), Stored::Text(master.clone()));
+        self.set(&schema, &master, BTreeMap::new(), user, now);
+        Ok(())
+    }
+
+    /// Living records that look up to any of these look up to another one, or to none, without their automations.
+    fn repoint(&mut self, object: &str, from: &[Stored], to: Option<&Stored>, now: Timestamp) {
         for child in self.schemas.clone() {
-            let pointing =
-                child.fields.iter().filter(|field| field.kind == FieldType::Reference(schema.name));
+            let pointing = child.fields.iter().filter(|field| {
+                matches!(field.kind, FieldType::Reference(parent) if parent == object) && field.writable
+            });
             for field in pointing {
-                for record in
-                    self.records.get_mut(child.name).into_iter().flat_map(|records| records.values_mut())
-                {
-                    if record.values.get(field.name).is_some_and(|value| old.contains(value)) {
-                        record.values.insert(field.name, new.clone());
-                        record.values.insert("SystemModstamp", Stored::Text(moment(now)));
-                        record.changed_at = now;
+                let records =
+                    self.records.get_mut(child.name).into_iter().flat_map(|records| records.values_mut());
+                for record in records.filter(|record| !record.deleted) {
+                    if !record.values.get(field.name).is_some_and(|value| from.contains(value)) {
+                        continue;
                     }
+                    record.before = Some(Box::new(Record { before: None, ..record.clone() }));
+                    match to {
+                        Some(to) => record.values.insert(field.name, to.clone()),
+                        None => record.values.remove(field.name),
+                    };
+                    record.values.insert("SystemModstamp", Stored::Text(moment(now)));
+                    record.changed_at = now;
                 }
             }
         }
-        self.set(&schema, &master, BTreeMap::new(), user, now);
-        Ok(())
     }
 
     /// Whether sharing hides a record from a user.
@@ -495,7 +523,30 @@ impl Org {
                 Err(error) => errors.push(error),
             }
         }
+        if errors.is_empty() {
+            errors.extend(self.invalid(schema, &checked, id));
+        }
         if errors.is_empty() { Ok(checked) } else { Err(errors) }
+    }
+
+    /// A rule looks at the whole record as it would be saved.
+    fn invalid(
+        &self,
+        schema: &ObjectSchema,
+        fields: &BTreeMap<&'static str, Option<Stored>>,
+        id: Option<&str>,
+    ) -> Option<SaveError> {
+        let stands = id.and_then(|id| self.records.get(schema.name)?.get(id));
+        let broken = |rule: &&ValidationRule| {
+            let field = schema.field(&rule.field).map_or("", |field| field.name);
+            let value = match fields.get(field) {
+                Some(value) => value.as_ref(),
+                None => stands.and_then(|record| record.values.get(field)),
+            };
+            rule.object == schema.name && value.is_some_and(|value| value.text().starts_with(&rule.begins))
+        };
+        let rule = self.rules.iter().find(broken)?;
+        Some(SaveError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message.clone(), &[&rule.field]))
     }
 
     fn taken(
@@ -624,12 +675,17 @@ impl Org {
             else {
                 continue;
             };
-            let Some(Some(value)) = fields.get(when.name) else { continue };
-            if record.values.get(when.name) != Some(value) {
-                let value = value.text();
-                let text = automation.to.replace("{upper}", &value.to_uppercase()).replace("{}", &value);
-                fields.insert(set.name, Some(Stored::Text(text)));
+            let Some(value) = fields.get(when.name) else { continue };
+            if record.values.get(when.name) == value.as_ref() {
+                continue;
             }
+            let Some(value) = value else {
+                fields.insert(set.name, None);
+                continue;
+            };
+            let value = value.text();
+            let text = automation.to.replace("{upper}", &value.to_uppercase()).replace("{}", &value);
+            fields.insert(set.name, Some(Stored::Text(text)));
         }
         let is_new = record.changed_at == now && record.before.is_none();
         if !is_new {

@@ -221,6 +221,7 @@ pub(crate) fn objects() -> Vec<ObjectSchema> {
                     field("BillingStreet", "Billing Street", Text("textarea", 255)),
                     field("BillingCity", "Billing City", Text("string", 40)),
                     SchemaField::system("BillingAddress", "Billing Address", Compound("address")),
+                    field("Site", "Account Site", Text("string", 80)),
                     field("Industry", "Industry", Picklist(INDUSTRIES, false)),
                     field("AnnualRevenue", "Annual Revenue", Number("currency", 18, 0)),
                     field("NumberOfEmployees", "Employees", Number("int", 8, 0)),

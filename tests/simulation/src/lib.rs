@@ -4,6 +4,7 @@
 
 pub mod checks;
 pub mod coverage;
+pub mod deeds;
 pub mod exhaustive;
 pub mod options;
 pub mod planted;

@@ -89,11 +89,12 @@ struct Backup {
     events: usize,
 }
 
-struct Schedule {
+/// A run under way.
+pub(crate) struct Schedule {
     options: Options,
-    ports: SimPorts,
-    definitions: Arc<Vec<Definition>>,
-    users: Users,
+    pub(crate) ports: SimPorts,
+    pub(crate) definitions: Arc<Vec<Definition>>,
+    pub(crate) users: Users,
     tasks: [Option<Task>; TASKS],
     /// Steps until what is away is back.
     outage_steps: usize,
@@ -117,25 +118,7 @@ pub fn run(seed: u64) -> Report {
 /// Runs a script.
 #[must_use]
 pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> Report {
-    let memory = world::ports(seed, &options);
-    let trace = Trace::new(memory.clock.clone(), traced);
-    let ports = SimPorts::new(seed, options, memory, trace);
-    let mut schedule = Schedule {
-        options,
-        ports,
-        definitions: Arc::new(world::definitions(seed, &options.features)),
-        users: Users::default(),
-        tasks: Default::default(),
-        backup: None,
-        backup_alone: None,
-        outage_steps: 0,
-        lost_conflicts: Vec::new(),
-        restored: false,
-        restored_alone: None,
-        redefined: false,
-        resumed: None,
-        told: 0,
-    };
+    let mut schedule = Schedule::new(seed, options, traced);
     if options.planted == Some(Planted::FirstLinkEmptiesTheFilled) {
         for definition in Arc::make_mut(&mut schedule.definitions) {
             definition.on_first_link = FirstLink::Primary;
@@ -207,6 +190,27 @@ fn same_records(backup: &MemoryState, state: &MemoryState, syncs: &[Definition])
 }
 
 impl Schedule {
+    pub(crate) fn new(seed: u64, options: Options, traced: bool) -> Self {
+        let memory = world::ports(seed, &options);
+        let trace = Trace::new(memory.clock.clone(), traced);
+        Self {
+            options,
+            ports: SimPorts::new(seed, options, memory, trace),
+            definitions: Arc::new(world::definitions(seed, &options.features)),
+            users: Users::default(),
+            tasks: Default::default(),
+            backup: None,
+            backup_alone: None,
+            outage_steps: 0,
+            lost_conflicts: Vec::new(),
+            restored: false,
+            restored_alone: None,
+            redefined: false,
+            resumed: None,
+            told: 0,
+        }
+    }
+
     fn memory(&self) -> &MemoryPorts {
         &self.ports.memory
     }
@@ -257,12 +261,7 @@ impl Schedule {
                 let ms = [1, 40, 700, 3_000, 20_000][dice.below(5)];
                 self.advance(SignedDuration::from_millis(ms));
             }
-            Kind::Act => {
-                let ports = self.ports.memory.clone();
-                let shared = self.ports.shared.clone();
-                self.users.act(&ports, &self.options, &shared.coverage, op.dice);
-                self.lose_messages();
-            }
+            Kind::Act => self.act(op.dice),
             Kind::Commit => self.commit(),
             Kind::Crash => {
                 let task = dice.below(TASKS);
@@ -305,6 +304,14 @@ impl Schedule {
             Kind::RestoreAlone => self.restore_alone(),
             Kind::Redefine => self.redefine(&mut dice),
         }
+    }
+
+    /// Somebody does something.
+    pub(crate) fn act(&mut self, dice: u64) {
+        let ports = self.ports.memory.clone();
+        let shared = self.ports.shared.clone();
+        self.users.act(&ports, &self.options, &shared.coverage, dice);
+        self.lose_messages();
     }
 
     fn lose_messages(&mut self) {
@@ -484,6 +491,15 @@ impl Schedule {
         self.ports.shared.trace.say(|| "no more edits and faults".to_owned());
         self.all_up();
         self.users.show_all(&self.ports.memory.clone());
+        self.rest(true)
+    }
+
+    /// Everything that is known comes to rest, and nobody helps; within how many rounds.
+    pub(crate) fn settle(&mut self) -> Option<usize> {
+        self.rest(false)
+    }
+
+    fn rest(&mut self, help: bool) -> Option<usize> {
         let mut caught_up = None;
         // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
         let (mut tries, mut happened, mut help_at) = (0, 0, 50);
@@ -505,8 +521,8 @@ impl Schedule {
                 .filter(|_| tries < TRIES_FOR_PARENTS || !idle || !memory.state.all_wait_for_parents());
             match next_due {
                 // People do not wait until everything else is done.
-                Some(_) if idle && round >= help_at && self.people_help() => help_at = round + 50,
-                Some(_) if idle && self.resume() => {}
+                Some(_) if help && idle && round >= help_at && self.people_help() => help_at = round + 50,
+                Some(_) if help && idle && self.resume() => {}
                 Some(due) if idle => {
                     tries += usize::from(memory.state.all_wait_for_parents());
                     memory.clock.advance_to(due);
@@ -522,7 +538,7 @@ impl Schedule {
                     let interval = self.definitions.iter().map(|one| one.poll_interval_s).max().unwrap_or(0);
                     self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
                 }
-                None if idle && self.people_help() => caught_up = None,
+                None if help && idle && self.people_help() => caught_up = None,
                 None if idle => return Some(round),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! Two busy teams.
 
 use crate::coverage::Coverage;
+use crate::deeds::Deed;
 use crate::options::{Dice, Options};
 use crate::world::{
     ACCOUNTS, ADOPTED, CONTACTS, OPTIONAL, PARENT, REFUSED_BY_CHECK, REFUSED_BY_PICKLIST, REFUSED_BY_RULE,
@@ -27,6 +28,8 @@ pub(crate) struct Users {
     sure: Vec<(String, SalesforceId)>,
     /// Records that somebody's open transaction has changed.
     slow: Vec<SalesforceId>,
+    /// What they did, for the same to be done to other sides.
+    pub(crate) deeds: Vec<Deed>,
     next: usize,
 }
 
@@ -155,13 +158,16 @@ impl Users {
         act.did("act: create");
         match side {
             Side::Salesforce => {
-                if let Ok(id) = act.ports.org.insert_into(object(sync), values) {
+                if let Ok(id) = act.ports.org.insert_into(object(sync), values.clone()) {
                     self.told(&id, object(sync));
+                    self.deeds.push(Deed::InsertRecord { sync: sync.to_owned(), id, values });
                 }
             }
             Side::Postgres => {
                 let key = act.ports.database.free_key();
-                let _ = act.ports.database.insert_as(sync, &key, None, values);
+                if act.ports.database.insert_as(sync, &key, None, values.clone()).is_ok() {
+                    self.deeds.push(Deed::InsertRow { sync: sync.to_owned(), key, link: None, values });
+                }
             }
         }
     }
@@ -185,7 +191,7 @@ impl Users {
                 None
             }
             ("Phone", ..) => Some(format!("p{number}")),
-            ("Email", ..) => Some(format!("E{number}")),
+            ("Email", ..) => Some(format!("E{number}@acme.example")),
             _ => Some(format!("v{number}")),
         }
     }
@@ -199,13 +205,16 @@ impl Users {
                 let values = self.values(act, sync, side, count);
                 if act.may_edit(&id) && act.ports.org.edit_all(&id, &values) {
                     self.told(&id, &record.object);
+                    self.deeds.push(Deed::EditRecord { id, values: values.clone() });
                     act.did(if values.len() > 1 { "act: edit two fields" } else { "act: edit" });
                 }
             }
             Side::Postgres => {
                 let Some((key, row)) = act.row() else { return };
                 let values = self.values(act, &row.sync, side, count);
-                if act.ports.database.edit_all(&row.sync, &[key], &values) {
+                if act.ports.database.edit_all(&row.sync, std::slice::from_ref(&key), &values) {
+                    let keys = vec![key];
+                    self.deeds.push(Deed::EditRows { sync: row.sync, keys, values: values.clone() });
                     act.did(if values.len() > 1 { "act: edit two fields" } else { "act: edit" });
                 }
             }
@@ -228,9 +237,9 @@ impl Users {
         let keys: Vec<_> =
             rows.iter().filter(|(_, row)| row.sync == CONTACTS).map(|(key, _)| key.clone()).collect();
         let value = Some(format!("m{}", self.number()));
-        if !keys.is_empty()
-            && act.ports.database.edit_all(CONTACTS, &keys, &[("FirstName".to_owned(), value)].into())
-        {
+        let values = Values::from([("FirstName".to_owned(), value)]);
+        if !keys.is_empty() && act.ports.database.edit_all(CONTACTS, &keys, &values) {
+            self.deeds.push(Deed::EditRows { sync: CONTACTS.to_owned(), keys, values });
             act.did("act: edit many rows");
         }
     }
@@ -246,14 +255,19 @@ impl Users {
                     act.settled(&record.values) && act.may_edit(&id) && act.ports.org.edit_all(&id, &values);
                 if done {
                     self.told(&id, "Contact");
+                    self.deeds.push(Deed::EditRecord { id, values });
                 }
                 done
             }
             Side::Postgres => {
                 let Some((key, row)) = act.row() else { return };
-                row.sync == CONTACTS
+                let done = row.sync == CONTACTS
                     && act.settled(&row.values)
-                    && act.ports.database.edit_all(CONTACTS, &[key], &values)
+                    && act.ports.database.edit_all(CONTACTS, std::slice::from_ref(&key), &values);
+                if done {
+                    self.deeds.push(Deed::EditRows { sync: CONTACTS.to_owned(), keys: vec![key], values });
+                }
+                done
             }
         };
         if done {
@@ -294,6 +308,7 @@ impl Users {
                 }
                 // Salesforce sends no message for a delete: the scan has to find it.
                 if act.may_edit(&id) && act.ports.org.delete(&id) {
+                    self.deeds.push(Deed::DeleteRecord { id });
                     act.did("act: delete in Salesforce");
                 }
             }
@@ -301,6 +316,7 @@ impl Users {
                 let Some((key, row)) = act.row() else { return };
                 if act.settled(&row.values) && act.ports.database.delete(&row.sync, &key) {
                     let name = name_of(&row.values);
+                    self.deeds.push(Deed::DeleteRow { sync: row.sync.clone(), key: key.clone() });
                     self.deleted_rows.push((row.sync, key, name, row.link));
                     act.did("act: delete in Postgres");
                 }
@@ -312,6 +328,7 @@ impl Users {
         let Some((id, record)) = act.record(|record| record.deleted) else { return };
         if act.ports.org.undelete(&id) {
             self.told(&id, &record.object);
+            self.deeds.push(Deed::Undelete { id });
             act.did("act: undelete");
         }
     }
@@ -330,7 +347,8 @@ impl Users {
             return;
         }
         let taken = act.ports.database.rows().values().any(|row| link.is_some() && row.link == link);
-        if !taken && act.ports.database.insert_as(&sync, &key, link, values).is_ok() {
+        if !taken && act.ports.database.insert_as(&sync, &key, link.clone(), values.clone()).is_ok() {
+            self.deeds.push(Deed::InsertRow { sync, key, link, values });
             act.did("act: insert again");
         }
     }
@@ -342,6 +360,7 @@ impl Users {
         };
         if act.settled(&record.values) && act.may_edit(&loser) && act.ports.org.merge(&loser, &master) {
             self.told(&master, "Contact");
+            self.deeds.push(Deed::Merge { loser, master });
             act.did("act: merge");
         }
     }
@@ -351,7 +370,10 @@ impl Users {
         if act.reborn(&row.values) && row.link.is_none() {
             return;
         }
-        if act.settled(&row.values) && act.ports.database.change_key(&row.sync, &key).is_some() {
+        if act.settled(&row.values)
+            && let Some(new) = act.ports.database.change_key(&row.sync, &key)
+        {
+            self.deeds.push(Deed::ChangeKey { sync: row.sync, old: key, new });
             act.did("act: change key");
         }
     }
@@ -362,6 +384,7 @@ impl Users {
             return;
         }
         if act.settled(&row.values) && act.ports.database.write_link(&row.sync, &key, None) {
+            self.deeds.push(Deed::ClearLink { sync: row.sync, key });
             act.did("act: clear link");
         }
     }
@@ -370,6 +393,7 @@ impl Users {
         let Some((id, record)) = act.record(|_| true) else { return };
         let hidden = !act.ports.org.is_hidden(&id);
         act.ports.org.hide(&id, hidden);
+        self.deeds.push(Deed::Hide { id: id.clone(), hidden });
         act.did(if hidden { "act: hide" } else { "act: show" });
         if !hidden {
             self.told(&id, &record.object);
@@ -390,6 +414,7 @@ impl Users {
             if ports.org.is_hidden(&id) {
                 ports.org.hide(&id, false);
                 self.told(&id, &record.object);
+                self.deeds.push(Deed::Hide { id, hidden: false });
             }
         }
     }
@@ -401,15 +426,23 @@ impl Users {
             let first = row.values.get("FirstName").cloned().flatten().unwrap_or_default();
             if first.starts_with(REFUSED_BY_RULE) || first.starts_with(REFUSED_BY_PICKLIST) {
                 let value = format!("v{}", self.number());
-                corrected |= ports.database.edit(&row.sync, &key, "FirstName", Some(&value));
+                let values = Values::from([("FirstName".to_owned(), Some(value))]);
+                if ports.database.edit_all(&row.sync, std::slice::from_ref(&key), &values) {
+                    self.deeds.push(Deed::EditRows { sync: row.sync, keys: vec![key], values });
+                    corrected = true;
+                }
             }
         }
         for (id, record) in ports.org.records().into_iter().filter(|(_, record)| !record.deleted) {
             let title = record.values.get("Title").cloned().flatten().unwrap_or_default();
             if title.starts_with(REFUSED_BY_CHECK) {
                 let value = format!("v{}", self.number());
-                corrected |= ports.org.edit(&id, "Title", Some(&value));
+                let values = Values::from([("Title".to_owned(), Some(value))]);
                 self.told(&id, &record.object);
+                if ports.org.edit_all(&id, &values) {
+                    self.deeds.push(Deed::EditRecord { id, values });
+                    corrected = true;
+                }
             }
         }
         if corrected {
