@@ -5,16 +5,18 @@ use crate::table::{Condition, Item, Place, Table, each, json, moment, number, te
 use crate::{bases, counters, put_off};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use syncline_engine::{BaseKey, Held, Side};
+use syncline_engine::{BaseKey, Held, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    Breaker, Cursor, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
+    Breaker, Cleared, Cursor, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
 };
 
-/// When a record was rejected, or held and seen so last.
+/// Which record was rejected, or held and seen so last, and when.
 #[derive(serde::Deserialize)]
 struct Noted {
     at: Timestamp,
     seen: Option<Timestamp>,
+    salesforce_id: Option<SalesforceId>,
+    postgres_key: Option<PostgresKey>,
 }
 
 /// What a side says, at most: an item has 400 KB.
@@ -102,11 +104,16 @@ impl State for DynamoState {
     async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
         let Outcomes { rejected, held, cleared, begun, deferred, linked } = outcomes;
         // Most records that are cleared were neither: looking is cheaper than deleting.
-        let places = cleared.iter().flat_map(|key| [rejected_place(sync, key), held_place(sync, key)]);
+        let places = |one: &Cleared| [rejected_place(sync, &one.record), held_place(sync, &one.record)];
+        let standing = self.table.get_many(cleared.iter().flat_map(places)).await?;
         let mut older = Vec::new();
-        for (place, item) in self.table.get_many(places).await? {
+        for (place, item) in standing {
             let noted: Noted = item.body()?;
-            if noted.seen.unwrap_or(noted.at) < begun {
+            let taken = cleared
+                .iter()
+                .filter(|one| places(one).contains(&place))
+                .any(|one| one.takes(noted.salesforce_id.as_ref(), noted.postgres_key.as_ref()));
+            if taken && noted.seen.unwrap_or(noted.at) < begun {
                 older.push((place, Condition::equal("body", text(item.text("body")))));
             }
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Side};
 use syncline_postgres::{Connection, Instance, Pool, store_error};
 use syncline_sync::{
-    Breaker, Conflict, Cursor, Deferred, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
-    Touch,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected,
+    State, Touch,
 };
 use tokio_postgres::types::{ToSql, Type};
 
@@ -246,12 +246,29 @@ impl State for EmbeddedState {
         self.transaction(async |connection| {
             if !outcomes.cleared.is_empty() {
                 let begun = outcomes.begun.to_string();
-                let parameters: [Parameter<'_>; 3] =
-                    [(&sync, Type::TEXT), (&outcomes.cleared, Type::TEXT_ARRAY), (&begun, Type::TEXT)];
+                let cleared = || outcomes.cleared.iter();
+                let stray = |one: &Cleared| one.stray_of.clone().unwrap_or_default();
+                let records: Vec<&str> = cleared().map(|one| one.record.as_str()).collect();
+                let own: Vec<bool> = cleared().map(|one| one.stray_of.is_none()).collect();
+                let ids: Vec<Option<String>> =
+                    cleared().map(|one| stray(one).0.map(|id| id.to_string())).collect();
+                let keys: Vec<Option<String>> = cleared().map(|one| stray(one).1.map(|key| key.0)).collect();
+                let parameters: [Parameter<'_>; 6] = [
+                    (&sync, Type::TEXT),
+                    (&records, Type::TEXT_ARRAY),
+                    (&begun, Type::TEXT),
+                    (&own, Type::BOOL_ARRAY),
+                    (&ids, Type::TEXT_ARRAY),
+                    (&keys, Type::TEXT_ARRAY),
+                ];
                 for (table, noted) in [("rejected", "at"), ("held", "coalesce((body::jsonb ->> 'seen')::timestamptz, at)")] {
                     let sql = format!(
-                        "DELETE FROM {{schema}}.{table}
-                         WHERE sync = $1 AND record = ANY($2) AND {noted} < $3::text::timestamptz"
+                        "DELETE FROM {{schema}}.{table} noted
+                         USING unnest($2, $4, $5, $6) AS cleared (record, own, id, key)
+                         WHERE noted.sync = $1 AND noted.record = cleared.record
+                           AND {noted} < $3::text::timestamptz
+                           AND (own OR body::jsonb ->> 'salesforce_id' = id
+                                OR body::jsonb ->> 'salesforce_id' IS NULL AND body::jsonb ->> 'postgres_key' = key)"
                     );
                     run(connection, schema, &sql, &parameters).await?;
                 }

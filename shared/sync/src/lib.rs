@@ -21,11 +21,11 @@ mod view;
 pub use limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
-    Alert, Alerts, Breaker, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord, Delivery,
-    Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody, NewRecord,
-    Origin, Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate,
-    Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow,
-    Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome,
+    Alert, Alerts, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord,
+    Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody,
+    NewRecord, Origin, Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef,
+    RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage,
+    ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

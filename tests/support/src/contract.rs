@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Held, Intent, Parent, PostgresKey, Reason, SalesforceId, Side, Value};
 use syncline_sync::{
-    Breaker, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Put, Queue, RecordRef, Rejected, Source,
-    State, Touch,
+    Breaker, Cleared, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Put, Queue, RecordRef, Rejected,
+    Source, State, Touch,
 };
 
 const SYNC: &str = "contacts";
@@ -208,8 +208,20 @@ async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
     assert_eq!(loaded[1].rejected, None);
     let bare = state.rejected(SYNC, &[BaseKey(id(70).to_string()), BaseKey("p:x".into())]).await.unwrap();
     assert_eq!(bare, [Some(rejected(70)), None]);
+    let strays = [(Some(id(2)), Some(key(2))), (None, Some(key(1)))];
+    for stray_of in strays.map(Some) {
+        let cleared = vec![Cleared { record: id(70).to_string(), stray_of }];
+        let outcomes = Outcomes { cleared, begun: at(90_000), ..Outcomes::default() };
+        state.store(SYNC, outcomes).await.unwrap();
+    }
+    let bare = state.rejected(SYNC, &[BaseKey(id(70).to_string())]).await.unwrap();
+    assert_eq!(bare, [Some(rejected(70))], "another record's, under a name that this one bore before");
+    let of_it = (rejected(70).salesforce_id, rejected(70).postgres_key);
+    let cleared = vec![Cleared { record: id(70).to_string(), stray_of: Some(of_it) }];
+    state.store(SYNC, Outcomes { cleared, begun: at(90_000), ..Outcomes::default() }).await.unwrap();
+    assert_eq!(state.rejected(SYNC, &[BaseKey(id(70).to_string())]).await.unwrap(), [None]);
     for (begun, left) in [(rejected(1).at, Some(rejected(1))), (at(90_000), None)] {
-        let cleared = vec![id(1).to_string()];
+        let cleared = vec![Cleared { record: id(1).to_string(), stray_of: None }];
         state.store(SYNC, Outcomes { cleared, begun, ..Outcomes::default() }).await.unwrap();
         let loaded = state.load(SYNC, &[RecordRef::Id(id(1))]).await.unwrap();
         assert_eq!(loaded[0].rejected, left, "a run clears what was noted before it began");
@@ -244,7 +256,7 @@ async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncF
         assert_eq!(kept().await, [expected]);
     }
     for (begun, left) in [(at(4), vec![missing(Side::Salesforce)]), (at(5), vec![])] {
-        let cleared = vec![id(8).to_string()];
+        let cleared = vec![Cleared { record: id(8).to_string(), stray_of: None }];
         state.store(SYNC, Outcomes { cleared, begun, ..Outcomes::default() }).await.unwrap();
         assert_eq!(kept().await, left, "it was seen again since the older run began");
     }

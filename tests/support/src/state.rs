@@ -191,12 +191,18 @@ impl State for MemoryState {
     async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
         yield_now().await;
         let mut inner = self.inner.lock().unwrap();
-        for record in outcomes.cleared {
-            let place = (sync.to_owned(), record);
-            if inner.rejected.get(&place).is_some_and(|known| known.at < outcomes.begun) {
+        for cleared in outcomes.cleared {
+            let place = (sync.to_owned(), cleared.record.clone());
+            if inner.rejected.get(&place).is_some_and(|known| {
+                known.at < outcomes.begun
+                    && cleared.takes(known.salesforce_id.as_ref(), known.postgres_key.as_ref())
+            }) {
                 inner.rejected.remove(&place);
             }
-            if inner.held.get(&place).is_some_and(|known| known.seen < outcomes.begun) {
+            if inner.held.get(&place).is_some_and(|known| {
+                known.seen < outcomes.begun
+                    && cleared.takes(known.salesforce_id.as_ref(), known.postgres_key.as_ref())
+            }) {
                 inner.held.remove(&place);
             }
         }

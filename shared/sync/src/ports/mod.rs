@@ -14,7 +14,8 @@ pub use salesforce::{
     ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use state::{
-    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, Put, RecordRef, Rejected, State,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, Put, RecordRef,
+    Rejected, State,
 };
 
 use jiff::{SignedDuration, Timestamp};

@@ -182,6 +182,27 @@ pub struct Breaker {
     pub message: String,
 }
 
+/// A name under which a record is neither rejected nor held any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// The name.
+    pub record: String,
+    /// It is no base's own, but one that the record bore before it had a base; another record may bear it by now, so
+    /// what is noted under it goes only if it names this Id, or no Id and this key.
+    pub stray_of: Option<(Option<SalesforceId>, Option<PostgresKey>)>,
+}
+
+impl Cleared {
+    /// Whether a note of this Id and key goes with the name.
+    #[must_use]
+    pub fn takes(&self, id: Option<&SalesforceId>, key: Option<&PostgresKey>) -> bool {
+        self.stray_of.as_ref().is_none_or(|(of_id, of_key)| match id {
+            Some(id) => of_id.as_ref() == Some(id),
+            None => key.is_some() && of_key.as_ref() == key,
+        })
+    }
+}
+
 /// What a run found, to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
@@ -190,7 +211,7 @@ pub struct Outcomes {
     /// Records that are held. A delete that was seen stays one though a later look finds the record merely missing.
     pub held: Vec<HeldRecord>,
     /// Records that are neither rejected nor held any more, by what was seen since `begun`.
-    pub cleared: Vec<String>,
+    pub cleared: Vec<Cleared>,
     /// When the run began: what was noted of a record after that, it has not seen, and does not clear.
     pub begun: Timestamp,
     /// Touches put off.

@@ -3,7 +3,7 @@
 use super::work::{Remote, Work};
 use super::{Backoff, PortError, Ports, Put, Run};
 use crate::limit::take_deletes;
-use crate::ports::{HeldRecord, RecordRef, State};
+use crate::ports::{Cleared, HeldRecord, RecordRef, State};
 use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{
     Absence, Action, Cell, Evidence, FieldMapping, Fingerprint, Held, Image, OSCILLATING, Parent,
@@ -309,13 +309,13 @@ impl<P: Ports> Run<'_, P> {
 
     /// The record is neither rejected nor held any more, by whichever name it was.
     pub(super) fn clear(&mut self, work: &Work) {
-        self.outcomes.cleared.push(work.base_key().0);
-        // Where another record's base has this one's name, what stands under it is the other one's.
-        if work.fresh_key.is_some() {
-            return;
-        }
-        self.outcomes.cleared.extend(work.id().map(|id| id.to_string()));
-        self.outcomes.cleared.extend(work.key().map(|key| format!("p:{key}")));
+        let own = work.base_key().0;
+        let (id, key) = (work.id(), work.key());
+        let others = [id.as_ref().map(ToString::to_string), key.as_ref().map(|key| format!("p:{key}"))];
+        let strays = others.into_iter().flatten().filter(|name| *name != own);
+        let strays = strays.map(|record| Cleared { record, stray_of: Some((id.clone(), key.clone())) });
+        self.outcomes.cleared.extend(strays);
+        self.outcomes.cleared.push(Cleared { record: own, stray_of: None });
     }
 
     fn note_waiting(&mut self, work: &Work) {

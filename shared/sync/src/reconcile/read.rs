@@ -114,15 +114,12 @@ impl<'a, P: Ports> Run<'a, P> {
         let Some(base) = work.base.as_ref().filter(|base| base.definition == self.definition.version) else {
             return false;
         };
+        let gone = base.gone.is_some_and(|gone| gone.side == Side::Salesforce);
         match (work.touch.stamp, base.stamp, base.read_at) {
+            // It was missed, and shows again: sharing moves no stamp.
+            (Some(_), ..) if gone && base.live && !work.touch.evidence.sf_deleted => false,
             // A delete that the base does not know of yet.
-            (Some(_), ..)
-                if work.touch.evidence.sf_deleted
-                    && base.live
-                    && base.gone.is_none_or(|gone| gone.side != Side::Salesforce) =>
-            {
-                false
-            }
+            (Some(_), ..) if work.touch.evidence.sf_deleted && base.live && !gone => false,
             (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
                 seen > stamp || seen == stamp && read_at >= stamp + SignedDuration::from_secs(2)
             }
