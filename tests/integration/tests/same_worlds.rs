@@ -199,15 +199,17 @@ impl Real {
             }
             Deed::InsertRow { sync, key, link, values } => {
                 let link = link.as_ref().map(|id| self.id(&SalesforceId::parse(id).unwrap()));
+                // It may stand again under a key that Syncline's row had here.
+                let real = self.keys.get(key).unwrap_or(key).clone();
                 let mut columns = self.columns(sync, values);
-                columns.push(("id".to_owned(), Some(key_text(key))));
+                columns.push(("id".to_owned(), Some(key_text(&real))));
                 columns.push(("salesforce_id".to_owned(), link));
                 let names: Vec<&str> = columns.iter().map(|(column, _)| column.as_str()).collect();
                 let values: Vec<String> =
                     columns.iter().map(|(_, value)| literal(value.as_deref())).collect();
                 let (names, values) = (names.join(", "), values.join(", "));
                 self.run(&format!("INSERT INTO {sync} ({names}) VALUES ({values})")).await;
-                self.keys.insert(key.clone(), key.clone());
+                self.keys.insert(key.clone(), real);
             }
             Deed::EditRows { sync, keys, values } => {
                 let sets = self.columns(sync, values).into_iter();
@@ -255,7 +257,13 @@ impl Real {
             if worked {
                 continue;
             }
-            let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0) || ' ' || count(*) || ' ' ||
+            // What is refused for its parent waits for it, too.
+            let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0 AND NOT EXISTS (
+                                  SELECT FROM syncline.rejected refused
+                                  WHERE refused.body::jsonb ->> 'code' IN ('23503', 'INVALID_CROSS_REFERENCE_KEY')
+                                    AND (refused.body::jsonb ->> 'salesforce_id' = touch::jsonb ->> 'id'
+                                         OR refused.body::jsonb ->> 'postgres_key' = touch::jsonb ->> 'key')))
+                              || ' ' || count(*) || ' ' ||
                               coalesce(ceil(extract(epoch FROM min(due)) * 1000)::bigint, 0)
                        FROM syncline.deferred";
             let due = self.world.database.text(due).await.unwrap();
@@ -275,7 +283,10 @@ impl Real {
                 }
             }
         }
-        panic!("it does not come to rest");
+        let left = "SELECT string_agg(touch, ' ') FROM syncline.deferred";
+        let bases = "SELECT string_agg(body, ' ') FROM syncline.base";
+        let (left, bases) = (self.world.database.text(left).await, self.world.database.text(bases).await);
+        panic!("it does not come to rest: {left:?}\nrows {:?}\nbases {bases:?}", self.rows().await);
     }
 
     fn written(&self) -> usize {
@@ -408,10 +419,16 @@ fn literal(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")))
 }
 
-/// A restricted picklist of the memory's is a rule here.
-fn by_rule(rest: &Rest) -> Rest {
+/// What is the same for both: a restricted picklist of the memory's is a rule here; and which of two contacts was the
+/// last to write its account's Site is a matter of time.
+fn comparable(rest: &Rest) -> Rest {
     let renamed = |fact: &String| {
-        fact.replace("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "FIELD_CUSTOM_VALIDATION_EXCEPTION")
+        let fact =
+            fact.replace("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "FIELD_CUSTOM_VALIDATION_EXCEPTION");
+        let word = |word: &str| if word.starts_with("Site=") { "Site" } else { word }.to_owned();
+        let words: Vec<String> =
+            fact.split("=of ").collect::<Vec<_>>().join("=of_").split(' ').map(word).collect();
+        words.join(" ")
     };
     let mut rest: Rest = rest.iter().map(renamed).collect();
     rest.sort();
@@ -426,10 +443,11 @@ async fn same(seed: u64, database: TestDatabase) -> Result<(), String> {
             real.does(deed).await;
         }
         real.settle().await;
-        let (meant, stands) = (by_rule(&group.rest), real.rest().await);
+        let (meant, stands) = (comparable(&group.rest), comparable(&real.rest().await));
         if meant != stands {
             let only = |one: &Rest, other: &Rest| {
-                let lines = one.iter().filter(|fact| !other.contains(fact));
+                let times = |rest: &Rest, fact: &String| rest.iter().filter(|one| *one == fact).count();
+                let lines = one.iter().filter(|fact| times(one, fact) > times(other, fact));
                 lines.map(|fact| format!("\n    {fact}")).collect::<String>()
             };
             return Err(format!(
@@ -468,6 +486,6 @@ async fn the_same_deeds_come_to_rest_in_the_same_states_on_real_parts() {
         different.extend(worker.await.unwrap());
     }
     println!("{count} seeds from {start} in {:.1} s", begun.elapsed().as_secs_f64());
-    let shown = different.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
+    let shown = different.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(different.is_empty(), "{} of {count} seeds rest in other states\n{shown}", different.len());
 }

@@ -66,6 +66,9 @@ pub struct Played {
 fn on_real_parts(options: Options) -> Options {
     let features = Features {
         parent_required: false,
+        // Without one, a parent whose key changes leaves its children with a key that is nobody's, and it is a matter of
+        // time which of the two is looked at first.
+        foreign_key: options.features.foreign_key.or(options.features.accounts.then_some(false)),
         rollup: false,
         formula: false,
         org_cascade: false,
@@ -85,8 +88,18 @@ fn on_real_parts(options: Options) -> Options {
 /// When it does not come to rest, which the other checks find as well.
 #[must_use]
 pub fn play(seed: u64) -> Played {
+    played(seed, false).0
+}
+
+/// The same with its trace, to be read.
+#[must_use]
+pub fn trace(seed: u64) -> Vec<String> {
+    played(seed, true).1
+}
+
+fn played(seed: u64, traced: bool) -> (Played, Vec<String>) {
     let options = on_real_parts(Options::of_seed(seed));
-    let mut schedule = Schedule::new(seed, options, false);
+    let mut schedule = Schedule::new(seed, options, traced);
     let mut dice = crate::options::Dice::new(seed ^ 0xdeed);
     schedule.users.deeds = adopted(&schedule.ports.memory);
     let mut groups = Vec::new();
@@ -107,7 +120,8 @@ pub fn play(seed: u64) -> Played {
         schedule.users.correct(&memory, &coverage.coverage);
         groups.extend(group(&mut schedule));
     }
-    Played { features: options.features, definitions: schedule.definitions.to_vec(), groups }
+    let lines = schedule.ports.shared.trace.lines();
+    (Played { features: options.features, definitions: schedule.definitions.to_vec(), groups }, lines)
 }
 
 fn group(schedule: &mut Schedule) -> Option<Group> {

@@ -11,6 +11,7 @@ use clap::Parser;
 use simulation::coverage::EXPECTED;
 use simulation::shrink::broken;
 use simulation::{Coverage, Op, Options, PLANTED, Planted, check, run_script, script, shrink};
+use simulation::{deeds, interleavings, planner};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -48,6 +49,22 @@ struct Arguments {
     /// Fails unless every expected case came up.
     #[arg(long)]
     covered: bool,
+    /// Runs every interleaving of small worlds with up to so many deviations, instead of seeds.
+    #[arg(long, value_name = "DEVIATIONS")]
+    interleavings: Option<usize>,
+    /// Plays a seed as real parts do, group by group, with its trace.
+    #[arg(long, value_name = "SEED")]
+    deeds: Option<u64>,
+    /// Runs so many generated cases of the planner alone, instead of seeds.
+    #[arg(long, value_name = "CASES")]
+    planner: Option<u64>,
+}
+
+impl Arguments {
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().ok().map(std::num::NonZero::get);
+        self.threads.or_else(cores).unwrap_or(1)
+    }
 }
 
 fn main() -> std::process::ExitCode {
@@ -68,6 +85,16 @@ fn main() -> std::process::ExitCode {
     };
     if let Some(seed) = arguments.seed {
         return replay(seed, planted, arguments.whole);
+    }
+    if let Some(deviations) = arguments.interleavings {
+        return every_interleaving(deviations);
+    }
+    if let Some(seed) = arguments.deeds {
+        deeds::trace(seed).iter().for_each(|line| println!("{line}"));
+        return std::process::ExitCode::SUCCESS;
+    }
+    if let Some(cases) = arguments.planner {
+        return planner_alone(&arguments, cases);
     }
     if arguments.hashes {
         for seed in arguments.start..arguments.start + arguments.seeds {
@@ -117,13 +144,64 @@ fn replay(seed: u64, planted: Option<Planted>, whole: bool) -> std::process::Exi
     std::process::ExitCode::from(u8::from(!broken.is_empty()))
 }
 
+/// Cases of the planner, side by side.
+fn planner_alone(arguments: &Arguments, cases: u64) -> std::process::ExitCode {
+    let started = Instant::now();
+    let failed: Mutex<Vec<u64>> = Mutex::default();
+    let threads = arguments.threads() as u64;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let failed = &failed;
+            scope.spawn(move || {
+                for number in (arguments.start..arguments.start + cases).filter(|one| one % threads == thread)
+                {
+                    if !planner::check(&planner::case(number)).is_empty() {
+                        failed.lock().unwrap().push(number);
+                    }
+                }
+            });
+        }
+    });
+    println!("{cases} cases of the planner in {:.1} s", started.elapsed().as_secs_f64());
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort_unstable();
+    for number in failed.iter().take(3) {
+        let case = planner::case(*number);
+        println!("case {number}: {case:?}");
+        for line in planner::check(&case) {
+            println!("  {line}");
+        }
+    }
+    println!("{} of {cases} broke a rule", failed.len());
+    std::process::ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+/// Small worlds, exhaustively; what fails is told with its trace.
+fn every_interleaving(deviations: usize) -> std::process::ExitCode {
+    let mut failed = false;
+    for scenario in interleavings::scenarios() {
+        let started = Instant::now();
+        let explored = interleavings::explore(&scenario, deviations);
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{:>9} schedules in {seconds:>6.1} s: {}", explored.schedules, scenario.name);
+        let Some((deviated, broken)) = explored.violation else { continue };
+        failed = true;
+        let (report, _) = interleavings::report(&scenario, &deviated, true);
+        for line in report.iter().flat_map(|report| report.ports.shared.trace.lines()) {
+            println!("{line}");
+        }
+        println!("{deviated:?}");
+        for line in broken {
+            println!("{line}");
+        }
+    }
+    std::process::ExitCode::from(u8::from(failed))
+}
+
 /// Seeds side by side; what fails is told with its seed.
 fn many(arguments: &Arguments, planted: Option<Planted>) -> std::process::ExitCode {
     let started = Instant::now();
-    let threads = arguments
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
-        .unwrap_or(1);
+    let threads = arguments.threads();
     let next = AtomicU64::new(arguments.start);
     let end = arguments.start + arguments.seeds;
     let failed: Mutex<Vec<(u64, Vec<String>)>> = Mutex::default();

@@ -163,7 +163,7 @@ pub struct Features {
 }
 
 /// Everything that shapes a run, but its seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Steps of the scheduler before all edits and faults end.
     pub steps: usize,

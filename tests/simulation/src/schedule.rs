@@ -128,30 +128,7 @@ pub fn run_script(seed: u64, options: Options, script: &[Op], traced: bool) -> R
         schedule.step_of(*op);
         schedule.tell();
     }
-    let rounds = if schedule.restored_alone.is_some() { Some(0) } else { schedule.come_to_rest() };
-    let calls = schedule.memory().org.calls();
-    let second_pass = match rounds {
-        Some(_) if schedule.restored_alone.is_none() => schedule.second_pass(),
-        _ => 0,
-    };
-    let mut conflicts = schedule.lost_conflicts;
-    conflicts.extend(schedule.ports.memory.state.conflicts());
-    Report {
-        seed,
-        options,
-        events: schedule.ports.memory.events.all(),
-        ports: schedule.ports,
-        definitions: Arc::unwrap_or_clone(schedule.definitions),
-        conflicts,
-        restored: schedule.restored,
-        restored_alone: schedule.restored_alone,
-        redefined: schedule.redefined,
-        restless: rounds.is_none(),
-        rounds: rounds.unwrap_or(ROUNDS_TO_REST),
-        calls,
-        second_pass,
-        resumed: schedule.resumed,
-    }
+    schedule.finish(seed)
 }
 
 async fn applier(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
@@ -211,6 +188,45 @@ impl Schedule {
         }
     }
 
+    /// Edits and faults end; everything comes to rest, and is looked at once more.
+    pub(crate) fn finish(mut self, seed: u64) -> Report {
+        let rounds = if self.restored_alone.is_some() { Some(0) } else { self.come_to_rest() };
+        let calls = self.memory().org.calls();
+        let second_pass = match rounds {
+            Some(_) if self.restored_alone.is_none() => self.second_pass(),
+            _ => 0,
+        };
+        let mut conflicts = self.lost_conflicts;
+        conflicts.extend(self.ports.memory.state.conflicts());
+        Report {
+            seed,
+            options: self.options,
+            events: self.ports.memory.events.all(),
+            ports: self.ports,
+            definitions: Arc::unwrap_or_clone(self.definitions),
+            conflicts,
+            restored: self.restored,
+            restored_alone: self.restored_alone,
+            redefined: self.redefined,
+            restless: rounds.is_none(),
+            rounds: rounds.unwrap_or(ROUNDS_TO_REST),
+            calls,
+            second_pass,
+            resumed: self.resumed,
+        }
+    }
+
+    /// A process is under way.
+    pub(crate) fn is_busy(&self, task: usize) -> bool {
+        self.tasks[task].is_some()
+    }
+
+    /// A process ends, with all it has in memory.
+    pub(crate) fn end(&mut self, task: usize) {
+        self.tasks[task] = None;
+        self.memory().org.run_over(task);
+    }
+
     fn memory(&self) -> &MemoryPorts {
         &self.ports.memory
     }
@@ -221,7 +237,7 @@ impl Schedule {
     }
 
     /// What happened since is told.
-    fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         if !self.ports.shared.trace.is_kept() {
             return;
         }
@@ -434,7 +450,7 @@ impl Schedule {
     }
 
     /// Steps a task by one await; one that has ended begins anew.
-    fn step(&mut self, task: usize) {
+    pub(crate) fn step(&mut self, task: usize) {
         self.memory().org.called_by(task);
         let (ports, definitions) = (&self.ports, &self.definitions);
         let future = self.tasks[task].get_or_insert_with(|| match task {
@@ -455,7 +471,7 @@ impl Schedule {
         }
     }
 
-    fn deliver(&mut self, dice: u64) {
+    pub(crate) fn deliver(&mut self, dice: u64) {
         let now = self.memory().clock.now();
         if let Some(touch) = self.users.deliver(dice, now) {
             self.enqueue(vec![touch]);
@@ -474,7 +490,7 @@ impl Schedule {
     }
 
     /// Time passes; a write past its deadline never arrives.
-    fn advance(&self, by: SignedDuration) {
+    pub(crate) fn advance(&self, by: SignedDuration) {
         let memory = self.memory();
         memory.clock.advance(by);
         let now = memory.clock.now();

@@ -116,16 +116,16 @@ impl<'a, P: Ports> Run<'a, P> {
         record: &str,
         replaced: &[SalesforceId],
     ) -> Result<Option<Row>, PortError> {
-        let refs: Vec<RowRef> =
-            replaced.iter().map(|id| RowRef { key: None, id: Some(id.clone()) }).collect();
-        if refs.is_empty() {
-            return Ok(None);
-        }
-        for row in transaction.read(&refs).await?.into_iter().flatten() {
-            let owner = self.base_of_ref(RecordRef::Key(row.key.clone())).await?;
-            let others = |owner: Base| owner.key.0 != record && (owner.live || owner.intent.is_some());
-            if !owner.is_some_and(others) {
-                return Ok(Some(row));
+        for id in replaced {
+            let rows = transaction.read(&[RowRef { key: None, id: Some(id.clone()) }]).await?;
+            for row in rows.into_iter().flatten() {
+                // The record may have come back, and stand for itself.
+                let owners = [RecordRef::Id(id.clone()), RecordRef::Key(row.key.clone())];
+                let owners = self.ports.state().load(&self.definition.name, &owners).await?;
+                let others = |owner: &Base| owner.key.0 != record && (owner.live || owner.intent.is_some());
+                if !owners.iter().filter_map(|loaded| loaded.base.as_ref()).any(others) {
+                    return Ok(Some(row));
+                }
             }
         }
         Ok(None)

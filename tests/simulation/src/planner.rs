@@ -1,0 +1,631 @@
+//! The planner alone: generated cases of base, intent, both sides and definition, judged by what must hold of any plan
+//! and by a second statement of the merge's rules.
+
+use crate::options::Dice;
+use std::collections::{BTreeMap, BTreeSet};
+use support::{contact_definition, field, fingerprint_key};
+use syncline_engine::{
+    Absence, Action, Base, BaseKey, Cell, Definition, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
+    FieldMapping, FirstLink, Gone, Held, Image, Intent, IntentSide, Lookup, Op, Parent, PostgresKey,
+    Presence, RecordPlan, Rule, RuleKind, SalesforceId, Side, Value, ValueError, plan, resolve,
+};
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is synced.
+    pub definition: Definition,
+    /// What is remembered, with what an interrupted run meant to write.
+    pub base: Option<Base>,
+    /// What became of that.
+    pub evidence: Evidence,
+    /// What Salesforce holds.
+    pub salesforce: Presence,
+    /// What Postgres holds.
+    pub postgres: Presence,
+}
+
+const SIDES: [Side; 2] = [Side::Salesforce, Side::Postgres];
+
+fn value(dice: &mut Dice) -> Value {
+    [Value::Null, Value::Text("a".into()), Value::Text("b".into()), Value::Text("c".into())][dice.below(4)]
+        .clone()
+}
+
+fn direction(dice: &mut Dice) -> Direction {
+    [Direction::Both, Direction::Both, Direction::Both, Direction::ToPostgres, Direction::ToSalesforce]
+        [dice.below(5)]
+}
+
+fn field_base(mapping: &FieldMapping, value: &Value) -> FieldBase {
+    let fingerprint = fingerprint_key().fingerprint("contacts", &mapping.field, &mapping.rule, value);
+    FieldBase { fingerprint, rule: mapping.rule.version }
+}
+
+/// The case of a number.
+#[must_use]
+pub fn case(number: u64) -> Case {
+    let mut dice = Dice::new(number ^ 0x91a1);
+    let primary = SIDES[dice.below(2)];
+    let policy = |dice: &mut Dice| {
+        [DeletePolicy::Keep, DeletePolicy::Review, DeletePolicy::Propagate, DeletePolicy::Propagate]
+            [dice.below(4)]
+    };
+    let fields: Vec<FieldMapping> = (0..1 + dice.below(3))
+        .map(|place| FieldMapping {
+            direction: direction(&mut dice),
+            rule: Rule { version: 1 + u16::from(dice.below(8) == 0), kind: RuleKind::Text },
+            salesforce_updateable: dice.below(8) > 0,
+            salesforce_required: dice.below(3) == 0,
+            postgres_required: dice.below(3) == 0,
+            lookup: (dice.below(3) == 0).then(|| Lookup { sync: "accounts".into() }),
+            ..field(["F", "G", "H"][place], ["f", "g", "h"][place])
+        })
+        .collect();
+    let definition = Definition {
+        direction: direction(&mut dice),
+        on_first_link: [FirstLink::FillEmpty, FirstLink::Primary][dice.below(2)],
+        deletes: Deletes { from_salesforce: policy(&mut dice), from_postgres: policy(&mut dice) },
+        fields,
+        ..contact_definition(primary)
+    };
+    let presence = |dice: &mut Dice, side: Side| match dice.below(8) {
+        0 => Presence::Deleted,
+        1 => Presence::Missing,
+        _ => Presence::Present(
+            definition
+                .fields
+                .iter()
+                .map(|mapping| (mapping.field.clone(), cell(dice, mapping, side)))
+                .collect(),
+        ),
+    };
+    let (salesforce, postgres) = (presence(&mut dice, SIDES[0]), presence(&mut dice, SIDES[1]));
+    let base = (dice.below(6) > 0).then(|| base(&mut dice, &definition));
+    let landed =
+        |dice: &mut Dice| base.as_ref().is_some_and(|base| base.intent.is_some()) && dice.below(2) == 0;
+    let evidence = Evidence {
+        salesforce: landed(&mut dice).then(|| SalesforceId::parse("003000000000001AAA").unwrap()),
+        postgres: landed(&mut dice).then(|| PostgresKey("[\"1\"]".into())),
+    };
+    Case { definition, base, evidence, salesforce, postgres }
+}
+
+fn cell(dice: &mut Dice, mapping: &FieldMapping, side: Side) -> Cell {
+    if dice.below(100) == 0 {
+        return Cell::Unreadable(ValueError::Boolean);
+    }
+    if let (Some(lookup), 0) = (&mapping.lookup, dice.below(3)) {
+        let sync = lookup.sync.clone();
+        return Cell::Waiting(match side {
+            Side::Salesforce => Parent::Salesforce(sync, SalesforceId::parse("001000000000001AAA").unwrap()),
+            Side::Postgres => Parent::Postgres(sync, PostgresKey("[\"9\"]".into())),
+        });
+    }
+    Cell::Value(value(dice))
+}
+
+fn base(dice: &mut Dice, definition: &Definition) -> Base {
+    let mut base = Base::new(BaseKey("003000000000001AAA".into()));
+    base.live = dice.below(5) > 0;
+    for mapping in &definition.fields {
+        if dice.below(5) > 0 {
+            let mut known = field_base(mapping, &value(dice));
+            if dice.below(10) == 0 {
+                known.rule += 1;
+            }
+            base.fields.insert(mapping.field.clone(), known);
+        }
+    }
+    if dice.below(4) == 0 {
+        let how = [Absence::Missing, Absence::Deleted, Absence::Kept][dice.below(3)];
+        base.gone = Some(Gone { side: SIDES[dice.below(2)], how });
+    }
+    if dice.below(4) == 0 {
+        let mut side = || {
+            (dice.below(3) > 0).then(|| {
+                let op = [Op::Create, Op::Update, Op::Delete][dice.below(3)];
+                let fields = definition.fields.iter().filter(|_| op != Op::Delete);
+                let fields: BTreeMap<_, _> = fields
+                    .filter_map(|mapping| {
+                        let meant = field_base(mapping, &value(dice));
+                        (dice.below(2) == 0).then(|| (mapping.field.clone(), meant))
+                    })
+                    .collect();
+                IntentSide { op, fields }
+            })
+        };
+        base.intent = Some(Intent {
+            id: "0".repeat(32),
+            lease_until: jiff::Timestamp::UNIX_EPOCH,
+            salesforce: side(),
+            postgres: side(),
+        });
+    }
+    base
+}
+
+/// What the case broke, in words.
+#[must_use]
+pub fn check(case: &Case) -> Vec<String> {
+    let mut broken = Vec::new();
+    let resolved = case.base.as_ref().map(|base| resolve(base, &case.evidence));
+    if let (Some(base), Some(resolved)) = (&case.base, &resolved) {
+        resolution(base, resolved, &case.evidence, &mut broken);
+    }
+    let known = resolved.as_ref().filter(|base| base.live);
+    let planned = plan(&case.definition, &fingerprint_key(), known, &case.salesforce, &case.postgres);
+    directions(case, &planned, &mut broken);
+    overwrites(case, known, &planned, &mut broken);
+    deletes(case, known, &planned, &mut broken);
+    merge(case, known, &planned, &mut broken);
+    presences(case, known, &planned, &mut broken);
+    settles(case, &planned, &mut broken);
+    mirrors(case, known, &planned, &mut broken);
+    broken
+}
+
+/// Fields move only with evidence, and to what was meant.
+fn resolution(base: &Base, resolved: &Base, evidence: &Evidence, broken: &mut Vec<String>) {
+    let Some(intent) = &base.intent else {
+        if resolved != base {
+            broken.push("a base without intent is as it was".into());
+        }
+        return;
+    };
+    if resolved.intent.is_some() {
+        broken.push("a resolved base has no intent".into());
+    }
+    let landed = [
+        (&intent.salesforce, evidence.salesforce.is_some()),
+        (&intent.postgres, evidence.postgres.is_some()),
+    ];
+    let landed: Vec<&IntentSide> =
+        landed.into_iter().filter(|(_, landed)| *landed).filter_map(|(side, _)| side.as_ref()).collect();
+    let deleted = landed.iter().any(|side| side.op == Op::Delete);
+    for (field, now) in &resolved.fields {
+        let meant = landed.iter().any(|side| side.fields.get(field) == Some(now));
+        if base.fields.get(field) != Some(now) && !meant {
+            broken.push(format!("{field} moved without evidence"));
+        }
+    }
+    for side in landed.iter().filter(|side| side.op != Op::Delete) {
+        if !deleted && side.fields.keys().any(|field| !resolved.fields.contains_key(field)) {
+            broken.push("what landed is agreed on".into());
+        }
+    }
+    let created = landed.iter().any(|side| side.op == Op::Create);
+    if !deleted && resolved.live != (base.live || created) {
+        broken.push("a record lives once its create has landed".into());
+    }
+    if deleted && !created && resolved.live {
+        broken.push("a record whose delete has landed is over".into());
+    }
+}
+
+/// Nothing is written where the directions forbid it.
+fn directions(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
+    for side in SIDES {
+        let action = planned.action(side);
+        if !action.is_none() && !case.definition.direction.writes(side) {
+            broken.push(format!("{side} is written against the direction of the sync"));
+        }
+        for name in action.fields().into_iter().flat_map(BTreeMap::keys) {
+            let mapping = case.definition.field(name).unwrap();
+            if !case.definition.writes(mapping, side) {
+                broken.push(format!("{name} is written to {side} against its direction"));
+            }
+            let creates = matches!(action, Action::Create(_));
+            let both = mapping.direction == Direction::Both;
+            if side == Side::Salesforce && !mapping.salesforce_updateable && both && !creates {
+                broken.push(format!("{name} is not updateable in Salesforce"));
+            }
+        }
+    }
+}
+
+fn agreed_before(known: Option<&Base>, mapping: &FieldMapping) -> Option<FieldBase> {
+    let known = known?.fields.get(&mapping.field)?;
+    (known.rule == mapping.rule.version).then_some(*known)
+}
+
+/// A value that was not agreed on is written over only where the conflict log keeps it; and a conflict stands only for
+/// such a value.
+fn overwrites(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    let mut lost = BTreeSet::new();
+    for side in SIDES {
+        let Action::Update(fields) = planned.action(side) else { continue };
+        for (name, write) in fields {
+            let mapping = case.definition.field(name).unwrap();
+            let agreed = agreed_before(known, mapping);
+            let meant = match agreed {
+                Some(agreed) => agreed != field_base(mapping, &write.before),
+                None => !write.before.is_null(),
+            };
+            if meant {
+                lost.insert(name.clone());
+            }
+            let kept = planned.conflicts.iter().find(|conflict| conflict.field == *name);
+            if meant != kept.is_some() {
+                broken.push(format!("{name}: {write:?} over what was meant: {meant}, kept: {kept:?}"));
+            }
+            if let Some(kept) = kept {
+                let (of_side, across) = match side {
+                    Side::Salesforce => (&kept.salesforce, &kept.postgres),
+                    Side::Postgres => (&kept.postgres, &kept.salesforce),
+                };
+                if *of_side != write.before || *across != write.after || kept.winner == side {
+                    broken.push(format!("{name}: the conflict keeps other values than those of {write:?}"));
+                }
+            }
+            if write.before == write.after {
+                broken.push(format!("{name} is written with what it holds"));
+            }
+        }
+    }
+    let both = matches!((&case.salesforce, &case.postgres), (Presence::Present(_), Presence::Present(_)));
+    let kept: BTreeSet<_> = planned.conflicts.iter().map(|conflict| conflict.field.clone()).collect();
+    if both && kept != lost {
+        broken.push(format!("conflicts on {kept:?}, values lost on {lost:?}"));
+    }
+}
+
+/// A delete goes across on evidence, by policy, and with a conflict for each value that it did not know.
+fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    for side in SIDES {
+        if *planned.action(side) != Action::Delete {
+            continue;
+        }
+        let across = side.other();
+        let presence = if across == Side::Salesforce { &case.salesforce } else { &case.postgres };
+        let gone = known.and_then(|base| base.gone).filter(|gone| gone.side == across);
+        let seen = *presence == Presence::Deleted || gone.is_some_and(|gone| gone.how == Absence::Deleted);
+        let policy = case.definition.deletes.from(across);
+        if !seen || known.is_none() || policy != DeletePolicy::Propagate {
+            broken.push(format!("{side} is deleted: evidence {seen}, policy {policy:?}, linked {known:?}"));
+        }
+        if !planned.conflicts.is_empty() && case.definition.primary == side {
+            broken.push("a delete wins over an edit on the primary".into());
+        }
+        let here = if side == Side::Salesforce { &case.salesforce } else { &case.postgres };
+        let Presence::Present(image) = here else { continue };
+        for mapping in case.definition.fields.iter().filter(|mapping| case.definition.writes(mapping, across))
+        {
+            let Some(Cell::Value(value)) = image.get(&mapping.field) else { continue };
+            let meant = match agreed_before(known, mapping) {
+                Some(agreed) => agreed != field_base(mapping, value),
+                None => !value.is_null(),
+            };
+            let kept = planned.conflicts.iter().any(|conflict| conflict.field == mapping.field);
+            if meant != kept {
+                broken.push(format!("{} dies with {value:?}, kept: {kept}", mapping.field));
+            }
+        }
+    }
+}
+
+/// The rules of the merge, said once more.
+fn merge(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    let (Presence::Present(here), Presence::Present(there)) = (&case.salesforce, &case.postgres) else {
+        return;
+    };
+    if planned.held.is_some() {
+        return;
+    }
+    for mapping in &case.definition.fields {
+        let (Some(Cell::Value(one)), Some(Cell::Value(other))) =
+            (here.get(&mapping.field), there.get(&mapping.field))
+        else {
+            if planned.agreed.contains_key(&mapping.field) || written(planned, &mapping.field).is_some() {
+                broken.push(format!("{} waits and is written", mapping.field));
+            }
+            continue;
+        };
+        let expected = winner(case, known, mapping, one, other);
+        let winner = written(planned, &mapping.field).map(Side::other);
+        if winner != expected {
+            broken.push(format!("{}: {winner:?} is followed, not {expected:?}", mapping.field));
+        }
+        let equal = planned.agreed.get(&mapping.field) == Some(&field_base(mapping, one));
+        if equal != (one == other) {
+            broken.push(format!("{}: equal {}, agreed {equal}", mapping.field, one == other));
+        }
+    }
+}
+
+fn written(planned: &RecordPlan, field: &str) -> Option<Side> {
+    SIDES
+        .into_iter()
+        .find(|side| planned.action(*side).fields().is_some_and(|fields| fields.contains_key(field)))
+}
+
+/// Whose value both sides are to hold; nobody's where they agree or neither may be written.
+fn winner(
+    case: &Case,
+    known: Option<&Base>,
+    mapping: &FieldMapping,
+    one: &Value,
+    other: &Value,
+) -> Option<Side> {
+    let definition = &case.definition;
+    if one == other {
+        return None;
+    }
+    let may_update = mapping.salesforce_updateable || mapping.direction != Direction::Both;
+    let may = [
+        definition.writes(mapping, Side::Salesforce) && may_update,
+        definition.writes(mapping, Side::Postgres),
+    ];
+    let agreed = agreed_before(known, mapping);
+    let fills = definition.on_first_link == FirstLink::FillEmpty;
+    let winner = match (may, agreed) {
+        ([false, false], _) => return None,
+        ([true, false], _) => Side::Postgres,
+        ([false, true], _) => Side::Salesforce,
+        (_, Some(agreed)) => match [one, other].map(|value| field_base(mapping, value) != agreed) {
+            [true, false] => Side::Salesforce,
+            [false, true] => Side::Postgres,
+            _ => definition.primary,
+        },
+        (_, None) if fills && one.is_null() => Side::Postgres,
+        (_, None) if fills && other.is_null() => Side::Salesforce,
+        (_, None) => definition.primary,
+    };
+    let empty = match winner {
+        Side::Salesforce => one.is_null(),
+        Side::Postgres => other.is_null(),
+    };
+    (agreed.is_some() || !fills || !empty).then_some(winner)
+}
+
+/// What is created, held, remembered and waited for.
+fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    let sides = [&case.salesforce, &case.postgres];
+    let unreadable = sides.into_iter().any(|presence| match presence {
+        Presence::Present(image) => image.values().any(|cell| matches!(cell, Cell::Unreadable(_))),
+        _ => false,
+    });
+    if unreadable != matches!(planned.held, Some(Held::Unreadable { .. })) {
+        broken.push(format!("unreadable: {unreadable}, held: {:?}", planned.held));
+    }
+    if planned.held.is_some() && !planned.writes_nothing() {
+        broken.push("what is held is not written".into());
+    }
+    if unreadable {
+        let same = planned.live == known.is_some() && planned.gone == known.and_then(|base| base.gone);
+        if !same {
+            broken.push("what cannot be read changes nothing of what is known".into());
+        }
+        return;
+    }
+    for (side, presence) in SIDES.into_iter().zip(sides) {
+        let Presence::Present(image) = presence else { continue };
+        let waiting =
+            |cell: &Cell| matches!(cell, Cell::Waiting(parent) if !planned.waits_for.contains(parent));
+        let alone =
+            !matches!((&case.salesforce, &case.postgres), (Presence::Present(_), Presence::Present(_)));
+        let creates = known.is_none() && case.definition.direction.writes(side.other());
+        let stops = matches!(planned.held, Some(Held::Waiting { .. }));
+        if (!alone || creates) && !stops && image.values().any(waiting) {
+            broken.push("a parent that is not linked is waited for".into());
+        }
+    }
+    match (&case.salesforce, &case.postgres) {
+        (Presence::Present(_), Presence::Present(_)) => {
+            if !planned.live || planned.held.is_some() {
+                broken.push("what stands on both sides is linked".into());
+            }
+        }
+        (Presence::Present(image), gone) => {
+            alone(case, known, planned, Side::Salesforce, image, gone, broken)
+        }
+        (gone, Presence::Present(image)) => alone(case, known, planned, Side::Postgres, image, gone, broken),
+        (one, other) => {
+            let how = [absence(known, SIDES[0], one), absence(known, SIDES[1], other)];
+            let missed = known.is_some() && how.contains(&Absence::Missing);
+            if !planned.writes_nothing() || planned.live != missed {
+                broken.push(format!("stands nowhere: lives {}, missed {missed}", planned.live));
+            }
+            let held = matches!(planned.held, Some(Held::Missing { side }) if how[usize::from(side == SIDES[1])] == Absence::Missing);
+            if held != missed {
+                broken.push(format!("missed: {missed}, held: {:?}", planned.held));
+            }
+            let deleted = SIDES.into_iter().zip(how).find(|(_, how)| *how != Absence::Missing);
+            let remembered = planned.gone.map(|gone| (gone.side, gone.how));
+            let before = known.and_then(|base| base.gone).map(|gone| (gone.side, gone.how));
+            if missed && remembered != deleted.or(before) {
+                broken.push(format!("{deleted:?} is remembered as {remembered:?}"));
+            }
+        }
+    }
+}
+
+fn absence(known: Option<&Base>, side: Side, presence: &Presence) -> Absence {
+    let before = known.and_then(|base| base.gone).filter(|gone| gone.side == side).map(|gone| gone.how);
+    match before {
+        Some(Absence::Kept) => Absence::Kept,
+        Some(Absence::Deleted) => Absence::Deleted,
+        _ if *presence == Presence::Deleted => Absence::Deleted,
+        _ => Absence::Missing,
+    }
+}
+
+/// The record stands on one side.
+fn alone(
+    case: &Case,
+    known: Option<&Base>,
+    planned: &RecordPlan,
+    stands: Side,
+    image: &Image,
+    presence: &Presence,
+    broken: &mut Vec<String>,
+) {
+    let side = stands.other();
+    let definition = &case.definition;
+    let creates = matches!(planned.action(side), Action::Create(_));
+    let deletes = *planned.action(stands) == Action::Delete;
+    let required = |mapping: &&FieldMapping| {
+        let required = match side {
+            Side::Salesforce => mapping.salesforce_required,
+            Side::Postgres => mapping.postgres_required,
+        };
+        let waits = matches!(image.get(&mapping.field), Some(Cell::Waiting(_)));
+        required && waits && definition.writes(mapping, side)
+    };
+    let stopped = definition.fields.iter().any(|mapping| required(&mapping));
+    if known.is_none() {
+        let may = definition.direction.writes(side);
+        let held = matches!(planned.held, Some(Held::Waiting { .. }));
+        if creates != (may && !stopped) || held != (may && stopped) || deletes || planned.live != creates {
+            broken.push(format!(
+                "new on {stands}: created {creates}, held {held}, may {may}, stopped {stopped}"
+            ));
+        }
+        if creates {
+            created(case, planned, side, image, broken);
+        }
+        return;
+    }
+    let how = absence(known, side, presence);
+    let policy = definition.deletes.from(side);
+    let goes =
+        how == Absence::Deleted && policy == DeletePolicy::Propagate && definition.direction.writes(stands);
+    let held = match (how, policy) {
+        (Absence::Missing, _) => Some(Held::Missing { side }),
+        (Absence::Deleted, DeletePolicy::Review) => Some(Held::Deleted { side }),
+        _ => None,
+    };
+    if goes {
+        let wins = planned.conflicts.is_empty() || definition.primary == side;
+        if deletes != wins {
+            broken.push(format!("deleted on {side}: goes across {deletes}, wins {wins}"));
+        }
+        if creates {
+            created(case, planned, side, image, broken);
+        }
+        return;
+    }
+    let remembered = match (how, &held) {
+        (Absence::Missing, _) => Absence::Missing,
+        (Absence::Deleted, Some(_)) => Absence::Deleted,
+        _ => Absence::Kept,
+    };
+    if !planned.writes_nothing() || planned.held != held || !planned.live {
+        broken.push(format!("{how:?} on {side}: held {:?}, not {held:?}", planned.held));
+    }
+    if planned.gone != Some(Gone { side, how: remembered }) {
+        broken.push(format!("{how:?} on {side} is remembered as {:?}", planned.gone));
+    }
+}
+
+/// A create takes every value that may go there, and knows of every field that it leaves empty.
+fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken: &mut Vec<String>) {
+    let fields = planned.action(side).fields().unwrap();
+    for mapping in &case.definition.fields {
+        let may = case.definition.writes(mapping, side);
+        let value = match image.get(&mapping.field) {
+            Some(Cell::Value(value)) if !value.is_null() => Some(value),
+            _ => None,
+        };
+        let written = fields.get(&mapping.field).map(|write| &write.after);
+        if written != value.filter(|_| may) {
+            broken.push(format!("{} of the new one is {written:?}, not {value:?}", mapping.field));
+        }
+        let nothing = field_base(mapping, &Value::Null);
+        let empty = planned.agreed.get(&mapping.field) == Some(&nothing);
+        if empty != (may && value.is_none()) {
+            broken.push(format!("{} of the new one is known to be empty: {empty}", mapping.field));
+        }
+    }
+    let intent = planned.intent(&case.definition, &fingerprint_key(), side);
+    let meant = intent.map_or(0, |intent| usize::from(intent.op == Op::Create) * intent.fields.len());
+    if meant != fields.len() + planned.agreed.len() {
+        broken.push(format!("a create means {meant} fields"));
+    }
+}
+
+/// Once a plan is carried out there is nothing left to do.
+fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
+    let (mut sides, mut planned) = ([case.salesforce.clone(), case.postgres.clone()], planned.clone());
+    for round in 0..3 {
+        if planned.writes_nothing() || planned.held.is_some() {
+            return;
+        }
+        if SIDES.into_iter().any(|side| *planned.action(side) == Action::Delete) {
+            return;
+        }
+        let mut base = Base::new(BaseKey("003000000000001AAA".into()));
+        base.live = planned.live;
+        base.fields.extend(planned.agreed.clone());
+        for (side, presence) in SIDES.into_iter().zip(&mut sides) {
+            let action = planned.action(side);
+            let Some(fields) = action.fields() else { continue };
+            let mut image = match presence {
+                Presence::Present(image) => image.clone(),
+                _ => case
+                    .definition
+                    .fields
+                    .iter()
+                    .map(|one| (one.field.clone(), Cell::Value(Value::Null)))
+                    .collect(),
+            };
+            for (name, write) in fields {
+                let mapping = case.definition.field(name).unwrap();
+                base.fields.insert(name.clone(), field_base(mapping, &write.after));
+                image.insert(name.clone(), Cell::Value(write.after.clone()));
+            }
+            *presence = Presence::Present(image);
+        }
+        let next = plan(&case.definition, &fingerprint_key(), Some(&base), &sides[0], &sides[1]);
+        // A create leaves out what goes the other way, and that may then be followed.
+        let again =
+            round > 0 || SIDES.into_iter().all(|side| !matches!(planned.action(side), Action::Create(_)));
+        if again && !next.writes_nothing() {
+            broken.push(format!("once carried out, it is planned again: {next:?}"));
+            return;
+        }
+        planned = next;
+    }
+}
+
+/// The same with the sides' names changed is planned the same.
+fn mirrors(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    if case.definition.fields.iter().any(|mapping| !mapping.salesforce_updateable) {
+        return;
+    }
+    let turn = |direction| match direction {
+        Direction::Both => Direction::Both,
+        Direction::ToPostgres => Direction::ToSalesforce,
+        Direction::ToSalesforce => Direction::ToPostgres,
+    };
+    let mut definition = case.definition.clone();
+    definition.primary = definition.primary.other();
+    definition.direction = turn(definition.direction);
+    definition.deletes = Deletes {
+        from_salesforce: case.definition.deletes.from_postgres,
+        from_postgres: case.definition.deletes.from_salesforce,
+    };
+    for mapping in &mut definition.fields {
+        mapping.direction = turn(mapping.direction);
+        std::mem::swap(&mut mapping.salesforce_required, &mut mapping.postgres_required);
+    }
+    let mut base = known.cloned();
+    if let Some(gone) = base.as_mut().and_then(|base| base.gone.as_mut()) {
+        gone.side = gone.side.other();
+    }
+    let mirrored = plan(&definition, &fingerprint_key(), base.as_ref(), &case.postgres, &case.salesforce);
+    let both_miss =
+        !matches!(case.salesforce, Presence::Present(_)) && !matches!(case.postgres, Presence::Present(_));
+    let same = mirrored.salesforce == planned.postgres
+        && mirrored.postgres == planned.salesforce
+        && mirrored.agreed == planned.agreed
+        && mirrored.waits_for == planned.waits_for
+        && mirrored.live == planned.live
+        && mirrored.conflicts.len() == planned.conflicts.len()
+        && (both_miss
+            || mirrored.gone.map(|gone| (gone.side.other(), gone.how))
+                == planned.gone.map(|gone| (gone.side, gone.how)));
+    if !same {
+        broken.push(format!("mirrored it is planned {mirrored:?}"));
+    }
+}
