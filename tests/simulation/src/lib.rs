@@ -8,7 +8,6 @@ pub mod deeds;
 pub mod exhaustive;
 pub mod interleavings;
 pub mod options;
-pub mod planner;
 pub mod planted;
 pub mod ports;
 pub mod schedule;

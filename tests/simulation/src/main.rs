@@ -11,7 +11,7 @@ use clap::Parser;
 use simulation::coverage::EXPECTED;
 use simulation::shrink::broken;
 use simulation::{Coverage, Op, Options, PLANTED, Planted, check, run_script, script, shrink};
-use simulation::{deeds, interleavings, planner};
+use simulation::{deeds, interleavings};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -1,149 +1,12 @@
-//! The planner alone: generated cases of base, intent, both sides and definition, judged by what must hold of any plan
-//! and by a second statement of the merge's rules.
+//! What must hold of any plan.
 
-use crate::options::Dice;
+use crate::{Case, SIDES, field_base, key};
 use std::collections::{BTreeMap, BTreeSet};
-use support::{contact_definition, field, fingerprint_key};
 use syncline_engine::{
-    Absence, Action, Base, BaseKey, Cell, Definition, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
-    FieldMapping, FirstLink, Gone, Held, Image, Intent, IntentSide, Lookup, Op, Parent, PostgresKey,
-    Presence, RecordPlan, Rule, RuleKind, SalesforceId, Side, Value, ValueError, plan, resolve,
+    Absence, Action, Base, BaseKey, Cell, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
+    FieldMapping, FirstLink, Gone, Held, Image, IntentSide, Op, Presence, RecordPlan, Side, Value, plan,
+    resolve,
 };
-
-/// One case.
-#[derive(Clone, Debug)]
-pub struct Case {
-    /// What is synced.
-    pub definition: Definition,
-    /// What is remembered, with what an interrupted run meant to write.
-    pub base: Option<Base>,
-    /// What became of that.
-    pub evidence: Evidence,
-    /// What Salesforce holds.
-    pub salesforce: Presence,
-    /// What Postgres holds.
-    pub postgres: Presence,
-}
-
-const SIDES: [Side; 2] = [Side::Salesforce, Side::Postgres];
-
-fn value(dice: &mut Dice) -> Value {
-    [Value::Null, Value::Text("a".into()), Value::Text("b".into()), Value::Text("c".into())][dice.below(4)]
-        .clone()
-}
-
-fn direction(dice: &mut Dice) -> Direction {
-    [Direction::Both, Direction::Both, Direction::Both, Direction::ToPostgres, Direction::ToSalesforce]
-        [dice.below(5)]
-}
-
-fn field_base(mapping: &FieldMapping, value: &Value) -> FieldBase {
-    let fingerprint = fingerprint_key().fingerprint("contacts", &mapping.field, &mapping.rule, value);
-    FieldBase { fingerprint, rule: mapping.rule.version }
-}
-
-/// The case of a number.
-#[must_use]
-pub fn case(number: u64) -> Case {
-    let mut dice = Dice::new(number ^ 0x91a1);
-    let primary = SIDES[dice.below(2)];
-    let policy = |dice: &mut Dice| {
-        [DeletePolicy::Keep, DeletePolicy::Review, DeletePolicy::Propagate, DeletePolicy::Propagate]
-            [dice.below(4)]
-    };
-    let fields: Vec<FieldMapping> = (0..1 + dice.below(3))
-        .map(|place| FieldMapping {
-            direction: direction(&mut dice),
-            rule: Rule { version: 1 + u16::from(dice.below(8) == 0), kind: RuleKind::Text },
-            salesforce_updateable: dice.below(8) > 0,
-            salesforce_required: dice.below(3) == 0,
-            postgres_required: dice.below(3) == 0,
-            lookup: (dice.below(3) == 0).then(|| Lookup { sync: "accounts".into() }),
-            ..field(["F", "G", "H"][place], ["f", "g", "h"][place])
-        })
-        .collect();
-    let definition = Definition {
-        direction: direction(&mut dice),
-        on_first_link: [FirstLink::FillEmpty, FirstLink::Primary][dice.below(2)],
-        deletes: Deletes { from_salesforce: policy(&mut dice), from_postgres: policy(&mut dice) },
-        fields,
-        ..contact_definition(primary)
-    };
-    let presence = |dice: &mut Dice, side: Side| match dice.below(8) {
-        0 => Presence::Deleted,
-        1 => Presence::Missing,
-        _ => Presence::Present(
-            definition
-                .fields
-                .iter()
-                .map(|mapping| (mapping.field.clone(), cell(dice, mapping, side)))
-                .collect(),
-        ),
-    };
-    let (salesforce, postgres) = (presence(&mut dice, SIDES[0]), presence(&mut dice, SIDES[1]));
-    let base = (dice.below(6) > 0).then(|| base(&mut dice, &definition));
-    let landed =
-        |dice: &mut Dice| base.as_ref().is_some_and(|base| base.intent.is_some()) && dice.below(2) == 0;
-    let evidence = Evidence {
-        salesforce: landed(&mut dice).then(|| SalesforceId::parse("003000000000001AAA").unwrap()),
-        postgres: landed(&mut dice).then(|| PostgresKey("[\"1\"]".into())),
-    };
-    Case { definition, base, evidence, salesforce, postgres }
-}
-
-fn cell(dice: &mut Dice, mapping: &FieldMapping, side: Side) -> Cell {
-    if dice.below(100) == 0 {
-        return Cell::Unreadable(ValueError::Boolean);
-    }
-    if let (Some(lookup), 0) = (&mapping.lookup, dice.below(3)) {
-        let sync = lookup.sync.clone();
-        return Cell::Waiting(match side {
-            Side::Salesforce => Parent::Salesforce(sync, SalesforceId::parse("001000000000001AAA").unwrap()),
-            Side::Postgres => Parent::Postgres(sync, PostgresKey("[\"9\"]".into())),
-        });
-    }
-    Cell::Value(value(dice))
-}
-
-fn base(dice: &mut Dice, definition: &Definition) -> Base {
-    let mut base = Base::new(BaseKey("003000000000001AAA".into()));
-    base.live = dice.below(5) > 0;
-    for mapping in &definition.fields {
-        if dice.below(5) > 0 {
-            let mut known = field_base(mapping, &value(dice));
-            if dice.below(10) == 0 {
-                known.rule += 1;
-            }
-            base.fields.insert(mapping.field.clone(), known);
-        }
-    }
-    if dice.below(4) == 0 {
-        let how = [Absence::Missing, Absence::Deleted, Absence::Kept][dice.below(3)];
-        base.gone = Some(Gone { side: SIDES[dice.below(2)], how });
-    }
-    if dice.below(4) == 0 {
-        let mut side = || {
-            (dice.below(3) > 0).then(|| {
-                let op = [Op::Create, Op::Update, Op::Delete][dice.below(3)];
-                let fields = definition.fields.iter().filter(|_| op != Op::Delete);
-                let fields: BTreeMap<_, _> = fields
-                    .filter_map(|mapping| {
-                        let meant = field_base(mapping, &value(dice));
-                        (dice.below(2) == 0).then(|| (mapping.field.clone(), meant))
-                    })
-                    .collect();
-                IntentSide { op, fields }
-            })
-        };
-        base.intent = Some(Intent {
-            id: "0".repeat(32),
-            lease_until: jiff::Timestamp::UNIX_EPOCH,
-            salesforce: side(),
-            postgres: side(),
-        });
-    }
-    base
-}
 
 /// What the case broke, in words.
 #[must_use]
@@ -154,7 +17,7 @@ pub fn check(case: &Case) -> Vec<String> {
         resolution(base, resolved, &case.evidence, &mut broken);
     }
     let known = resolved.as_ref().filter(|base| base.live);
-    let planned = plan(&case.definition, &fingerprint_key(), known, &case.salesforce, &case.postgres);
+    let planned = plan(&case.definition, &key(), known, &case.salesforce, &case.postgres);
     directions(case, &planned, &mut broken);
     overwrites(case, known, &planned, &mut broken);
     deletes(case, known, &planned, &mut broken);
@@ -417,7 +280,7 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
             }
         }
         (Presence::Present(image), gone) => {
-            alone(case, known, planned, Side::Salesforce, image, gone, broken)
+            alone(case, known, planned, Side::Salesforce, image, gone, broken);
         }
         (gone, Presence::Present(image)) => alone(case, known, planned, Side::Postgres, image, gone, broken),
         (one, other) => {
@@ -537,7 +400,7 @@ fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken:
             broken.push(format!("{} of the new one is known to be empty: {empty}", mapping.field));
         }
     }
-    let intent = planned.intent(&case.definition, &fingerprint_key(), side);
+    let intent = planned.intent(&case.definition, &key(), side);
     let meant = intent.map_or(0, |intent| usize::from(intent.op == Op::Create) * intent.fields.len());
     if meant != fields.len() + planned.agreed.len() {
         broken.push(format!("a create means {meant} fields"));
@@ -576,7 +439,7 @@ fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
             }
             *presence = Presence::Present(image);
         }
-        let next = plan(&case.definition, &fingerprint_key(), Some(&base), &sides[0], &sides[1]);
+        let next = plan(&case.definition, &key(), Some(&base), &sides[0], &sides[1]);
         // A create leaves out what goes the other way, and that may then be followed.
         let again =
             round > 0 || SIDES.into_iter().all(|side| !matches!(planned.action(side), Action::Create(_)));
@@ -613,7 +476,7 @@ fn mirrors(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut
     if let Some(gone) = base.as_mut().and_then(|base| base.gone.as_mut()) {
         gone.side = gone.side.other();
     }
-    let mirrored = plan(&definition, &fingerprint_key(), base.as_ref(), &case.postgres, &case.salesforce);
+    let mirrored = plan(&definition, &key(), base.as_ref(), &case.postgres, &case.salesforce);
     let both_miss =
         !matches!(case.salesforce, Presence::Present(_)) && !matches!(case.postgres, Presence::Present(_));
     let same = mirrored.salesforce == planned.postgres

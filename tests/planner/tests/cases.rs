@@ -1,0 +1,12 @@
+//! Generated cases of the planner; the simulation's command runs ten million.
+#![allow(clippy::print_stdout, reason = "a test says what broke")]
+
+use planner::{case, check};
+
+#[test]
+fn no_case_breaks_a_rule() {
+    for number in 0..200_000 {
+        let broken = check(&case(number));
+        assert!(broken.is_empty(), "case {number}: {broken:#?}\n{:#?}", case(number));
+    }
+}
