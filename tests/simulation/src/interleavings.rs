@@ -10,6 +10,7 @@
 
 use crate::checks::check;
 use crate::options::{Features, Options};
+use crate::planted::Planted;
 use crate::schedule::{Report, Schedule};
 use crate::world::{ACCOUNTS, CONTACTS, PARENT, REFUSED_BY_RULE, name_field, object};
 use support::{Landing, MemoryPorts, Values, key_text, name_of};
@@ -48,6 +49,8 @@ pub struct Scenario {
     pub before: &'static [Deed],
     /// Done at any moment, in this order.
     pub deeds: &'static [Deed],
+    /// A bug, switched on.
+    pub planted: Option<Planted>,
 }
 
 /// Primary Salesforce, deletes go across.
@@ -66,7 +69,8 @@ pub fn scenarios() -> Vec<Scenario> {
     let plain = Features { page: 1000, ..Features::default() };
     let parents = Features { accounts: true, foreign_key: Some(false), ..plain };
     let rules = Features { validation: true, before_trigger: true, ..plain };
-    let scenario = |name, seed, features, before, deeds| Scenario { name, seed, features, before, deeds };
+    let scenario =
+        |name, seed, features, before, deeds| Scenario { name, seed, features, before, deeds, planted: None };
     vec![
         scenario(
             "one external Id",
@@ -236,7 +240,12 @@ pub fn report(
     deviations: &[Deviation],
     traced: bool,
 ) -> (Result<Report, String>, Vec<Vec<Move>>) {
-    let options = Options { features: scenario.features, window: true, ..Options::default() };
+    let options = Options {
+        features: scenario.features,
+        window: true,
+        planted: scenario.planted,
+        ..Options::default()
+    };
     let mut running = Running {
         scenario,
         schedule: Schedule::new(scenario.seed, options, traced),

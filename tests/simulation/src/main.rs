@@ -87,7 +87,7 @@ fn main() -> std::process::ExitCode {
         return replay(seed, planted, arguments.whole);
     }
     if let Some(deviations) = arguments.interleavings {
-        return every_interleaving(deviations);
+        return every_interleaving(deviations, planted);
     }
     if let Some(seed) = arguments.deeds {
         deeds::trace(seed).iter().for_each(|line| println!("{line}"));
@@ -177,9 +177,10 @@ fn planner_alone(arguments: &Arguments, cases: u64) -> std::process::ExitCode {
 }
 
 /// Small worlds, exhaustively; what fails is told with its trace.
-fn every_interleaving(deviations: usize) -> std::process::ExitCode {
+fn every_interleaving(deviations: usize, planted: Option<Planted>) -> std::process::ExitCode {
     let mut failed = false;
-    for scenario in interleavings::scenarios() {
+    for mut scenario in interleavings::scenarios() {
+        scenario.planted = planted;
         let started = Instant::now();
         let explored = interleavings::explore(&scenario, deviations);
         let seconds = started.elapsed().as_secs_f64();

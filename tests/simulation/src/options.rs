@@ -197,8 +197,8 @@ impl Options {
             page: [2, 3, 1000][dice.below(3)],
             ..features
         };
-        if features.adopted || features.accounts {
-            // Left out until it is mended: a restore that takes back a link that a child waits for (README, known). What was linked by hand and is taken back to before its first link is another first link.
+        if features.adopted {
+            // What was linked by hand and is taken back to before its first link is another first link.
             faults.restore = 0;
         }
         let steps = 200 + dice.below(500);

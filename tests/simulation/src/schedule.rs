@@ -356,7 +356,10 @@ impl Schedule {
     fn commit(&mut self) {
         self.memory().org.commit_edits();
         self.memory().database.commit_edits();
-        self.users.committed();
+        let shared = self.ports.shared.clone();
+        // Catch-up alone finds many of these.
+        let rate = (self.options.faults.message_lost * 3).min(900);
+        self.users.committed(|| shared.strikes("fault: message lost", rate));
     }
 
     fn end_all(&mut self) {
@@ -516,7 +519,7 @@ impl Schedule {
     }
 
     fn rest(&mut self, help: bool) -> Option<usize> {
-        let mut caught_up = None;
+        let (mut caught_up, mut late) = (None, false);
         // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
         let (mut tries, mut happened, mut help_at) = (0, 0, 50);
         for round in 0..ROUNDS_TO_REST {
@@ -553,6 +556,12 @@ impl Schedule {
                     caught_up = Some(written(&memory));
                     let interval = self.definitions.iter().map(|one| one.poll_interval_s).max().unwrap_or(0);
                     self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
+                    late = false;
+                }
+                // What was committed with an older stamp, it finds in the second half of its look-back.
+                None if idle && help && !late => {
+                    late = true;
+                    self.advance(memory.settings().look_back / 2 + SignedDuration::from_secs(61));
                 }
                 None if help && idle && self.people_help() => caught_up = None,
                 None if idle => return Some(round),

@@ -207,9 +207,7 @@ impl MemoryOrg {
     pub fn begin_edit(&self, id: &SalesforceId, field: &str, value: Option<&str>) -> bool {
         let stamp = self.second();
         let mut inner = self.inner.lock().unwrap();
-        // In the very second of an earlier save it would bear that one's stamp.
-        let begins = |record: &OrgRecord| !record.deleted && record.stamp < stamp;
-        if inner.slow.contains_key(id) || !inner.records.get(id).is_some_and(begins) {
+        if inner.slow.contains_key(id) || inner.records.get(id).is_none_or(|record| record.deleted) {
             return false;
         }
         let slow = Slow { field: field.to_owned(), value: value.map(str::to_owned), stamp };
