@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
-use syncline_engine::{Definition, FirstLink, Side};
+use syncline_engine::{Base, Definition, FirstLink, Side};
 use syncline_sync::{
     Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, apply, delete_counter, ingest,
     poll, watch,
@@ -157,12 +157,16 @@ fn same_records(backup: &MemoryState, state: &MemoryState, syncs: &[Definition])
     syncs.iter().all(|definition| {
         let now: BTreeMap<_, _> =
             state.bases(&definition.name).into_iter().map(|base| (base.key.clone(), base)).collect();
-        backup.bases(&definition.name).iter().all(|then| {
-            now.get(&then.key).is_some_and(|now| {
-                now.external_id == then.external_id
-                    && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+        let then = backup.bases(&definition.name);
+        let known: BTreeSet<_> = then.iter().filter_map(|base| base.external_id.clone()).collect();
+        let created = |base: &Base| base.external_id.as_ref().is_some_and(|id| !known.contains(id));
+        !now.values().any(created)
+            && then.iter().all(|then| {
+                now.get(&then.key).is_some_and(|now| {
+                    now.external_id == then.external_id
+                        && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+                })
             })
-        })
     })
 }
 

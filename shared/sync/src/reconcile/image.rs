@@ -59,8 +59,10 @@ impl<P: Ports> Run<'_, P> {
             let known = resolved.as_ref().filter(|base| base.live);
             work.plan = plan(self.definition, &self.ports.settings().key, known, &salesforce, &postgres);
             // A row that came back under its key after its record's end, its link column filled, is a new one.
-            let reborn =
-                resolved.as_ref().is_some_and(|base| base.ended_at.is_some() || !base.replaced.is_empty());
+            let was_live = work.base.as_ref().is_some_and(|base| base.live);
+            let reborn = resolved.as_ref().is_some_and(|base| {
+                base.ended_at.is_some() || !base.replaced.is_empty() || was_live && !base.live
+            });
             if known.is_none()
                 && !reborn
                 && work.record().is_none()

@@ -122,8 +122,8 @@ impl<'a, P: Ports> Run<'a, P> {
                 // The record may have come back, and stand for itself.
                 let owners = [RecordRef::Id(id.clone()), RecordRef::Key(row.key.clone())];
                 let owners = self.ports.state().load(&self.definition.name, &owners).await?;
-                let others = |owner: &Base| owner.key.0 != record && (owner.live || owner.intent.is_some());
-                if !owners.iter().filter_map(|loaded| loaded.base.as_ref()).any(others) {
+                let mut others = owners.iter().filter_map(|loaded| loaded.base.as_ref());
+                if others.all(|owner| owner.key.0 == record) {
                     return Ok(Some(row));
                 }
             }
