@@ -202,3 +202,29 @@ impl Definition {
         self.fields.iter().find(|field| field.field == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_records_may_be_deleted_and_never_more_than_the_count() {
+        let limit = DeleteLimit { percent: 5, count: 100 };
+        for (linked, allowed) in [(0, 10), (100, 10), (400, 20), (1_000, 50), (2_000, 100), (1_000_000, 100)]
+        {
+            assert_eq!(limit.allowed(linked), allowed, "of {linked}");
+        }
+        assert_eq!(DeleteLimit { percent: 100, count: 3 }.allowed(1_000), 3);
+    }
+
+    #[test]
+    fn directions_name_the_side_that_is_written() {
+        for (direction, written) in [
+            (Direction::Both, [true, true]),
+            (Direction::ToPostgres, [false, true]),
+            (Direction::ToSalesforce, [true, false]),
+        ] {
+            assert_eq!([Side::Salesforce, Side::Postgres].map(|side| direction.writes(side)), written);
+        }
+    }
+}

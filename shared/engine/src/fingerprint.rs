@@ -91,6 +91,12 @@ mod tests {
     }
 
     #[test]
+    fn logs_show_a_fingerprint_and_no_key() {
+        assert_eq!(format!("{:?}", Fingerprint(0xab)), "00000000000000ab");
+        assert_eq!(format!("{:?}", FingerprintKey::new([7; 32])), "FingerprintKey(…)");
+    }
+
+    #[test]
     fn its_json_form_reads_back() {
         let fingerprint = Fingerprint(u64::MAX - 1);
         let json = serde_json::to_string(&fingerprint).unwrap();

@@ -152,8 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn names_are_what_they_say() {
+        assert_eq!(Side::Salesforce.to_string() + Side::Postgres.word(), "Salesforcepostgres");
+        let id = SalesforceId::parse("0035c00000ABcdeAAD").unwrap();
+        let key = PostgresKey("[\"1\"]".to_owned());
+        assert_eq!((id.to_string(), key.to_string()), ("0035c00000ABcdeAAD".into(), "[\"1\"]".into()));
+        let first = |id, key| BaseKey::first(id, key).map(|key| key.to_string());
+        assert_eq!(first(Some(&id), Some(&key)).as_deref(), Some("0035c00000ABcdeAAD"));
+        assert_eq!(first(None, Some(&key)).as_deref(), Some("p:[\"1\"]"));
+        assert_eq!(first(None, None), None);
+    }
+
+    #[test]
     fn what_is_no_id_is_refused_by_name() {
-        for text in ["", "003", "0035c00000ABcde!", "0035c00000ABcdeAAGx"] {
+        for text in
+            ["", "003", "0035c00000ABcd!", "0035c00000ABcde!", "0035c00000ABcdeAA!", "0035c00000ABcdeAAGx"]
+        {
             let error = SalesforceId::parse(text).unwrap_err();
             assert!(error.to_string().contains("no Salesforce Id"), "{error}");
         }

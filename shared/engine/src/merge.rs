@@ -135,3 +135,23 @@ pub fn merge_field(
     };
     Decision::Write { to, reason, conflict }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_written_as_they_are_stored() {
+        for reason in [
+            Reason::Created,
+            Reason::Changed,
+            Reason::Conflict,
+            Reason::FilledEmpty,
+            Reason::FirstLink,
+            Reason::OneWay,
+            Reason::Deleted,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+        }
+    }
+}

@@ -314,6 +314,18 @@ mod tests {
             ("extensions.citext", PostgresType::Citext),
             ("jsonb", PostgresType::Json),
             ("integer[]", PostgresType::Other("integer[]".into())),
+            ("character varying", PostgresType::Varchar(None)),
+            ("character", PostgresType::Char(1)),
+            ("citext", PostgresType::Citext),
+            ("uuid", PostgresType::Uuid),
+            ("smallint", PostgresType::SmallInt),
+            ("bigint", PostgresType::BigInt),
+            ("numeric(18)", PostgresType::Numeric(Some((18, 0)))),
+            ("real", PostgresType::Real),
+            ("double precision", PostgresType::Double),
+            ("timestamp without time zone", PostgresType::Timestamp),
+            ("timestamp(3) without time zone", PostgresType::Timestamp),
+            ("time(3) with time zone", PostgresType::Other("time(3) with time zone".into())),
         ];
         for (name, expected) in cases {
             assert_eq!(PostgresType::from_format_type(name), expected, "{name}");
@@ -331,6 +343,25 @@ mod tests {
         assert!(error.to_string().contains("files are not synced"), "{error}");
         let error = pair(&SalesforceType::Other("address".into()), &PostgresType::Text).unwrap_err();
         assert!(error.to_string().contains("map the parts"), "{error}");
+    }
+
+    #[test]
+    fn lengths_decide_where_they_matter() {
+        let text = |length| SalesforceType::Text { length };
+        for (length, column) in
+            [(0, "text"), (80, "varchar(80)"), (255, "varchar(255)"), (256, "text"), (32_000, "text")]
+        {
+            assert_eq!(text(length).generated_column().as_deref(), Some(column));
+        }
+        for (length, served) in [(17, false), (18, true), (19, true)] {
+            let column = PostgresType::Varchar(Some(length));
+            assert_eq!(pair(&SalesforceType::Reference, &column).is_ok(), served, "varchar({length})");
+        }
+        for (length, served) in [(0, true), (35, false), (36, true), (80, true)] {
+            assert_eq!(pair(&text(length), &PostgresType::Uuid).is_ok(), served, "a text of {length}");
+        }
+        let error = pair(&SalesforceType::Other("anyType".into()), &PostgresType::Text).unwrap_err();
+        assert!(error.to_string().contains("this Salesforce type is not served"), "{error}");
     }
 
     #[test]

@@ -384,6 +384,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_kept_to_its_last_digit() {
+        let canonical = |kind, text| Rule { version: 1, kind }.canonical(Some(text)).unwrap();
+        for (text, value) in [("t", true), ("true", true), ("f", false), ("false", false)] {
+            assert_eq!(canonical(RuleKind::Boolean, text), Value::Boolean(value));
+        }
+        let time = |digits, text| canonical(RuleKind::Time { digits }, text).text();
+        assert_eq!(time(3, "12:30:15.123456"), time(3, "12:30:15.123Z"));
+        assert_ne!(time(3, "12:30:15.123"), time(3, "12:30:15.12"));
+        assert_eq!(time(0, "12:30:15.999"), time(0, "12:30:15"));
+        assert!(Value::Null.is_null() && !Value::Boolean(false).is_null());
+    }
+
+    #[test]
+    fn json_is_read_to_a_depth_and_no_deeper() {
+        let rule = Rule { version: 1, kind: RuleKind::Json };
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(rule.canonical(Some(&nested(61))), Ok(Value::Text(nested(61))));
+        assert_eq!(rule.canonical(Some(&nested(62))), Err(ValueError::Json));
+    }
+
+    #[test]
     fn moments_before_1970_are_cut_downwards() {
         assert_eq!(
             canonical(RuleKind::DateTime, "1969-12-31T23:59:58.5Z").unwrap().to_string(),

@@ -3,7 +3,7 @@
 use crate::{Case, SIDES, field_base, key};
 use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{
-    Absence, Action, Base, BaseKey, Cell, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
+    Absence, Action, Base, BaseKey, Cell, Definition, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
     FieldMapping, FirstLink, Gone, Held, Image, IntentSide, Op, Presence, RecordPlan, Side, Value, plan,
     resolve,
 };
@@ -70,12 +70,12 @@ fn resolution(base: &Base, resolved: &Base, evidence: &Evidence, broken: &mut Ve
 fn directions(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
     for side in SIDES {
         let action = planned.action(side);
-        if !action.is_none() && !case.definition.direction.writes(side) {
+        if !action.is_none() && !goes_to(case.definition.direction, side) {
             broken.push(format!("{side} is written against the direction of the sync"));
         }
         for name in action.fields().into_iter().flat_map(BTreeMap::keys) {
-            let mapping = case.definition.field(name).unwrap();
-            if !case.definition.writes(mapping, side) {
+            let mapping = mapping(&case.definition, name);
+            if !writes(&case.definition, mapping, side) {
                 broken.push(format!("{name} is written to {side} against its direction"));
             }
             let creates = matches!(action, Action::Create(_));
@@ -85,6 +85,31 @@ fn directions(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// The engine's own helpers are judged, too: these say the same once more.
+fn goes_to(direction: Direction, side: Side) -> bool {
+    match (direction, side) {
+        (Direction::Both, _) => true,
+        (Direction::ToPostgres, Side::Postgres) | (Direction::ToSalesforce, Side::Salesforce) => true,
+        (Direction::ToPostgres, Side::Salesforce) | (Direction::ToSalesforce, Side::Postgres) => false,
+    }
+}
+
+fn writes(definition: &Definition, mapping: &FieldMapping, side: Side) -> bool {
+    goes_to(definition.direction, side) && goes_to(mapping.direction, side)
+}
+
+fn policy(deletes: Deletes, side: Side) -> DeletePolicy {
+    match side {
+        Side::Salesforce => deletes.from_salesforce,
+        Side::Postgres => deletes.from_postgres,
+    }
+}
+
+/// The mapping of a field, by its name.
+fn mapping<'d>(definition: &'d Definition, name: &str) -> &'d FieldMapping {
+    definition.fields.iter().find(|mapping| mapping.field == name).unwrap()
 }
 
 fn agreed_before(known: Option<&Base>, mapping: &FieldMapping) -> Option<FieldBase> {
@@ -99,7 +124,7 @@ fn overwrites(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &
     for side in SIDES {
         let Action::Update(fields) = planned.action(side) else { continue };
         for (name, write) in fields {
-            let mapping = case.definition.field(name).unwrap();
+            let mapping = mapping(&case.definition, name);
             let agreed = agreed_before(known, mapping);
             let meant = match agreed {
                 Some(agreed) => agreed != field_base(mapping, &write.before),
@@ -143,7 +168,7 @@ fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut
         let presence = if across == Side::Salesforce { &case.salesforce } else { &case.postgres };
         let gone = known.and_then(|base| base.gone).filter(|gone| gone.side == across);
         let seen = *presence == Presence::Deleted || gone.is_some_and(|gone| gone.how == Absence::Deleted);
-        let policy = case.definition.deletes.from(across);
+        let policy = policy(case.definition.deletes, across);
         if !seen || known.is_none() || policy != DeletePolicy::Propagate {
             broken.push(format!("{side} is deleted: evidence {seen}, policy {policy:?}, linked {known:?}"));
         }
@@ -152,7 +177,8 @@ fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut
         }
         let here = if side == Side::Salesforce { &case.salesforce } else { &case.postgres };
         let Presence::Present(image) = here else { continue };
-        for mapping in case.definition.fields.iter().filter(|mapping| case.definition.writes(mapping, across))
+        for mapping in
+            case.definition.fields.iter().filter(|mapping| writes(&case.definition, mapping, across))
         {
             let Some(Cell::Value(value)) = image.get(&mapping.field) else { continue };
             let meant = match agreed_before(known, mapping) {
@@ -216,8 +242,8 @@ fn winner(
     }
     let may_update = mapping.salesforce_updateable || mapping.direction != Direction::Both;
     let may = [
-        definition.writes(mapping, Side::Salesforce) && may_update,
-        definition.writes(mapping, Side::Postgres),
+        writes(definition, mapping, Side::Salesforce) && may_update,
+        writes(definition, mapping, Side::Postgres),
     ];
     let agreed = agreed_before(known, mapping);
     let fills = definition.on_first_link == FirstLink::FillEmpty;
@@ -267,7 +293,7 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
             |cell: &Cell| matches!(cell, Cell::Waiting(parent) if !planned.waits_for.contains(parent));
         let alone =
             !matches!((&case.salesforce, &case.postgres), (Presence::Present(_), Presence::Present(_)));
-        let creates = known.is_none() && case.definition.direction.writes(side.other());
+        let creates = known.is_none() && goes_to(case.definition.direction, side.other());
         let stops = matches!(planned.held, Some(Held::Waiting { .. }));
         if (!alone || creates) && !stops && image.values().any(waiting) {
             broken.push("a parent that is not linked is waited for".into());
@@ -333,11 +359,11 @@ fn alone(
             Side::Postgres => mapping.postgres_required,
         };
         let waits = matches!(image.get(&mapping.field), Some(Cell::Waiting(_)));
-        required && waits && definition.writes(mapping, side)
+        required && waits && writes(definition, mapping, side)
     };
     let stopped = definition.fields.iter().any(|mapping| required(&mapping));
     if known.is_none() {
-        let may = definition.direction.writes(side);
+        let may = goes_to(definition.direction, side);
         let held = matches!(planned.held, Some(Held::Waiting { .. }));
         if creates != (may && !stopped) || held != (may && stopped) || deletes || planned.live != creates {
             broken.push(format!(
@@ -350,9 +376,9 @@ fn alone(
         return;
     }
     let how = absence(known, side, presence);
-    let policy = definition.deletes.from(side);
+    let policy = policy(definition.deletes, side);
     let goes =
-        how == Absence::Deleted && policy == DeletePolicy::Propagate && definition.direction.writes(stands);
+        how == Absence::Deleted && policy == DeletePolicy::Propagate && goes_to(definition.direction, stands);
     let held = match (how, policy) {
         (Absence::Missing, _) => Some(Held::Missing { side }),
         (Absence::Deleted, DeletePolicy::Review) => Some(Held::Deleted { side }),
@@ -385,7 +411,7 @@ fn alone(
 fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken: &mut Vec<String>) {
     let fields = planned.action(side).fields().unwrap();
     for mapping in &case.definition.fields {
-        let may = case.definition.writes(mapping, side);
+        let may = writes(&case.definition, mapping, side);
         let value = match image.get(&mapping.field) {
             Some(Cell::Value(value)) if !value.is_null() => Some(value),
             _ => None,
@@ -433,7 +459,7 @@ fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
                     .collect(),
             };
             for (name, write) in fields {
-                let mapping = case.definition.field(name).unwrap();
+                let mapping = mapping(&case.definition, name);
                 base.fields.insert(name.clone(), field_base(mapping, &write.after));
                 image.insert(name.clone(), Cell::Value(write.after.clone()));
             }
