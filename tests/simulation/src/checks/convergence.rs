@@ -1,8 +1,8 @@
 //! At rest both sides hold the same, field by field.
 
 use super::{
-    missed_under_another_key, policy, refused_for_parent, shown_with_a_dead_link, waits_for_parent,
-    was_deleted,
+    missed_under_another_key, policy, refused_for_parent, shown_as_ambiguous, shown_with_a_dead_link,
+    waits_for_parent, was_deleted,
 };
 use crate::schedule::Report;
 use crate::world::{PARENT, parent_key_of};
@@ -22,6 +22,10 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
             match living().find(|(id, _)| row.link.as_deref() == Some(id.as_str())) {
                 // A refusal holds up the whole record.
                 Some((_, record)) if refused_for_parent(report, &name_of(&record.values)) => {}
+                Some((id, _))
+                    if memory.state.all_rejected().iter().any(|rejected| {
+                        rejected.salesforce_id.as_ref() == Some(id) && shown_as_ambiguous(report, rejected)
+                    }) => {}
                 Some((id, record)) => fields(report, definition, (id, record), (key, row), broken),
                 None if stands_alone(report, &name) => {}
                 None if memory.state.held().iter().any(|held| {

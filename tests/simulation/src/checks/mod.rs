@@ -19,7 +19,7 @@ use crate::world::{PARENT, parent_key_of};
 use std::collections::BTreeSet;
 use support::{By, Event, Values, What, key_of_text, name_of};
 use syncline_engine::{DeletePolicy, Held, Parent, SalesforceId, Side};
-use syncline_sync::HeldRecord;
+use syncline_sync::{HeldRecord, Rejected};
 
 /// Every invariant that the run broke, in words.
 #[must_use]
@@ -169,6 +169,15 @@ fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
     matches!(held.held, Held::Deleted { side: Side::Salesforce })
         && dead.is_some_and(|record| record.deleted)
         && came_back(report, &name_of(&row.values)) > 0
+}
+
+/// A row that a person inserted again with the link of a record whose row Syncline was putting back: two rows stand for
+/// one record, and it is shown as such.
+fn shown_as_ambiguous(report: &Report, rejected: &Rejected) -> bool {
+    let records = report.ports.memory.org.records();
+    let record = rejected.salesforce_id.as_ref().and_then(|id| records.get(id));
+    rejected.code == "AMBIGUOUS"
+        && record.is_some_and(|record| came_back(report, &name_of(&record.values)) > 0)
 }
 
 /// A row whose key changed while its record was created anew, and that was deleted before it bore the new link: its

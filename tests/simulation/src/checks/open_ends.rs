@@ -1,6 +1,8 @@
 //! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
 
-use super::{missed_under_another_key, policy, refused_for_parent, shown_with_a_dead_link};
+use super::{
+    missed_under_another_key, policy, refused_for_parent, shown_as_ambiguous, shown_with_a_dead_link,
+};
 use crate::schedule::Report;
 use support::Event;
 use syncline_engine::{DeletePolicy, Held};
@@ -19,7 +21,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     let refused = names.into_iter().filter(|name| refused_for_parent(report, name)).count();
     for rejected in state.all_rejected() {
         let for_parent = matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY");
-        if for_parent && refused > 0 {
+        if for_parent && refused > 0 || shown_as_ambiguous(report, &rejected) {
             continue;
         }
         broken.push(format!("REJECTED: {} {} {}", rejected.record, rejected.code, rejected.message));
