@@ -4,8 +4,8 @@ use crate::{Case, SIDES, field_base, key};
 use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{
     Absence, Action, Base, BaseKey, Cell, Definition, DeletePolicy, Deletes, Direction, Evidence, FieldBase,
-    FieldMapping, FirstLink, Gone, Held, Image, IntentSide, Op, Presence, RecordPlan, Side, Value, plan,
-    resolve,
+    FieldMapping, FirstLink, Gone, Held, Image, IntentSide, Op, Presence, Reason, RecordPlan, Side, Value,
+    plan, resolve,
 };
 
 /// What the case broke, in words.
@@ -215,11 +215,44 @@ fn merge(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut V
         if winner != expected {
             broken.push(format!("{}: {winner:?} is followed, not {expected:?}", mapping.field));
         }
+        reasons(case, known, planned, mapping, broken);
         let equal = planned.agreed.get(&mapping.field) == Some(&field_base(mapping, one));
         if equal != (one == other) {
             broken.push(format!("{}: equal {}, agreed {equal}", mapping.field, one == other));
         }
     }
+}
+
+/// Why a field is written is said in its history and in the conflict log alike.
+fn reasons(
+    case: &Case,
+    known: Option<&Base>,
+    planned: &RecordPlan,
+    mapping: &FieldMapping,
+    broken: &mut Vec<String>,
+) {
+    let name = &mapping.field;
+    let writes = SIDES.into_iter().filter_map(|side| planned.action(side).fields()?.get(name));
+    for write in writes {
+        let kept = planned.conflicts.iter().find(|conflict| conflict.field == *name);
+        let one_way = SIDES.into_iter().any(|side| !writes_to(case, mapping, side));
+        let expected = match agreed_before(known, mapping) {
+            None if write.before.is_null() => Reason::FilledEmpty,
+            None => Reason::FirstLink,
+            Some(_) if one_way => Reason::OneWay,
+            Some(_) if kept.is_some() => Reason::Conflict,
+            Some(_) => Reason::Changed,
+        };
+        if write.reason != expected || kept.is_some_and(|kept| kept.reason != expected) {
+            broken.push(format!("{name} is written for {:?}, not for {expected:?}", write.reason));
+        }
+    }
+}
+
+/// What Salesforce takes only in a create goes one way.
+fn writes_to(case: &Case, mapping: &FieldMapping, side: Side) -> bool {
+    let may_update = mapping.salesforce_updateable || mapping.direction != Direction::Both;
+    writes(&case.definition, mapping, side) && (side == Side::Postgres || may_update)
 }
 
 fn written(planned: &RecordPlan, field: &str) -> Option<Side> {
