@@ -310,6 +310,11 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
     if unreadable != matches!(planned.held, Some(Held::Unreadable { .. })) {
         broken.push(format!("unreadable: {unreadable}, held: {:?}", planned.held));
     }
+    if let Some(Held::Waiting { parent, .. }) = &planned.held
+        && !planned.waits_for.contains(parent)
+    {
+        broken.push("what is held for its parent waits for it".into());
+    }
     if planned.held.is_some() && !planned.writes_nothing() {
         broken.push("what is held is not written".into());
     }

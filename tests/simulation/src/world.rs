@@ -48,6 +48,8 @@ pub fn definitions(seed: u64, features: &Features) -> Vec<Definition> {
         deletes: Deletes { from_salesforce: policy, from_postgres: policy },
         delete_limit: DeleteLimit { percent: 100, count: features.delete_limit.unwrap_or(1000) },
         mergeable: true,
+        // One in four catches up often.
+        poll_interval_s: if seed / 16 % 4 == 3 { 10 } else { definition.poll_interval_s },
         ..definition
     };
     let mut contacts = common(contact_definition(primary));

@@ -1,9 +1,9 @@
 //! Step 3: lock, read rows, and find out whose each of them is.
 
 use super::work::Work;
-use super::{Backoff, PortError, Ports, Run, Touch};
+use super::{Backoff, PortError, Ports, Put, Run, Touch};
 use crate::ports::{Database, HistoryOutcome, RecordRef, Row, RowRef, State, Transaction};
-use syncline_engine::{Base, Op, PostgresKey, SalesforceId, Side};
+use syncline_engine::{Absence, Base, Op, PostgresKey, SalesforceId, Side};
 
 /// The transaction of an instance's database.
 pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
@@ -289,6 +289,18 @@ impl<'a, P: Ports> Run<'a, P> {
                         _ => self.summary.skipped += 1,
                     }
                 }
+                // It came back, and the one that was created in its stead is deleted: its row is its own again.
+                Some(link)
+                    if has_replaced(&owner, link)
+                        && owner.live
+                        && owner.intent.is_none()
+                        && owner.gone.is_some_and(|gone| {
+                            gone.side == Side::Salesforce && gone.how != Absence::Missing
+                        }) =>
+                {
+                    let touch = Touch { key: None, old_key: None, ..work.retouch() };
+                    self.give_back(owner, work.id(), touch);
+                }
                 Some(link) if has_replaced(&owner, link) => {
                     // Its row shows it until the new record is there, which a refusal may hold up for long.
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
@@ -314,6 +326,18 @@ impl<'a, P: Ports> Run<'a, P> {
             }
         }
         Ok(ready)
+    }
+
+    /// The base's record is an earlier one of its row's again; nothing is agreed on with it.
+    fn give_back(&mut self, owner: Base, id: Option<SalesforceId>, touch: Touch) {
+        let mut base = owner;
+        base.replaced.retain(|replaced| Some(replaced) != id.as_ref());
+        base.replaced.extend(base.salesforce_id.take());
+        base.salesforce_id = id;
+        base.fields.clear();
+        (base.gone, base.stamp, base.marker, base.external_id) = (None, None, None, None);
+        let put = Put { expected: base.version, base, conflicts: Vec::new() };
+        self.puts.push((put, touch, true));
     }
 
     async fn stands_elsewhere(
