@@ -562,10 +562,10 @@ impl Schedule {
                     self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
                     late = false;
                 }
-                // What was committed with an older stamp, it finds in the second half of its look-back.
+                // What was committed with an older stamp, it finds at the end of its look-back.
                 None if idle && help && !late => {
                     late = true;
-                    self.advance(memory.settings().look_back / 2 + SignedDuration::from_secs(61));
+                    self.advance(memory.settings().look_back * 4 / 5 + SignedDuration::from_secs(61));
                 }
                 None if help && idle && self.people_help() => caught_up = None,
                 None if idle => return Some(round),

@@ -110,7 +110,7 @@ impl<'a, P: Ports> Run<'a, P> {
 
     /// A touch that a stamp alone gave rise to ends here if what was read bears a later stamp, or this very one and was
     /// read well after it: whole seconds tie. A transaction that began in the second of an earlier save commits with
-    /// that one's stamp, minutes later: in the second half of catch-up's look-back each record is read once more.
+    /// that one's stamp, minutes later: towards the end of catch-up's look-back each record is read once more.
     fn seen_already(&self, work: &Work) -> bool {
         let Some(base) = work.base.as_ref().filter(|base| base.definition == self.definition.version) else {
             return false;
@@ -122,7 +122,7 @@ impl<'a, P: Ports> Run<'a, P> {
             // A delete that the base does not know of yet.
             (Some(_), ..) if work.touch.evidence.sf_deleted && base.live && !gone => false,
             (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
-                let late = stamp + self.ports.settings().look_back / 2;
+                let late = stamp + self.ports.settings().look_back * 4 / 5;
                 let well_after = read_at >= stamp + SignedDuration::from_secs(2);
                 seen > stamp || seen == stamp && well_after && (read_at >= late || self.now() < late)
             }

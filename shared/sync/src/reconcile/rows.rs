@@ -3,7 +3,7 @@
 use super::work::Work;
 use super::{Backoff, PortError, Ports, Put, Run, Touch};
 use crate::ports::{Database, HistoryOutcome, RecordRef, Row, RowRef, State, Transaction};
-use syncline_engine::{Absence, Base, Op, PostgresKey, SalesforceId, Side};
+use syncline_engine::{Absence, Base, Gone, Op, PostgresKey, SalesforceId, Side};
 
 /// The transaction of an instance's database.
 pub(super) type TransactionOf<'a, P> = <<P as Ports>::Database as Database>::Transaction<'a>;
@@ -289,15 +289,7 @@ impl<'a, P: Ports> Run<'a, P> {
                         _ => self.summary.skipped += 1,
                     }
                 }
-                // It came back, and the one that was created in its stead is deleted: its row is its own again.
-                Some(link)
-                    if has_replaced(&owner, link)
-                        && owner.live
-                        && owner.intent.is_none()
-                        && owner.gone.is_some_and(|gone| {
-                            gone.side == Side::Salesforce && gone.how != Absence::Missing
-                        }) =>
-                {
+                Some(link) if has_replaced(&owner, link) && stands_for_nothing(&owner) => {
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
                     self.give_back(owner, work.id(), touch);
                 }
@@ -359,6 +351,14 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         kept
     }
+}
+
+/// The record that was created in an earlier one's stead is deleted, or could not be created: a row is the earlier one's
+/// again, should that come back.
+fn stands_for_nothing(base: &Base) -> bool {
+    let deleted = |gone: Gone| gone.side == Side::Salesforce && gone.how != Absence::Missing;
+    base.intent.is_none()
+        && if base.live { base.gone.is_some_and(deleted) } else { base.salesforce_id.is_none() }
 }
 
 /// The Id is that of a deleted record in whose stead the base's record was created.
