@@ -563,7 +563,7 @@ impl Schedule {
                     late = false;
                 }
                 // What was committed with an older stamp, it finds at the end of its look-back.
-                None if idle && help && !late => {
+                None if idle && help && !late && self.options.features.late_commits => {
                     late = true;
                     self.advance(memory.settings().look_back * 4 / 5 + SignedDuration::from_secs(61));
                 }

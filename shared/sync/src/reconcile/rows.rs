@@ -17,6 +17,8 @@ enum Claim {
     Waits,
     /// The record of this Id, whose row had this key before.
     Holds(Option<SalesforceId>, Option<PostgresKey>),
+    /// This base's, whose record was not created in the stead of the one that came back.
+    GivesBack(Box<Base>),
 }
 
 /// The outcome of matching a record with the rows that were found.
@@ -186,7 +188,8 @@ impl<'a, P: Ports> Run<'a, P> {
             let mut found = Claim::None;
             for wanted in inserted_for.into_iter().chain(origin.former_keys.into_iter().map(RecordRef::Key)) {
                 let link = work.row.as_ref().and_then(|row| row.link.as_deref());
-                found = self.claim(transaction, wanted, &key, link).await?;
+                let back = work.record().and_then(|_| work.id());
+                found = self.claim(transaction, wanted, &key, link, back.is_some()).await?;
                 if found != Claim::None {
                     break;
                 }
@@ -197,6 +200,11 @@ impl<'a, P: Ports> Run<'a, P> {
                     continue;
                 }
                 Claim::Waits => {}
+                Claim::GivesBack(base) => {
+                    let base = Base { postgres_key: Some(key), ..*base };
+                    self.give_back(base, work.id(), work.retouch());
+                    continue;
+                }
                 Claim::Holds(id, old) => {
                     // The record that the link names has come back: it stands for itself.
                     if work.record().is_some()
@@ -222,6 +230,7 @@ impl<'a, P: Ports> Run<'a, P> {
         wanted: RecordRef,
         key: &PostgresKey,
         link: Option<&str>,
+        came_back: bool,
     ) -> Result<Claim, PortError> {
         if let RecordRef::Key(old) = &wanted {
             // Whoever creates the record under its old key holds this lock until its intent is saved.
@@ -235,6 +244,9 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         if base.intent.is_some() {
             return Ok(Claim::Waits);
+        }
+        if came_back && link.is_some() && stands_for_nothing(&base) {
+            return Ok(Claim::GivesBack(Box::new(base)));
         }
         // One whose record was about to be created anew, and was not, is still waited for.
         if !base.live && link.is_none() {
