@@ -367,7 +367,9 @@ fn propagated(
         let now = field_base(definition, mapping, key, value);
         // A value that was never agreed on is one that whoever deleted the record did not see.
         let known = base.fields.get(&mapping.field).filter(|known| known.rule == now.rule);
-        let edited = known.map_or(!value.is_null(), |known| known.fingerprint != now.fingerprint);
+        let differs = known.map_or(!value.is_null(), |known| known.fingerprint != now.fingerprint);
+        // Where a parent is deleted with its children, the side itself empties their lookups: that is nobody's edit.
+        let edited = differs && !(mapping.lookup.is_some() && value.is_null());
         (definition.writes(mapping, side) && edited).then(|| {
             let (salesforce, postgres) = match stands {
                 Side::Salesforce => (value.clone(), Value::Null),

@@ -185,6 +185,7 @@ fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut
                 Some(agreed) => agreed != field_base(mapping, value),
                 None => !value.is_null(),
             };
+            let meant = meant && !(mapping.lookup.is_some() && value.is_null());
             let kept = planned.conflicts.iter().any(|conflict| conflict.field == mapping.field);
             if meant != kept {
                 broken.push(format!("{} dies with {value:?}, kept: {kept}", mapping.field));
