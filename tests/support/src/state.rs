@@ -92,7 +92,7 @@ impl MemoryState {
         self.inner.lock().unwrap().breakers.values().filter_map(|breaker| breaker.open_until).max()
     }
 
-    /// Every touch put off waits for a parent, or is of a record that is refused for its parent.
+    /// Every touch put off waits for a parent, or is of a record that is refused for its parent, and no run holds any.
     #[must_use]
     pub fn all_wait_for_parents(&self) -> bool {
         let inner = self.inner.lock().unwrap();
@@ -105,6 +105,7 @@ impl MemoryState {
         };
         let waits = |deferred: &Deferred| !deferred.waits_for.is_empty() || refused(&deferred.touch);
         inner.deferred.values().all(|(deferred, _)| waits(deferred))
+            && inner.bases.values().all(|base| base.intent.is_none())
     }
 
     /// When the next touch put off is due.
