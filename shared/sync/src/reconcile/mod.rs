@@ -8,6 +8,7 @@
 
 mod image;
 mod intents;
+mod owners;
 mod read;
 mod rows;
 mod work;
