@@ -133,6 +133,9 @@ pub struct FieldMapping {
     pub salesforce_updateable: bool,
     /// Postgres refuses a row without it.
     pub postgres_required: bool,
+    /// The side that it comes from determines it and nobody writes it there: a formula, a generated column.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
     /// The parents, if the column holds their keys.
     pub lookup: Option<Lookup>,
 }

@@ -24,6 +24,7 @@ fn definition(primary: Side) -> Definition {
         salesforce_required: false,
         salesforce_updateable: true,
         postgres_required: false,
+        derived: false,
         lookup: None,
     });
     Definition {

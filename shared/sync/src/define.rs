@@ -428,6 +428,11 @@ fn mapping(
         salesforce_required: described.required,
         salesforce_updateable: described.updateable || direction == Direction::ToPostgres,
         postgres_required: column.not_null && !column.has_default,
+        derived: match direction {
+            Direction::Both => false,
+            Direction::ToPostgres => !described.createable && !described.updateable,
+            Direction::ToSalesforce => column.generated,
+        },
         lookup: field.lookup.clone().map(|sync| Lookup { sync }),
     })
 }

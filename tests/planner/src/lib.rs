@@ -67,6 +67,7 @@ pub fn case(number: u64) -> Case {
             salesforce_updateable: dice.below(8) > 0,
             salesforce_required: dice.below(3) == 0,
             postgres_required: dice.below(3) == 0,
+            derived: false,
             lookup: (dice.below(3) == 0).then(|| Lookup { sync: "accounts".into() }),
             field: ["F", "G", "H"][place].to_owned(),
             column: ["f", "g", "h"][place].to_owned(),

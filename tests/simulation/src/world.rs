@@ -73,6 +73,7 @@ pub fn definitions(seed: u64, features: &Features) -> Vec<Definition> {
         contacts.fields.push(FieldMapping {
             direction: Direction::ToPostgres,
             salesforce_updateable: false,
+            derived: true,
             ..field("AccountName__c", "account_name")
         });
     }

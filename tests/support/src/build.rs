@@ -25,6 +25,7 @@ pub fn field(name: &str, column: &str) -> FieldMapping {
         salesforce_required: false,
         salesforce_updateable: true,
         postgres_required: false,
+        derived: false,
         lookup: None,
     }
 }

@@ -72,7 +72,9 @@ impl<P: Ports> Run<'_, P> {
         });
         let deferred: Vec<Deferred> = anew
             .filter_map(|writing| {
-                let touch = writing.work.touch.alone_of_row(writing.base.postgres_key.clone()?);
+                let mut touch = writing.work.touch.alone_of_row(writing.base.postgres_key.clone()?);
+                // It stands.
+                touch.evidence.pg_deleted = false;
                 Some(Deferred { touch, due, waits_for: Vec::new() })
             })
             .collect();
@@ -90,11 +92,13 @@ impl<P: Ports> Run<'_, P> {
             .into_iter()
             .find(|side| matches!(work.plan.action(*side), Action::Create(_)));
         if let Some(created) = created {
-            // What was agreed on ended with the record that is created anew, but for what that side alone determines:
-            // what it made of the other one is no edit there.
+            // What was agreed on ended with the record that is created anew, but for what that side derives: what
+            // it made of the other one is no edit there.
             base.live = false;
             base.fields.retain(|name, _| {
-                self.definition.field(name).is_some_and(|mapping| !self.definition.writes(mapping, created))
+                self.definition
+                    .field(name)
+                    .is_some_and(|mapping| mapping.derived && !self.definition.writes(mapping, created))
             });
             base.ended_at = None;
         }

@@ -18,7 +18,7 @@ mod write_salesforce;
 use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, Rejected, State, Step, Steps};
 use crate::retry::Backoff;
 use crate::touch::Touch;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use syncline_engine::{Definition, Side};
 use work::Work;
 
@@ -198,7 +198,8 @@ impl<P: Ports> Run<'_, P> {
             fields,
             images: work.images.clone(),
             definition: self.definition.version,
-            at: self.now(),
+            // Also where the clock is set back meanwhile: a run does not clear what it refuses itself.
+            at: self.now().max(self.outcomes.begun + SignedDuration::from_micros(1)),
         };
         self.outcomes.rejected.push(rejected);
     }

@@ -153,6 +153,13 @@ impl<'a, P: Ports> Run<'a, P> {
         if base.intent.is_some() {
             return Ok(Claim::Waits);
         }
+        let known = base.postgres_key.clone().filter(|known| known != key);
+        if let Some(known) = &known {
+            let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
+            if transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty()) {
+                return Ok(Claim::None);
+            }
+        }
         if came_back && link.is_some() && stands_for_nothing(&base) {
             return Ok(Claim::GivesBack(Box::new(base)));
         }
@@ -160,12 +167,7 @@ impl<'a, P: Ports> Run<'a, P> {
         if !base.live && link.is_none() {
             return Ok(Claim::None);
         }
-        let Some(known) = base.postgres_key.filter(|known| known != key) else {
-            return Ok(Claim::Holds(base.salesforce_id, None));
-        };
-        let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
-        let stands = transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty());
-        Ok(if stands { Claim::None } else { Claim::Holds(base.salesforce_id, Some(known)) })
+        Ok(Claim::Holds(base.salesforce_id, known))
     }
 
     /// A row that was found by its link but whose key is another living record's: somebody wrote one record's Id
@@ -203,13 +205,18 @@ impl<'a, P: Ports> Run<'a, P> {
                 Some(link) if has_replaced(&owner, link) && work.record().is_none() => {
                     match (&owner.intent, &work.row) {
                         (Some(intent), Some(row)) => {
-                            let touch = work.touch.alone_of_row(row.key.clone());
+                            let mut touch = work.touch.alone_of_row(row.key.clone());
+                            touch.evidence.pg_deleted = false;
                             self.after_lease(touch, intent.lease_until);
                         }
                         _ => self.summary.skipped += 1,
                     }
                 }
-                Some(link) if has_replaced(&owner, link) && stands_for_nothing(&owner) => {
+                Some(link)
+                    if has_replaced(&owner, link)
+                        && stands_for_nothing(&owner)
+                        && work.base.as_ref().is_none_or(|base| !base.live && base.intent.is_none()) =>
+                {
                     let touch = Touch { key: None, old_key: None, ..work.retouch() };
                     self.give_back(owner, work.id(), touch);
                 }
