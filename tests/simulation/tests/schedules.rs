@@ -7,7 +7,8 @@ use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_simulation");
 
-/// Seeds that `make test` runs beside the kept ones.
+/// Seeds that `make test` runs beside the kept ones, unless `SYNCLINE_SEEDS` names another number.
+/// Mutation runs take fewer: what they break shows early, and each mutation waits for them.
 const FRESH: u64 = 5_000;
 
 #[test]
@@ -52,9 +53,13 @@ fn start() -> u64 {
 }
 
 fn fresh_seeds_hold_and_cover() {
-    let (start, count) = (start().to_string(), FRESH.to_string());
-    let output =
-        Command::new(BINARY).args(["--start", &start, "--seeds", &count, "--covered"]).output().unwrap();
+    let count = std::env::var("SYNCLINE_SEEDS").map_or(FRESH, |count| count.parse().unwrap());
+    let mut command = Command::new(BINARY);
+    command.args(["--start", &start().to_string(), "--seeds", &count.to_string()]);
+    if count >= FRESH {
+        command.arg("--covered");
+    }
+    let output = command.output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     println!("{told}");
     assert!(output.status.success(), "replay one with `cargo run --release -p simulation -- --seed N`");
