@@ -9,9 +9,8 @@ use syncline_postgres::{
     has_schema, install_capture, install_schema, quote, read_identity,
 };
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
-use syncline_sync::define::{
-    ColumnDescription, ObjectDescription, TableDescription, Wanted, WantedField, define,
-};
+use syncline_sync::define::{Wanted, WantedField, define};
+use syncline_sync::describe::{ColumnDescription, ObjectDescription, TableDescription};
 
 /// Both sides, connected.
 pub(crate) struct Setup {

@@ -4,7 +4,7 @@ use crate::connect::Connection;
 use crate::error::DatabaseError;
 use crate::names::quote;
 use syncline_engine::PostgresType;
-use syncline_sync::define::{ColumnDescription, TableDescription};
+use syncline_sync::describe::{ColumnDescription, TableDescription};
 use tokio_postgres::types::Type;
 
 /// Whether a schema is there.

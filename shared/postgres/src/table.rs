@@ -3,7 +3,7 @@
 use crate::connect::Connection;
 use crate::error::DatabaseError;
 use crate::names::{Instance, quote};
-use syncline_sync::define::ObjectDescription;
+use syncline_sync::describe::ObjectDescription;
 use tokio_postgres::types::Type;
 
 /// A field's column name in a generated table: snake case, without the `__c` of custom fields.

@@ -5,7 +5,7 @@ use crate::error::SalesforceError;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use syncline_engine::SalesforceType;
-use syncline_sync::define::{FieldDescription, ObjectDescription};
+use syncline_sync::describe::{FieldDescription, ObjectDescription};
 
 /// One field, with the keys that a mapping depends on. Source: Describe Sobject in the REST API guide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,106 +1,11 @@
 //! A sync's definition, from what its user wrote and what both sides say of themselves. Pure: every problem in one
 //! answer.
 
+use crate::describe::{FieldDescription, ObjectDescription, TableDescription};
 use syncline_engine::{
     Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, FirstLink, Lookup, PostgresType,
     Rule, RuleKind, SalesforceType, Side, pair,
 };
-
-/// A field as Salesforce describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldDescription {
-    /// Its API name.
-    pub name: String,
-    /// Its type.
-    pub salesforce_type: SalesforceType,
-    /// A create without it is refused.
-    pub required: bool,
-    /// A create may set it.
-    pub createable: bool,
-    /// An update may set it.
-    pub updateable: bool,
-    /// Users without the permission View Encrypted Data see a mask in it.
-    pub masked: bool,
-    /// An external Id that no two records share.
-    pub unique_external_id: bool,
-    /// The objects that a lookup points to.
-    pub reference_to: Vec<String>,
-}
-
-/// An object as Salesforce describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectDescription {
-    /// Its API name.
-    pub name: String,
-    /// Its fields, those that the user may see.
-    pub fields: Vec<FieldDescription>,
-}
-
-impl ObjectDescription {
-    /// The field of this name.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&FieldDescription> {
-        self.fields.iter().find(|field| field.name == name)
-    }
-}
-
-/// A column as the catalog describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ColumnDescription {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub postgres_type: PostgresType,
-    /// Its type as SQL casts to it.
-    pub cast: String,
-    /// It takes no null.
-    pub not_null: bool,
-    /// It has a default.
-    pub has_default: bool,
-    /// It cannot be written.
-    pub generated: bool,
-}
-
-/// A table as the catalog describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableDescription {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub table: String,
-    /// `relkind`: `r` is a plain table, `p` a partitioned one.
-    pub kind: String,
-    /// Row security hides rows from the role, or would if it asked for them.
-    pub hides_rows: bool,
-    /// The role may delete.
-    pub may_delete: bool,
-    /// The role may read, insert and update.
-    pub may_write: bool,
-    /// The role may create triggers.
-    pub may_trigger: bool,
-    /// Its owner.
-    pub owner: String,
-    /// The role that asks.
-    pub role: String,
-    /// The role owns it, or is a member of the role that does.
-    pub owned: bool,
-    /// Triggers of this role's are on it already.
-    pub captured: bool,
-    /// Its columns.
-    pub columns: Vec<ColumnDescription>,
-    /// Its primary key, in index order.
-    pub key: Vec<String>,
-    /// Columns that are unique on their own.
-    pub unique_columns: Vec<String>,
-}
-
-impl TableDescription {
-    /// The column of this name.
-    #[must_use]
-    pub fn column(&self, name: &str) -> Option<&ColumnDescription> {
-        self.columns.iter().find(|column| column.name == name)
-    }
-}
 
 /// One field of a sync as its user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -386,7 +291,14 @@ fn mapping(
             wanted.object, field.field
         ));
     }
-    let to_salesforce = wanted.direction.writes(Side::Salesforce) && field.direction.writes(Side::Salesforce);
+    let writes = |side| wanted.direction.writes(side) && field.direction.writes(side);
+    let to_salesforce = writes(Side::Salesforce);
+    if !to_salesforce && !writes(Side::Postgres) {
+        problems.fatal(format!(
+            "{} = {} travels the other way than the sync does, so neither side would ever be written; leave out its direction, or the field",
+            field.field, field.column
+        ));
+    }
     let mut direction = field.direction;
     if to_salesforce && !described.createable {
         if field.direction == Direction::ToSalesforce {
@@ -399,7 +311,7 @@ fn mapping(
         direction = Direction::ToPostgres;
     }
     if column.generated && direction.writes(Side::Postgres) {
-        if direction == Direction::ToPostgres {
+        if direction == Direction::ToPostgres || !to_salesforce {
             problems.fatal(format!("column {} is generated and cannot be written", field.column));
         }
         direction = Direction::ToSalesforce;
@@ -468,126 +380,4 @@ fn check_lookup(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn described(name: &str, required: bool) -> FieldDescription {
-        FieldDescription {
-            name: name.into(),
-            salesforce_type: SalesforceType::Text { length: 80 },
-            required,
-            createable: true,
-            updateable: true,
-            masked: false,
-            unique_external_id: name == "Syncline_Id__c",
-            reference_to: vec![],
-        }
-    }
-
-    fn column(name: &str, kind: PostgresType) -> ColumnDescription {
-        ColumnDescription {
-            name: name.into(),
-            cast: kind.to_string(),
-            postgres_type: kind,
-            not_null: name == "id" || name == "tenant",
-            has_default: name == "id",
-            generated: false,
-        }
-    }
-
-    fn fixture() -> (Wanted, ObjectDescription, TableDescription) {
-        let field = |field: &str, column: &str| WantedField {
-            field: field.into(),
-            column: column.into(),
-            direction: Direction::Both,
-            lookup: None,
-        };
-        let wanted = Wanted {
-            name: "contacts".into(),
-            object: "Contact".into(),
-            schema: "public".into(),
-            table: "contacts".into(),
-            link: "salesforce_id".into(),
-            primary: Side::Salesforce,
-            direction: Direction::Both,
-            on_first_link: FirstLink::FillEmpty,
-            deletes: Deletes::default(),
-            delete_limit: DeleteLimit::default(),
-            link_table: false,
-            external_id: "Syncline_Id__c".into(),
-            marker: "Syncline_Write__c".into(),
-            poll_interval_s: 60,
-            fields: vec![field("LastName", "last_name"), field("Email", "email")],
-            table_shared: false,
-            parents: vec![],
-        };
-        let names =
-            [("LastName", true), ("Email", false), ("Syncline_Id__c", false), ("Syncline_Write__c", false)];
-        let object = ObjectDescription {
-            name: "Contact".into(),
-            fields: names.map(|(name, required)| described(name, required)).to_vec(),
-        };
-        let table = TableDescription {
-            schema: "public".into(),
-            table: "contacts".into(),
-            kind: "r".into(),
-            hides_rows: false,
-            may_delete: true,
-            may_write: true,
-            may_trigger: true,
-            owner: "app".into(),
-            role: "app".into(),
-            owned: true,
-            captured: false,
-            columns: vec![
-                column("id", PostgresType::BigInt),
-                column("last_name", PostgresType::Text),
-                column("email", PostgresType::Varchar(Some(80))),
-            ],
-            key: vec!["id".into()],
-            unique_columns: vec!["id".into()],
-        };
-        (wanted, object, table)
-    }
-
-    #[test]
-    fn a_definition_that_fits_has_nothing_to_say() {
-        let (wanted, object, table) = fixture();
-        let (definition, notes) = define(&wanted, &object, &table).unwrap();
-        assert_eq!(notes, []);
-        assert_eq!(definition.key, [("id".to_owned(), "bigint".to_owned())]);
-        assert!(definition.external_id.is_some() && definition.marker.is_some());
-    }
-
-    #[test]
-    fn every_problem_is_in_one_answer() {
-        let (mut wanted, mut object, mut table) = fixture();
-        wanted.fields[0].field = "Nope".into();
-        wanted.fields[1].column = "nope".into();
-        object.fields.retain(|field| field.name != "Syncline_Id__c");
-        table.columns.push(column("tenant", PostgresType::Uuid));
-        table.may_write = false;
-        let problems = define(&wanted, &object, &table).unwrap_err();
-        let text: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
-        let text = text.join("\n");
-        for words in [
-            "no field Nope",
-            "no column nope",
-            "LastName is required by Salesforce and not mapped",
-            "tenant takes no null",
-            "GRANT SELECT, INSERT, UPDATE",
-            "no field Syncline_Id__c",
-        ] {
-            assert!(text.contains(words), "{words:?} is missing from:\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_missing_marker_is_said_and_does_not_stop() {
-        let (wanted, mut object, table) = fixture();
-        object.fields.retain(|field| field.name != "Syncline_Write__c");
-        let (definition, notes) = define(&wanted, &object, &table).unwrap();
-        assert_eq!(definition.marker, None);
-        assert!(notes[0].message.contains("false conflict") && !notes[0].fatal);
-    }
-}
+mod tests;

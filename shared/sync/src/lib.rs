@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod define;
+pub mod describe;
 pub mod ingest;
 mod limit;
 mod outage;

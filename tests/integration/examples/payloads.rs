@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use syncline_salesforce::{DescribedObject, parse_notifications};
-use syncline_sync::define::ObjectDescription;
+use syncline_sync::describe::ObjectDescription;
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args().nth(1) else {

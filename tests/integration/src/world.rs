@@ -14,7 +14,8 @@ use syncline_postgres::{
     install_capture, install_schema, read_identity,
 };
 use syncline_salesforce::{Client, Credentials};
-use syncline_sync::define::{ObjectDescription, Wanted, WantedField, define};
+use syncline_sync::define::{Wanted, WantedField, define};
+use syncline_sync::describe::ObjectDescription;
 use syncline_sync::reconcile::Summary;
 use syncline_sync::{Clock, Ports, Queue, Random, Settings};
 

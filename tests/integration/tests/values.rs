@@ -271,7 +271,8 @@ async fn what_a_side_cannot_keep_is_refused_with_a_sentence_and_a_field() {
 
 #[tokio::test]
 async fn compound_and_masked_fields_are_named_when_they_are_mapped() {
-    use syncline_sync::define::{ObjectDescription, Wanted, WantedField, define};
+    use syncline_sync::define::{Wanted, WantedField, define};
+    use syncline_sync::describe::ObjectDescription;
     let world = world().await;
     let client = syncline_sync::Ports::salesforce(&world);
     let object = ObjectDescription::from(&client.describe("Account").await.unwrap());
