@@ -108,6 +108,9 @@ mod tests {
         assert_eq!(ms(Backoff::Outage, 3, 0), 6_400);
         assert_eq!(ms(Backoff::Outage, 40, 40), 1_080_000);
         assert_eq!(ms(Backoff::Contention, 9, 20), 5_000);
+        assert_eq!(ms(Backoff::Contention, 0, 41 + 20), 200);
+        let later = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(Backoff::Contention.due(later, 0, 20).duration_since(later).as_millis(), 200);
     }
 
     #[test]
@@ -120,5 +123,19 @@ mod tests {
             opened.push(breaker.open_until.map_or(0, Timestamp::as_second));
         }
         assert_eq!(opened, [0, 0, 5, 5, 5, 5, 5, 5, 10, 20, 40, 60, 60]);
+    }
+
+    #[test]
+    fn a_spent_allowance_is_asked_for_after_a_minute_and_twice_as_long_each_time() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::default();
+        let mut minutes = vec![];
+        for _ in 0..6 {
+            breaker = breaker.limited(now, "REQUEST_LIMIT_EXCEEDED");
+            minutes.push(breaker.open_until.unwrap().as_second() / 60);
+        }
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 16]);
+        assert_eq!((breaker.failures, breaker.message.as_str()), (6, "REQUEST_LIMIT_EXCEEDED"));
+        assert!(breaker.is_open() && !Breaker::default().is_open());
     }
 }

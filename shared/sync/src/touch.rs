@@ -222,6 +222,7 @@ pub fn fold(touches: impl IntoIterator<Item = Touch>) -> Vec<Touch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn touch(at: i64) -> Touch {
         let id = SalesforceId::parse("001D000000IqhSL").unwrap();
@@ -240,10 +241,151 @@ mod tests {
         assert_eq!(folded[0].stamp, None, "one of them was not about a stamp");
     }
 
+    fn key(number: u32) -> PostgresKey {
+        PostgresKey(format!("[\"{number}\"]"))
+    }
+
+    /// One of a few of each part, so that parts meet.
+    fn touches() -> impl Strategy<Value = Touch> {
+        let few_keys = || proptest::option::of((0..3_u32).prop_map(key));
+        let ids = proptest::option::of(proptest::sample::select(vec!["001D000000IqhSL", "001D000000IqhSM"]));
+        let source =
+            proptest::sample::select(vec![Source::OutboundMessage, Source::CaptureLog, Source::CatchUp]);
+        let moments = (0..4_i64, proptest::option::of(0..4_i64), 0..3_u32);
+        let flags = (any::<bool>(), any::<bool>(), proptest::option::of("[ab]"));
+        (ids, few_keys(), few_keys(), source, moments, flags).prop_map(
+            |(id, key, old_key, source, (at, stamp, attempt), (pg_deleted, sf_deleted, actor))| Touch {
+                id: id.map(|id| SalesforceId::parse(id).unwrap()),
+                key,
+                old_key,
+                evidence: DeleteEvidence { pg_deleted, sf_deleted },
+                stamp: stamp.map(|stamp| Timestamp::from_second(stamp).unwrap()),
+                actor,
+                attempt,
+                ..Touch::bare("accounts", source, Timestamp::from_second(at).unwrap())
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_touch_is_small_and_reads_back(touch in touches()) {
+            let json = serde_json::to_string(&touch).unwrap();
+            prop_assert!(json.len() < 1024);
+            prop_assert_eq!(json.contains("attempt"), touch.attempt > 0);
+            prop_assert_eq!(serde_json::from_str::<Touch>(&json).unwrap(), touch);
+        }
+
+        #[test]
+        fn folding_loses_no_evidence_no_name_and_no_moment(many in proptest::collection::vec(touches(), 0..8)) {
+            let folded = fold(many.clone());
+            prop_assert!(folded.len() <= many.len());
+            for touch in &many {
+                let into = folded.iter().find(|one| {
+                    let row = touch.key.is_none() || one.key.is_some() && !one.names_another_row(touch)
+                        || one.old_key.is_some();
+                    one.record() == touch.record()
+                        && row
+                        && (one.evidence.pg_deleted || !touch.evidence.pg_deleted)
+                        && (one.evidence.sf_deleted || !touch.evidence.sf_deleted)
+                        && one.at <= touch.at
+                        && one.attempt <= touch.attempt
+                        && (one.old_key.is_some() || touch.old_key.is_none())
+                        && (one.stamp.is_none() || touch.stamp.is_some() && one.stamp >= touch.stamp)
+                });
+                prop_assert!(into.is_some(), "{:?} is not in {:?}", touch, folded);
+            }
+        }
+
+        #[test]
+        fn touches_that_name_different_rows_stand_side_by_side(one in touches(), other in touches()) {
+            prop_assert_eq!(one.names_another_row(&other), other.names_another_row(&one));
+            prop_assert!(!one.names_another_row(&one));
+            if one.record() == other.record() {
+                let apart = one.key.is_some() && other.key.is_some()
+                    && (one.key != other.key
+                        || one.old_key.is_some() && other.old_key.is_some() && one.old_key != other.old_key);
+                prop_assert_eq!(fold([one.clone(), other.clone()]).len(), if apart { 2 } else { 1 });
+                if one.place() == other.place() {
+                    prop_assert_eq!(one.group(), other.group());
+                }
+            }
+        }
+    }
+
     #[test]
-    fn a_touch_is_small_and_reads_back() {
-        let json = serde_json::to_string(&touch(1)).unwrap();
-        assert!(json.len() < 1024);
-        assert_eq!(serde_json::from_str::<Touch>(&json).unwrap(), touch(1));
+    fn a_touch_of_both_comes_apart_and_looks_at_each_alone() {
+        let mut both = touch(7);
+        both.key = Some(key(1));
+        both.old_key = Some(key(2));
+        both.stamp = Some(both.at);
+        let [of_record, of_row] = both.apart().try_into().unwrap();
+        assert_eq!((of_record.id.clone(), of_record.key), (both.id.clone(), None));
+        assert_eq!((of_row.id, of_row.key), (None, both.key.clone()));
+        let id = SalesforceId::parse("001D000000IqhSM").unwrap();
+        let alone = both.alone_of_id(id.clone());
+        assert_eq!(alone, Touch { id: Some(id), key: None, old_key: None, ..both.clone() });
+        let alone = both.alone_of_row(key(3));
+        assert_eq!(alone, Touch { id: None, key: Some(key(3)), old_key: None, stamp: None, ..both.clone() });
+        assert_eq!(touch(1).apart(), [touch(1)]);
+    }
+
+    #[test]
+    fn a_touch_is_named_by_its_id_else_by_its_row_and_put_off_by_what_it_names() {
+        let of_id = touch(1);
+        let of_key = Touch::of_key("accounts", key(1), Source::CaptureLog, of_id.at);
+        assert_eq!(
+            (of_id.record(), of_id.place()),
+            ("001D000000IqhSLIAZ".into(), "001D000000IqhSLIAZ".into())
+        );
+        assert_eq!((of_key.record(), of_key.place()), ("p:[\"1\"]".into(), "p:[\"1\"]".into()));
+        let both = Touch { key: Some(key(1)), ..of_id.clone() };
+        assert_eq!(both.place(), "001D000000IqhSLIAZ [\"1\"]");
+        let rekeyed = Touch { old_key: Some(key(2)), ..both };
+        assert_eq!(rekeyed.place(), "001D000000IqhSLIAZ [\"2\"] [\"1\"]");
+        // By the published FNV-1a, computed elsewhere: a group outlives the process that names it.
+        assert_eq!((of_id.group(), of_key.group()), ("accounts.2".to_owned(), "accounts.0".to_owned()));
+        let groups: std::collections::BTreeSet<String> =
+            (0..50).map(|n| Touch { key: Some(key(n)), ..of_key.clone() }.group()).collect();
+        assert_eq!(groups.len(), 4);
+    }
+
+    #[test]
+    fn the_source_seen_first_names_a_folded_touch() {
+        let at = |second, source| Touch { source, ..touch(second) };
+        let source = |one, other| fold([one, other]).remove(0).source;
+        assert_eq!(source(at(5, Source::CatchUp), at(3, Source::Person)), Source::Person);
+        assert_eq!(source(at(3, Source::CatchUp), at(5, Source::Person)), Source::CatchUp);
+        assert_eq!(source(at(3, Source::CatchUp), at(3, Source::Person)), Source::CatchUp);
+    }
+
+    #[test]
+    fn sources_go_by_the_words_of_their_documents() {
+        for source in
+            [Source::OutboundMessage, Source::CaptureLog, Source::CatchUp, Source::FirstScan, Source::Person]
+        {
+            assert_eq!(serde_json::to_string(&source).unwrap(), format!("\"{}\"", source.word()));
+        }
+    }
+
+    #[test]
+    fn the_key_that_a_row_was_given_counts() {
+        let named =
+            |key: Option<PostgresKey>, old_key: Option<PostgresKey>| Touch { key, old_key, ..touch(1) };
+        let absorbed = |mut one: Touch, other: Touch| {
+            one.absorb(other);
+            (one.key, one.old_key)
+        };
+        let (k1, k2) = (Some(key(1)), Some(key(2)));
+        assert_eq!(
+            absorbed(named(k2.clone(), k1.clone()), named(k1.clone(), None)),
+            (k2.clone(), k1.clone())
+        );
+        assert_eq!(
+            absorbed(named(k1.clone(), None), named(k2.clone(), k1.clone())),
+            (k2.clone(), k1.clone())
+        );
+        assert_eq!(absorbed(named(None, None), named(k1.clone(), None)), (k1.clone(), None));
+        assert_eq!(absorbed(named(k1.clone(), None), named(None, None)), (k1, None));
     }
 }

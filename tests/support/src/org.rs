@@ -148,6 +148,8 @@ pub struct MemoryOrg {
     pub page: usize,
     /// Writes land at once, without being scheduled.
     pub immediate: bool,
+    /// The calls that it allows a day, as it says with each answer.
+    pub allowance: Option<u64>,
     /// How long a write may be under way.
     pub longest_call: SignedDuration,
 }
@@ -165,6 +167,7 @@ impl MemoryOrg {
             revives: false,
             page: usize::MAX,
             immediate,
+            allowance: None,
             longest_call: SignedDuration::from_secs(20),
         }
     }

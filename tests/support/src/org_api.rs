@@ -118,6 +118,6 @@ impl Salesforce for MemoryOrg {
         let mut inner = self.inner.lock().unwrap();
         let (calls, told) = (inner.calls, inner.told);
         inner.told = calls;
-        (calls - told, None)
+        (calls - told, self.allowance)
     }
 }

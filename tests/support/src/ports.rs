@@ -174,6 +174,11 @@ impl MemoryPorts {
     pub fn set_daily_calls(&mut self, calls: Option<u64>) {
         self.settings.daily_calls = calls.map(DailyCalls::Count);
     }
+
+    /// What share of the org's calls may be made.
+    pub fn set_daily_share(&mut self, percent: u32) {
+        self.settings.daily_calls = Some(DailyCalls::Percent(percent));
+    }
 }
 
 impl Ports for MemoryPorts {

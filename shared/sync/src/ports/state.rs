@@ -351,3 +351,44 @@ pub trait State: Send + Sync {
         reason: Option<&str>,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stray_name_takes_only_what_was_noted_of_its_own_record() {
+        let id = |text: &str| SalesforceId::parse(text).unwrap();
+        let (one, other) = (id("001D000000IqhSL"), id("001D000000IqhSM"));
+        let (row, another) = (PostgresKey("[\"1\"]".into()), PostgresKey("[\"2\"]".into()));
+        let own = Cleared { record: "x".into(), stray_of: None };
+        assert!(own.takes(Some(&one), None) && own.takes(None, Some(&row)) && own.takes(None, None));
+        let stray = |id: Option<&SalesforceId>, key: Option<&PostgresKey>| Cleared {
+            record: "x".into(),
+            stray_of: Some((id.cloned(), key.cloned())),
+        };
+        let both = stray(Some(&one), Some(&row));
+        assert!(both.takes(Some(&one), Some(&another)), "the Id names it, whatever row it had");
+        assert!(!both.takes(Some(&other), Some(&row)));
+        assert!(both.takes(None, Some(&row)) && !both.takes(None, Some(&another)));
+        assert!(!both.takes(None, None));
+        assert!(!stray(None, None).takes(None, None) && !stray(None, None).takes(Some(&one), None));
+    }
+
+    #[test]
+    fn outcomes_are_empty_only_with_nothing_of_any_kind() {
+        let touch = Touch::of_key(
+            "contacts",
+            PostgresKey("[\"1\"]".into()),
+            crate::Source::Person,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(Outcomes { begun: Timestamp::MAX, ..Outcomes::default() }.is_empty());
+        let cleared = vec![Cleared { record: "x".into(), stray_of: None }];
+        assert!(!Outcomes { cleared, ..Outcomes::default() }.is_empty());
+        let deferred = vec![Deferred { touch, due: Timestamp::UNIX_EPOCH, waits_for: vec![] }];
+        assert!(!Outcomes { deferred, ..Outcomes::default() }.is_empty());
+        let linked = vec![Parent::Postgres("contacts".into(), PostgresKey("[\"1\"]".into()))];
+        assert!(!Outcomes { linked, ..Outcomes::default() }.is_empty());
+    }
+}

@@ -1,0 +1,201 @@
+//! What becomes of each message: fresh ones together, those that came again one by one and in turning order, those
+//! of a newer form and those that the budget or the time leaves no room for put off.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use support::{MemoryPorts, contact_definition};
+use syncline_engine::{Definition, PostgresKey, Side};
+use syncline_sync::{
+    Breaker, Clock, Delivery, MessageBody, Ports, Queue, Salesforce, Source, State, Touch, apply,
+};
+
+struct World {
+    ports: MemoryPorts,
+    definitions: [Definition; 1],
+}
+
+impl World {
+    fn new() -> Self {
+        Self { ports: MemoryPorts::new(1, true), definitions: [contact_definition(Side::Salesforce)] }
+    }
+
+    fn row(&self, name: &str) -> PostgresKey {
+        self.ports
+            .database
+            .insert("contacts", BTreeMap::from([("LastName".to_owned(), Some(name.to_owned()))]))
+    }
+
+    /// A touch of a new row.
+    fn touch(&self, name: &str) -> Touch {
+        Touch::of_key("contacts", self.row(name), Source::CaptureLog, self.ports.clock.now())
+    }
+
+    async fn apply(&self, deliveries: &[Delivery]) -> apply::Applied {
+        apply::apply(&self.ports, &self.definitions, deliveries, None).await
+    }
+
+    /// The names in Salesforce, in the order of their creation.
+    fn created(&self) -> Vec<String> {
+        let records = self.ports.org.records();
+        records.values().filter_map(|record| record.values["LastName"].clone()).collect()
+    }
+}
+
+fn delivery(receipt: &str, receive_count: u32, touches: Vec<Touch>) -> Delivery {
+    let body = serde_json::to_string(&MessageBody::new(touches)).unwrap();
+    Delivery { receipt: receipt.to_owned(), group: "contacts.0".to_owned(), receive_count, body }
+}
+
+#[tokio::test]
+async fn messages_that_came_again_go_first_and_turn_round_with_each_receive() {
+    for (receives, order) in [([2, 2], ["one", "two", "fresh"]), ([2, 3], ["two", "one", "fresh"])] {
+        let world = World::new();
+        let touches = ["one", "two", "fresh"].map(|name| world.touch(name));
+        let [one, two, fresh] = touches.clone().map(|touch| vec![touch]);
+        let deliveries =
+            [delivery("c", 1, fresh), delivery("b", receives[1], two), delivery("a", receives[0], one)];
+        let applied = world.apply(&deliveries).await;
+        assert_eq!(world.created(), order);
+        assert_eq!(applied.done.len(), 3);
+        assert_eq!(applied.summary.records_created, 3, "the counts of all runs are added up");
+        assert_eq!(applied.oldest, touches.iter().map(|touch| touch.at).min());
+        assert!(world.ports.queue.is_empty(), "none was sent again");
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_several_that_came_again_is_sent_again_as_single_touches() {
+    let world = World::new();
+    let touches = ["one", "two", "three"].map(|name| world.touch(name)).to_vec();
+    let applied = world.apply(&[delivery("a", 2, touches.clone())]).await;
+    assert_eq!((applied.done, applied.release), (vec!["a".to_owned()], vec![]));
+    assert_eq!(world.created(), Vec::<String>::new());
+    let again = world.ports.queue.receive(10).await.unwrap();
+    let bodies: Vec<Touch> = again
+        .iter()
+        .flat_map(|delivery| serde_json::from_str::<MessageBody>(&delivery.body).unwrap().touches)
+        .collect();
+    assert_eq!((again.len(), bodies), (3, touches));
+    assert!(again.iter().all(|delivery| delivery.group == "contacts.0"));
+    let world = World::new();
+    let touches = ["one", "two", "three"].map(|name| world.touch(name)).to_vec();
+    world.apply(&[delivery("a", 1, touches)]).await;
+    assert_eq!(world.created().len(), 3, "a fresh one is reconciled as it is");
+}
+
+#[tokio::test]
+async fn what_this_version_cannot_read_waits_a_minute_as_it_is() {
+    let world = World::new();
+    let touch = world.touch("one");
+    let newer_touch = Touch { v: syncline_sync::TOUCH_FORM + 1, ..touch.clone() };
+    let newer = MessageBody { v: MessageBody::FORM + 1, touches: vec![touch] };
+    let bodies = [
+        serde_json::to_string(&newer).unwrap(),
+        serde_json::to_string(&MessageBody::new(vec![newer_touch])).unwrap(),
+        "{\"another\": true}".to_owned(),
+    ];
+    let deliveries: Vec<Delivery> = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, body)| Delivery { body: body.clone(), ..delivery(&n.to_string(), 1, vec![]) })
+        .collect();
+    let now = world.ports.clock.now();
+    let applied = world.apply(&deliveries).await;
+    assert_eq!((applied.done, applied.release), (vec!["0".into(), "1".into(), "2".into()], vec![]));
+    assert_eq!(world.created(), Vec::<String>::new(), "not reconciled by what it seems to say");
+    let due = async |seconds: i64| {
+        let at: Timestamp = now + SignedDuration::from_secs(seconds);
+        world.ports.state.due(at, 10).await.unwrap()
+    };
+    assert!(due(59).await.is_empty());
+    let waiting: Vec<String> = due(61).await.into_iter().map(|due| due.touch.unwrap_err().1).collect();
+    assert_eq!(waiting, bodies);
+}
+
+#[tokio::test]
+async fn a_spent_budget_puts_touches_off_until_there_is_a_call_again() {
+    for by_share in [true, false] {
+        let mut world = World::new();
+        // One call in a hundred seconds, and 86.4 at once.
+        if by_share {
+            world.ports.org.allowance = Some(8_640);
+            world.ports.set_daily_share(10);
+        } else {
+            world.ports.set_daily_calls(Some(864));
+        }
+        for _ in 0..86 {
+            world.ports.salesforce().probe().await.unwrap();
+        }
+        let touch = world.touch("one");
+        let now = world.ports.clock.now();
+        let applied = world.apply(&[delivery("a", 1, vec![touch])]).await;
+        assert_eq!((applied.summary.put_off, applied.done.len(), world.created().len()), (1, 1, 0));
+        let wait = world.ports.state.next_due().unwrap().duration_since(now).as_secs_f64();
+        assert!((59.0..61.0).contains(&wait), "0.4 calls are left, so 60 s and not {wait} s");
+    }
+    let mut world = World::new();
+    world.ports.set_daily_share(10);
+    for _ in 0..1_000 {
+        world.ports.salesforce().probe().await.unwrap();
+    }
+    let touch = world.touch("one");
+    world.apply(&[delivery("a", 1, vec![touch])]).await;
+    assert_eq!(world.created().len(), 1, "a share of what is not known limits nothing");
+}
+
+#[tokio::test]
+async fn a_small_budget_still_allows_twenty_calls_at_once() {
+    for (calls, created) in [(18, 1), (20, 0)] {
+        let mut world = World::new();
+        world.ports.set_daily_calls(Some(24));
+        for _ in 0..calls {
+            world.ports.salesforce().probe().await.unwrap();
+        }
+        let touch = world.touch("one");
+        world.apply(&[delivery("a", 1, vec![touch])]).await;
+        assert_eq!(world.created().len(), created, "after {calls} calls");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_a_side_answered_ends_its_count_of_failures() {
+    let world = World::new();
+    let failed = Breaker { v: 1, failures: 2, open_until: None, message: "away".to_owned() };
+    for side in [Side::Salesforce, Side::Postgres] {
+        world.ports.state.put_breaker(side, &failed).await.unwrap();
+    }
+    world.apply(&[]).await;
+    assert_eq!(world.ports.state.breaker(Side::Salesforce).await.unwrap(), failed, "nothing was asked");
+    let touch = world.touch("one");
+    world.apply(&[delivery("a", 1, vec![touch])]).await;
+    for side in [Side::Salesforce, Side::Postgres] {
+        assert_eq!(world.ports.state.breaker(side).await.unwrap(), Breaker::default());
+    }
+}
+
+#[tokio::test]
+async fn touches_of_a_paused_or_unknown_sync_wait() {
+    let world = World::new();
+    let touch = world.touch("one");
+    let unknown = Touch { sync: "gone".to_owned(), ..touch.clone() };
+    world.ports.state.put_paused("contacts", Some("a person looks")).await.unwrap();
+    let applied = world.apply(&[delivery("a", 1, vec![touch, unknown])]).await;
+    assert_eq!((applied.summary.put_off, applied.done.len(), applied.release.len()), (2, 1, 0));
+    assert_eq!((world.ports.state.put_off(), world.created().len()), (2, 0));
+    assert!(world.ports.state.next_due().unwrap() > world.ports.clock.now());
+}
+
+#[tokio::test]
+async fn a_run_begins_where_its_lease_ends_before_the_deadline_and_not_a_moment_later() {
+    let world = World::new();
+    let lease = world.ports.settings().lease;
+    for (spare, created) in [(SignedDuration::from_secs(1), 1), (SignedDuration::from_secs(-1), 1)] {
+        let touch = world.touch("one");
+        let deadline = Some(world.ports.clock.now() + lease + spare);
+        let deliveries = [delivery("a", 1, vec![touch])];
+        let applied = apply::apply(&world.ports, &world.definitions, &deliveries, deadline).await;
+        assert_eq!(world.created().len(), created);
+        assert_eq!(applied.summary.put_off, usize::from(spare.is_negative()));
+    }
+}
