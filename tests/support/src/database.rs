@@ -6,7 +6,7 @@ use crate::table::{Change, Overlay, RowRefusal, TableRules};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncline_engine::{PostgresKey, Side};
-use syncline_sync::{HistoryRow, PortError, Touch};
+use syncline_sync::{HistoryOutcome, HistoryRow, PortError, Touch};
 
 /// One row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) rows: BTreeMap<PostgresKey, MemoryRow>,
     pub(crate) log: Vec<LogRow>,
     pub(crate) history: Vec<HistoryRow>,
+    pub(crate) closed: Vec<(String, HistoryOutcome)>,
     pub(crate) locks: BTreeMap<String, u64>,
     pub(crate) row_locks: BTreeMap<PostgresKey, u64>,
     /// Parents of rows that open transactions have written: their keys stay while these are open.
@@ -338,5 +339,11 @@ impl MemoryDatabase {
     #[must_use]
     pub fn history(&self) -> Vec<HistoryRow> {
         self.inner.lock().unwrap().history.clone()
+    }
+
+    /// What became of each write to Salesforce, by its intent, in the order in which that was noted.
+    #[must_use]
+    pub fn closed(&self) -> Vec<(String, HistoryOutcome)> {
+        self.inner.lock().unwrap().closed.clone()
     }
 }

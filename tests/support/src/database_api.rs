@@ -82,6 +82,7 @@ pub struct MemoryTransaction<'a> {
     /// Keys whose log rows are dropped: of rows written, and of rows deleted.
     echoes: BTreeSet<(PostgresKey, bool)>,
     history: Vec<HistoryRow>,
+    closed: Vec<(String, HistoryOutcome)>,
 }
 
 impl Drop for MemoryTransaction<'_> {
@@ -196,9 +197,10 @@ impl Transaction for MemoryTransaction<'_> {
 
     async fn close(
         &mut self,
-        _outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
+        outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
     ) -> Result<(), PortError> {
         yield_now().await;
+        self.closed.extend(outcomes.iter().map(|(intent, outcome, _)| (intent.clone(), *outcome)));
         Ok(())
     }
 
@@ -218,6 +220,7 @@ impl Transaction for MemoryTransaction<'_> {
         inner.commits += usize::from(!overlay.rows.is_empty());
         database.commit(&mut inner, overlay, By::Sync);
         inner.history.append(&mut self.history);
+        inner.closed.append(&mut self.closed);
         drop(inner);
         Ok(())
     }
@@ -372,6 +375,7 @@ impl Database for MemoryDatabase {
             overlay: Overlay::default(),
             echoes: BTreeSet::new(),
             history: Vec::new(),
+            closed: Vec::new(),
         })
     }
 }

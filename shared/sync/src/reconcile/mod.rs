@@ -232,3 +232,43 @@ impl<P: Ports> Run<'_, P> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_add_up_count_by_count_and_keep_the_first_outage() {
+        let outage = |words: &str| PortError::Outage { side: Side::Salesforce, message: words.to_owned() };
+        let counted = |by: usize, told: bool| Summary {
+            skipped: by,
+            equal: 2 * by,
+            put_off: 3 * by,
+            rows_inserted: 4 * by,
+            rows_updated: 5 * by,
+            rows_deleted: 6 * by,
+            records_created: 7 * by,
+            records_updated: 8 * by,
+            records_deleted: 9 * by,
+            conflicts: 10 * by,
+            rejected: 11 * by,
+            held: 12 * by,
+            reached_salesforce: told,
+            reached_postgres: told,
+            outage: told.then(|| outage("first")),
+        };
+        let mut sum = counted(1, false);
+        sum.add(&counted(10, true));
+        assert_eq!(sum, counted(11, true));
+        sum.add(&Summary { outage: Some(outage("second")), ..counted(100, false) });
+        assert_eq!(sum, counted(111, true));
+    }
+
+    #[test]
+    fn each_side_is_reached_by_itself() {
+        let salesforce = Summary { reached_salesforce: true, ..Summary::default() };
+        assert!(salesforce.reached(Side::Salesforce) && !salesforce.reached(Side::Postgres));
+        let postgres = Summary { reached_postgres: true, ..Summary::default() };
+        assert!(!postgres.reached(Side::Salesforce) && postgres.reached(Side::Postgres));
+    }
+}

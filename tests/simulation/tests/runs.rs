@@ -1,0 +1,351 @@
+//! What a run says that it did, beside what it did: the counts that users see, its history, what it refuses, holds and
+//! puts off, and for how long.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use support::{MemoryPorts, contact_definition, field};
+use syncline_engine::{
+    Definition, DeletePolicy, Deletes, Held, Lookup, PostgresKey, RuleKind, SalesforceId, Side,
+};
+use syncline_sync::reconcile::{Summary, reconcile};
+use syncline_sync::{Breaker, Clock, HistoryOutcome, PortError, Source, State, Touch};
+
+type Values = BTreeMap<String, Option<String>>;
+
+fn values(last_name: &str) -> Values {
+    BTreeMap::from([("LastName".to_owned(), Some(last_name.to_owned()))])
+}
+
+struct World {
+    ports: MemoryPorts,
+    definition: Definition,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut definition = contact_definition(Side::Salesforce);
+        definition.deletes =
+            Deletes { from_salesforce: DeletePolicy::Propagate, from_postgres: DeletePolicy::Propagate };
+        Self { ports: MemoryPorts::new(1, true), definition }
+    }
+
+    fn rows<const N: usize>(&self, names: [&str; N]) -> [PostgresKey; N] {
+        names.map(|name| self.ports.database.insert("contacts", values(name)))
+    }
+
+    fn records<const N: usize>(&self, names: [&str; N]) -> [SalesforceId; N] {
+        names.map(|name| self.ports.org.insert(values(name)))
+    }
+
+    fn of_key(&self, key: &PostgresKey) -> Touch {
+        Touch::of_key("contacts", key.clone(), Source::CaptureLog, self.ports.clock.now())
+    }
+
+    fn of_id(&self, id: &SalesforceId) -> Touch {
+        Touch::of_id("contacts", id.clone(), Source::OutboundMessage, self.ports.clock.now())
+    }
+
+    async fn run(&self, touches: Vec<Touch>) -> Summary {
+        // Well after whatever was done last: whole seconds tie.
+        self.ports.clock.advance(SignedDuration::from_secs(5));
+        reconcile(&self.ports, &self.definition, touches).await.unwrap()
+    }
+
+    async fn run_keys(&self, keys: &[PostgresKey]) -> Summary {
+        self.run(keys.iter().map(|key| self.of_key(key)).collect()).await
+    }
+
+    async fn run_ids(&self, ids: &[SalesforceId]) -> Summary {
+        self.run(ids.iter().map(|id| self.of_id(id)).collect()).await
+    }
+
+    fn id_of(&self, key: &PostgresKey) -> SalesforceId {
+        SalesforceId::parse(self.ports.database.rows()[key].link.as_deref().unwrap()).unwrap()
+    }
+
+    fn edit_row(&self, key: &PostgresKey, name: &str) {
+        assert!(self.ports.database.edit("contacts", key, "LastName", Some(name)));
+    }
+}
+
+/// Both sides were asked, and nothing else is to be told.
+fn both() -> Summary {
+    Summary { reached_salesforce: true, reached_postgres: true, ..Summary::default() }
+}
+
+#[tokio::test]
+async fn rows_become_records_and_their_edits_and_deletes_follow_each_counted() {
+    let world = World::new();
+    let keys = world.rows(["one", "two"]);
+    assert_eq!(world.run_keys(&keys).await, Summary { records_created: 2, ..both() });
+    let ids = [world.id_of(&keys[0]), world.id_of(&keys[1])];
+    assert_eq!(world.run_keys(&keys).await, Summary { equal: 2, ..both() });
+    keys.iter().for_each(|key| world.edit_row(key, "edited"));
+    assert_eq!(world.run_keys(&keys).await, Summary { records_updated: 2, ..both() });
+    let closed = world.ports.database.closed();
+    assert_eq!(closed.len(), 4, "two creates and two updates");
+    assert!(closed.iter().all(|(_, outcome)| *outcome == HistoryOutcome::Written), "{closed:?}");
+    let mut told: Vec<String> = world.ports.database.history().into_iter().map(|row| row.intent).collect();
+    told.dedup();
+    assert!(closed.iter().all(|(intent, _)| told.contains(intent)), "of writes that history shows");
+    let deleted = keys.clone().map(|key| {
+        assert!(world.ports.database.delete("contacts", &key));
+        let mut touch = world.of_key(&key);
+        touch.evidence.pg_deleted = true;
+        touch
+    });
+    assert_eq!(world.run(deleted.to_vec()).await, Summary { records_deleted: 2, ..both() });
+    assert!(ids.iter().all(|id| world.ports.org.records()[id].deleted));
+}
+
+#[tokio::test]
+async fn records_become_rows_and_their_edits_and_deletes_follow_each_counted() {
+    let world = World::new();
+    let ids = world.records(["one", "two"]);
+    assert_eq!(world.run_ids(&ids).await, Summary { rows_inserted: 2, ..both() });
+    for id in &ids {
+        assert!(world.ports.org.edit(id, "LastName", Some("edited")));
+    }
+    assert_eq!(world.run_ids(&ids).await, Summary { rows_updated: 2, ..both() });
+    let rows = world.ports.database.rows();
+    assert!(rows.values().all(|row| row.values["LastName"].as_deref() == Some("edited")));
+    assert!(ids.iter().all(|id| world.ports.org.delete(id)));
+    assert_eq!(world.run_ids(&ids).await, Summary { rows_deleted: 2, ..both() });
+    assert!(world.ports.database.rows().is_empty());
+    assert_eq!(world.ports.org.writes(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stamp_that_was_seen_ends_its_touch_without_a_call() {
+    let world = World::new();
+    let ids = world.records(["one", "two"]);
+    world.run_ids(&ids).await;
+    let calls = world.ports.org.calls();
+    let stamped = |seconds: i64| {
+        ids.clone().map(|id| Touch {
+            stamp: Some(world.ports.org.records()[&id].stamp + SignedDuration::from_secs(seconds)),
+            ..world.of_id(&id)
+        })
+    };
+    assert_eq!(world.run(stamped(0).to_vec()).await, Summary { skipped: 2, ..Summary::default() });
+    assert_eq!(world.ports.org.calls(), calls);
+    assert_eq!(world.run(stamped(-1).to_vec()).await.skipped, 2, "an older one was seen as well");
+    let summary = world.run(stamped(1).to_vec()).await;
+    assert_eq!((summary.skipped, summary.equal), (0, 2), "a later one was not");
+}
+
+#[tokio::test]
+async fn a_record_is_looked_at_once_more_near_the_end_of_the_look_back() {
+    let world = World::new();
+    let [id] = world.records(["one"]);
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let stamp = world.ports.org.records()[&id].stamp;
+    let touch = || vec![Touch { stamp: Some(stamp), ..world.of_id(&id) }];
+    world.ports.clock.advance(SignedDuration::from_mins(7));
+    assert_eq!(world.run(touch()).await.skipped, 1);
+    world.ports.clock.advance(SignedDuration::from_mins(1));
+    assert_eq!(world.run(touch()).await.equal, 1, "a slow transaction may have committed under this stamp");
+    assert_eq!(world.run(touch()).await.skipped, 1, "once");
+}
+
+#[tokio::test]
+async fn a_field_that_both_sides_changed_is_a_conflict_each_counted_and_kept_with_its_values() {
+    let world = World::new();
+    let keys = world.rows(["one", "two"]);
+    world.run_keys(&keys).await;
+    for key in &keys {
+        world.edit_row(key, "of the app");
+        world.ports.org.edit(&world.id_of(key), "LastName", Some("of sales"));
+    }
+    assert_eq!(world.run_keys(&keys).await, Summary { conflicts: 2, rows_updated: 2, ..both() });
+    let conflicts = world.ports.state.conflicts();
+    assert_eq!(conflicts.len(), 2);
+    for conflict in conflicts {
+        assert_eq!((conflict.winner, conflict.field.as_str()), (Side::Salesforce, "LastName"));
+        assert_eq!(conflict.salesforce.to_string(), "of sales");
+        assert_eq!(conflict.postgres.to_string(), "of the app");
+        let key = conflict.postgres_key.unwrap();
+        assert_eq!(conflict.salesforce_id, Some(world.id_of(&key)));
+    }
+}
+
+fn refusing() -> World {
+    let mut world = World::new();
+    world.ports.org.rules.on_save = Some(Arc::new(|_, _, values| {
+        if values.get("LastName").is_some_and(|name| name.as_deref() == Some("bad")) {
+            let words = "Names are good here".to_owned();
+            return Err(("FIELD_CUSTOM_VALIDATION_EXCEPTION".into(), words, vec!["LastName".into()]));
+        }
+        Ok(())
+    }));
+    world
+}
+
+#[tokio::test]
+async fn what_a_side_refuses_is_rejected_in_its_own_words_and_not_asked_for_again_until_something_changes() {
+    let world = refusing();
+    let keys = world.rows(["bad", "bad"]);
+    assert_eq!(world.run_keys(&keys).await, Summary { rejected: 2, ..both() });
+    let rejected = world.ports.state.all_rejected();
+    assert_eq!(rejected.len(), 2);
+    for one in &rejected {
+        assert_eq!(one.code, "FIELD_CUSTOM_VALIDATION_EXCEPTION");
+        assert_eq!(one.message, "Names are good here");
+        assert_eq!((one.side, one.fields.as_slice()), (Side::Salesforce, ["LastName".to_owned()].as_slice()));
+        assert!(keys.contains(one.postgres_key.as_ref().unwrap()));
+    }
+    let outcomes: Vec<_> = world.ports.database.closed().into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, [HistoryOutcome::Refused; 2]);
+    assert_eq!((world.ports.state.put_off(), world.ports.org.writes()), (0, (0, 0)));
+    let again = world.run_keys(&keys).await;
+    assert_eq!((again.skipped, again.rejected), (2, 0));
+    world.edit_row(&keys[0], "good");
+    assert_eq!(world.run_keys(&keys).await.records_created, 1);
+    assert_eq!(world.ports.state.all_rejected().len(), 1, "cleared with the write");
+    let mut newer = World { definition: world.definition.clone(), ..world };
+    newer.definition.version += 1;
+    assert_eq!(newer.run_keys(&keys).await.rejected, 1, "tried once more under another definition");
+}
+
+#[tokio::test]
+async fn a_value_without_a_canonical_form_is_rejected_with_its_field() {
+    let mut world = World::new();
+    world.definition.fields[0].rule.kind = RuleKind::Date;
+    let keys = world.rows(["one"]);
+    world.ports.database.edit("contacts", &keys[0], "FirstName", Some("many"));
+    let summary = world.run_keys(&keys).await;
+    assert_eq!((summary.rejected, summary.held, summary.records_created), (1, 1, 0));
+    let rejected = world.ports.state.all_rejected();
+    assert_eq!((rejected[0].code.as_str(), rejected[0].side), ("VALUE", Side::Postgres));
+    assert_eq!(rejected[0].fields, ["FirstName"]);
+    assert!(
+        rejected[0].message.contains("FirstName") && rejected[0].message.contains("many"),
+        "{rejected:?}"
+    );
+}
+
+#[tokio::test]
+async fn deletes_that_a_person_decides_are_held_and_those_that_are_kept_are_let_go() {
+    let mut world = World::new();
+    world.definition.deletes = Deletes::default();
+    let ids = world.records(["one", "two"]);
+    world.run_ids(&ids).await;
+    for id in &ids {
+        world.ports.org.delete(id);
+    }
+    assert_eq!(world.run_ids(&ids).await, Summary { held: 2, ..both() });
+    let held = world.ports.state.held();
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().all(|one| one.held == Held::Deleted { side: Side::Salesforce }));
+    assert!(held.iter().all(|one| ids.contains(one.salesforce_id.as_ref().unwrap())));
+    assert_eq!(world.ports.database.rows().len(), 2);
+    for id in &ids {
+        world.ports.org.undelete(id);
+    }
+    world.run_ids(&ids).await;
+    assert!(world.ports.state.held().is_empty(), "they came back");
+}
+
+#[tokio::test]
+async fn a_merged_record_is_held_with_the_one_that_it_was_merged_into() {
+    let mut world = World::new();
+    world.definition.deletes = Deletes::default();
+    let [loser, master] = world.records(["loser", "master"]);
+    world.run_ids(&[loser.clone(), master.clone()]).await;
+    world.ports.org.merge(&loser, &master);
+    world.run_ids(&[loser.clone()]).await;
+    let held = world.ports.state.held();
+    assert_eq!((held.len(), held[0].merged_into.as_ref()), (1, Some(&master)));
+}
+
+/// Contacts whose `AccountId` looks up the sync of accounts.
+fn with_lookup() -> World {
+    let mut world = World::new();
+    let mut lookup = field("AccountId", "account_id");
+    lookup.rule.kind = RuleKind::Id;
+    lookup.lookup = Some(Lookup { sync: "accounts".to_owned() });
+    world.definition.fields.push(lookup);
+    world
+}
+
+#[tokio::test]
+async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
+    let world = with_lookup();
+    let [key] = world.rows(["child"]);
+    let accounts =
+        Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
+    let parent = world.ports.database.insert("accounts", values("parent"));
+    let text = support::key_text(&parent);
+    world.ports.database.edit("contacts", &key, "AccountId", Some(&text));
+    let before = world.ports.clock.now();
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!((summary.put_off, summary.records_created), (1, 1), "the rest of it goes already");
+    assert!(world.ports.state.all_wait_for_parents());
+    let due = world.ports.state.next_due().unwrap().duration_since(before);
+    assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(8), "{due}");
+    let child = world.id_of(&key);
+    assert_eq!(world.ports.org.records()[&child].values.get("AccountId").cloned().flatten(), None);
+    let touch = Touch::of_key("accounts", parent.clone(), Source::CaptureLog, world.ports.clock.now());
+    reconcile(&world.ports, &accounts, vec![touch]).await.unwrap();
+    assert!(world.ports.state.next_due().unwrap() < before, "due at once");
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let expected = world.ports.database.rows()[&parent].link.clone();
+    assert_eq!(world.ports.org.records()[&child].values["AccountId"], expected);
+}
+
+#[tokio::test]
+async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() {
+    let mut world = World::new();
+    world.ports.org.rules.on_save = Some(Arc::new(|_, _, _| {
+        Err(("INVALID_CROSS_REFERENCE_KEY".into(), "invalid cross reference id".into(), vec![]))
+    }));
+    let keys = world.rows(["one"]);
+    let summary = world.run_keys(&keys).await;
+    assert_eq!((summary.rejected, summary.put_off), (1, 1));
+    let again = world.run_keys(&keys).await;
+    assert_eq!((again.rejected, again.skipped), (1, 0), "the other record may stand by now");
+}
+
+#[tokio::test]
+async fn an_outage_after_the_first_write_is_told_and_puts_its_records_off() {
+    let world = World::new();
+    let keys = world.rows(["one", "two"]);
+    world.run_keys(&keys).await;
+    keys.iter().for_each(|key| world.edit_row(key, "edited"));
+    world.ports.org.set_down(Some(PortError::Outage { side: Side::Salesforce, message: "away".into() }));
+    let touches = keys.iter().map(|key| world.of_key(key)).collect();
+    let answer = reconcile(&world.ports, &world.definition, touches).await;
+    assert!(matches!(answer, Err(PortError::Outage { .. })), "the read was refused: {answer:?}");
+    assert_eq!(
+        world.ports.state.breaker(Side::Salesforce).await.unwrap(),
+        Breaker::default(),
+        "the caller notes it"
+    );
+}
+
+#[tokio::test]
+async fn sides_that_correct_each_other_end_as_a_rejected_record_with_both_values() {
+    let mut world = World::new();
+    world.ports.org.rules.on_save = Some(Arc::new(|_, _, values| {
+        let upper = values.get("LastName").cloned().flatten().map(|name| name.to_uppercase());
+        values.insert("LastName".into(), upper);
+        Ok(())
+    }));
+    let [key] = world.rows(["swing"]);
+    for _ in 0..40 {
+        world.run_keys(std::slice::from_ref(&key)).await;
+        world.edit_row(&key, "swing");
+        if !world.ports.state.all_rejected().is_empty() {
+            break;
+        }
+    }
+    let rejected = world.ports.state.all_rejected();
+    assert_eq!(rejected.len(), 1, "told, and left alone");
+    assert_eq!((rejected[0].code.as_str(), rejected[0].side), ("OSCILLATING", Side::Postgres));
+    for words in ["LastName went back and forth", "\"SWING\"", "\"swing\""] {
+        assert!(rejected[0].message.contains(words), "{words} is missing from {}", rejected[0].message);
+    }
+    assert_eq!(rejected[0].fields, ["LastName"]);
+}
