@@ -48,6 +48,12 @@ impl MemoryState {
         inner.bases.iter().filter(|((of, _), _)| of == sync).map(|(_, base)| base.clone()).collect()
     }
 
+    /// Another run has just saved every base of a sync.
+    pub fn save_meanwhile(&self, sync: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.bases.iter_mut().filter(|((of, _), _)| of == sync).for_each(|(_, base)| base.version += 1);
+    }
+
     /// The conflict log.
     #[must_use]
     pub fn conflicts(&self) -> Vec<Conflict> {

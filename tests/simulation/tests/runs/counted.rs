@@ -1,79 +1,12 @@
-//! What a run says that it did, beside what it did: the counts that users see, its history, what it refuses, holds and
-//! puts off, and for how long.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! The counts that users see, what is refused, held and put off, and for how long.
 
+use super::{World, both, values};
 use jiff::SignedDuration;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use support::{MemoryPorts, contact_definition, field};
-use syncline_engine::{
-    Definition, DeletePolicy, Deletes, Held, Lookup, PostgresKey, RuleKind, SalesforceId, Side,
-};
+use support::field;
+use syncline_engine::{Definition, Deletes, Held, Lookup, RuleKind, Side};
 use syncline_sync::reconcile::{Summary, reconcile};
 use syncline_sync::{Breaker, Clock, HistoryOutcome, PortError, Source, State, Touch};
-
-type Values = BTreeMap<String, Option<String>>;
-
-fn values(last_name: &str) -> Values {
-    BTreeMap::from([("LastName".to_owned(), Some(last_name.to_owned()))])
-}
-
-struct World {
-    ports: MemoryPorts,
-    definition: Definition,
-}
-
-impl World {
-    fn new() -> Self {
-        let mut definition = contact_definition(Side::Salesforce);
-        definition.deletes =
-            Deletes { from_salesforce: DeletePolicy::Propagate, from_postgres: DeletePolicy::Propagate };
-        Self { ports: MemoryPorts::new(1, true), definition }
-    }
-
-    fn rows<const N: usize>(&self, names: [&str; N]) -> [PostgresKey; N] {
-        names.map(|name| self.ports.database.insert("contacts", values(name)))
-    }
-
-    fn records<const N: usize>(&self, names: [&str; N]) -> [SalesforceId; N] {
-        names.map(|name| self.ports.org.insert(values(name)))
-    }
-
-    fn of_key(&self, key: &PostgresKey) -> Touch {
-        Touch::of_key("contacts", key.clone(), Source::CaptureLog, self.ports.clock.now())
-    }
-
-    fn of_id(&self, id: &SalesforceId) -> Touch {
-        Touch::of_id("contacts", id.clone(), Source::OutboundMessage, self.ports.clock.now())
-    }
-
-    async fn run(&self, touches: Vec<Touch>) -> Summary {
-        // Well after whatever was done last: whole seconds tie.
-        self.ports.clock.advance(SignedDuration::from_secs(5));
-        reconcile(&self.ports, &self.definition, touches).await.unwrap()
-    }
-
-    async fn run_keys(&self, keys: &[PostgresKey]) -> Summary {
-        self.run(keys.iter().map(|key| self.of_key(key)).collect()).await
-    }
-
-    async fn run_ids(&self, ids: &[SalesforceId]) -> Summary {
-        self.run(ids.iter().map(|id| self.of_id(id)).collect()).await
-    }
-
-    fn id_of(&self, key: &PostgresKey) -> SalesforceId {
-        SalesforceId::parse(self.ports.database.rows()[key].link.as_deref().unwrap()).unwrap()
-    }
-
-    fn edit_row(&self, key: &PostgresKey, name: &str) {
-        assert!(self.ports.database.edit("contacts", key, "LastName", Some(name)));
-    }
-}
-
-/// Both sides were asked, and nothing else is to be told.
-fn both() -> Summary {
-    Summary { reached_salesforce: true, reached_postgres: true, ..Summary::default() }
-}
 
 #[tokio::test]
 async fn rows_become_records_and_their_edits_and_deletes_follow_each_counted() {

@@ -1,0 +1,230 @@
+//! What happens between the steps of a run: edits after its read, time that passes, and another run at the same record.
+
+use super::{World, both};
+use jiff::SignedDuration;
+use syncline_engine::{DeletePolicy, PostgresKey, SalesforceId};
+use syncline_sync::reconcile::Summary;
+use syncline_sync::{Clock, HistoryOutcome, Ports, State, Step};
+
+const fn milliseconds(count: i64) -> SignedDuration {
+    SignedDuration::from_millis(count)
+}
+
+async fn linked(world: &World) -> (PostgresKey, SalesforceId) {
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    (key, id)
+}
+
+fn last_name(world: &World, id: &SalesforceId) -> Option<String> {
+    world.ports.org.records()[id].values["LastName"].clone()
+}
+
+#[tokio::test]
+async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_over() {
+    for (wait, looked_again) in [(40, false), (60, true)] {
+        let world = World::new();
+        let (key, id) = linked(&world).await;
+        world.edit_row(&key, "of the app");
+        let calls = world.ports.org.calls();
+        let summary = world
+            .run_with(vec![world.of_key(&key)], |step| {
+                if step == Step::CommittedPostgres {
+                    world.ports.clock.advance(milliseconds(wait));
+                    world.ports.org.edit(&id, "LastName", Some("of sales"));
+                }
+            })
+            .await;
+        assert_eq!(summary.records_updated, usize::from(!looked_again), "{wait} ms");
+        assert_eq!(world.ports.org.calls() - calls, 2, "a read, then a write or another read");
+        let stands = if looked_again { "of sales" } else { "of the app" };
+        assert_eq!(last_name(&world, &id).as_deref(), Some(stands));
+        if looked_again {
+            assert_eq!(summary, Summary { put_off: 1, ..both() });
+            assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Refused);
+            let summary = world.run_keys(std::slice::from_ref(&key)).await;
+            assert_eq!((summary.conflicts, summary.rows_updated), (1, 1), "met as a conflict");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_read_that_nobody_changed_is_written_after_one_more_look() {
+    let world = World::new();
+    let (key, id) = linked(&world).await;
+    world.edit_row(&key, "of the app");
+    let calls = world.ports.org.calls();
+    let at = |step| {
+        if step == Step::CommittedPostgres {
+            world.ports.clock.advance(milliseconds(60));
+            world.ports.org.edit(&id, "FirstName", Some("another field"));
+        }
+    };
+    let summary = world.run_with(vec![world.of_key(&key)], at).await;
+    assert_eq!(summary, Summary { records_updated: 1, ..both() });
+    assert_eq!(world.ports.org.calls() - calls, 3);
+    assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
+}
+
+#[tokio::test]
+async fn a_delete_is_not_carried_across_over_an_edit_that_came_meanwhile() {
+    for edited in [true, false] {
+        let world = World::new();
+        let (key, id) = linked(&world).await;
+        world.ports.database.delete("contacts", &key);
+        let mut touch = world.of_key(&key);
+        touch.evidence.pg_deleted = true;
+        let at = |step| {
+            if step == Step::CommittedPostgres {
+                world.ports.clock.advance(milliseconds(60));
+                if edited {
+                    world.ports.org.edit(&id, "FirstName", Some("wait"));
+                }
+            }
+        };
+        let summary = world.run_with(vec![touch], at).await;
+        assert_eq!(summary.records_deleted, usize::from(!edited));
+        assert_eq!(world.ports.org.records()[&id].deleted, !edited);
+        assert_eq!(summary.put_off, usize::from(edited));
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_begun_only_in_the_first_third_of_the_lease() {
+    for (seconds, sent) in [(9, true), (11, false)] {
+        for creates in [true, false] {
+            let world = World::new();
+            let key = if creates { world.rows(["one"])[0].clone() } else { linked(&world).await.0 };
+            world.edit_row(&key, "edited");
+            let at = |step| {
+                if step == Step::CommittedPostgres {
+                    world.ports.clock.advance(SignedDuration::from_secs(seconds));
+                }
+            };
+            let summary = world.run_with(vec![world.of_key(&key)], at).await;
+            assert_eq!(summary.records_created + summary.records_updated, usize::from(sent), "{seconds} s");
+            assert_eq!(summary.put_off, usize::from(!sent));
+            assert_eq!(summary.outage, None);
+            if !sent {
+                assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Refused);
+                let again = world.run_keys(std::slice::from_ref(&key)).await;
+                assert_eq!(again.records_created + again.records_updated, 1, "nothing stands in its way");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_lease_is_over_rolls_its_rows_back() {
+    for (seconds, written) in [(29, true), (31, false)] {
+        let world = World::new();
+        let [id] = world.records(["one"]);
+        world.run_ids(std::slice::from_ref(&id)).await;
+        world.ports.org.edit(&id, "LastName", Some("of sales"));
+        let at = |step| {
+            if step == Step::SavedIntents {
+                world.ports.clock.advance(SignedDuration::from_secs(seconds));
+            }
+        };
+        let summary = world.run_with(vec![world.of_id(&id)], at).await;
+        let row = world.ports.database.rows().into_values().next().unwrap();
+        let stands = if written { "of sales" } else { "one" };
+        assert_eq!(row.values["LastName"].as_deref(), Some(stands), "{seconds} s");
+        assert_eq!(summary.put_off, usize::from(!written));
+        assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.rows_updated, usize::from(!written));
+    }
+}
+
+#[tokio::test]
+async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over() {
+    let world = World::new();
+    let (key, id) = linked(&world).await;
+    world.edit_row(&key, "of the app");
+    // A run that ends with its intent saved, as a process does that is killed.
+    {
+        let mut run = Box::pin(syncline_sync::reconcile::reconcile(
+            &world.ports,
+            &world.definition,
+            vec![world.of_key(&key)],
+        ));
+        while world.ports.steps.last() != Some(Step::SavedIntents)
+            || world.ports.state.bases("contacts")[0].intent.is_none()
+        {
+            std::future::poll_fn(|context| {
+                let _ = std::future::Future::poll(run.as_mut(), context);
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+    }
+    let now = world.ports.clock.now();
+    let calls = world.ports.org.calls();
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!(summary, Summary { put_off: 1, ..Summary::default() }, "its record is left alone");
+    assert_eq!(world.ports.org.calls(), calls);
+    let due = world.ports.state.next_due().unwrap().duration_since(now);
+    assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(6), "soon: {due}");
+    let touch = syncline_sync::Touch { attempt: 9, ..world.of_key(&key) };
+    world.run(vec![touch]).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.records_updated, 1);
+    assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
+    assert!(world.ports.state.conflicts().is_empty());
+}
+
+#[tokio::test]
+async fn a_base_that_another_run_saved_first_puts_its_record_off() {
+    for at_intent in [true, false] {
+        let world = World::new();
+        let (key, _) = linked(&world).await;
+        world.edit_row(&key, "of the app");
+        let step_of_the_other = if at_intent { Step::ReadPostgres } else { Step::Finished };
+        let at = |step| {
+            if step == step_of_the_other {
+                world.ports.state.save_meanwhile("contacts");
+            }
+        };
+        let summary = world.run_with(vec![world.of_key(&key)], at).await;
+        assert_eq!(summary.put_off, 1);
+        assert_eq!(summary.records_updated, usize::from(!at_intent));
+        let touch =
+            world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 9).await.unwrap();
+        assert_eq!(touch[0].touch.as_ref().unwrap().attempt, 1);
+    }
+}
+
+#[tokio::test]
+async fn deletes_and_missing_records_of_one_run_are_limited_together() {
+    for (deleted, carried) in [(10, true), (11, false)] {
+        let mut world = World::new();
+        world.definition.delete_limit = syncline_engine::DeleteLimit { percent: 100, count: 10 };
+        let keys = world.rows(["name"; 12]);
+        world.run_keys(&keys).await;
+        let gone = keys[..deleted].iter().map(|key| {
+            world.ports.database.delete("contacts", key);
+            let mut touch = world.of_key(key);
+            touch.evidence.pg_deleted = true;
+            touch
+        });
+        world.edit_row(&keys[11], "edited");
+        let touches: Vec<_> = gone.chain([world.of_key(&keys[11])]).collect();
+        let summary = world.run(touches).await;
+        assert_eq!(summary.records_deleted, if carried { deleted } else { 0 });
+        assert_eq!(summary.put_off, if carried { 0 } else { deleted });
+        assert_eq!(summary.records_updated, 1, "what is no delete goes on");
+        assert_eq!(world.ports.state.paused("contacts").await.unwrap().is_some(), !carried);
+    }
+    let mut world = World::new();
+    world.definition.delete_limit = syncline_engine::DeleteLimit { percent: 100, count: 3 };
+    world.definition.deletes.from_salesforce = DeletePolicy::Propagate;
+    let keys = world.rows(["name"; 5]);
+    world.run_keys(&keys).await;
+    for key in &keys {
+        world.ports.org.hide(&world.id_of(key), true);
+    }
+    let summary = world.run_keys(&keys).await;
+    assert_eq!((summary.held, summary.rows_deleted), (5, 0), "absence is no delete");
+    let reason = world.ports.state.paused("contacts").await.unwrap().unwrap();
+    assert!(reason.contains("5 more were deleted or are missing"), "{reason}");
+}
