@@ -1,6 +1,5 @@
 //! What a poll takes up and where it goes on: the capture log, the pulse, what was put off, scans and their cursors,
 //! and the two limits that stop it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;

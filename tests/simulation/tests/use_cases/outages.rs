@@ -1,6 +1,5 @@
 //! A day without one side, spent quotas, poisoned touches and a store that was restored: in memory, by a clock that
 //! only these tests move.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;

@@ -1,10 +1,15 @@
-//! Single runs over touches of contacts, in memory: what they say that they did, what happens between their steps, and
-//! what they leave in the capture log and in history.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! The use cases one at a time, in memory, by a clock that only these tests move: polls, messages, outages, and single
+//! runs over touches of contacts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod between_steps;
 mod counted;
+mod created_anew;
 mod echoes;
+mod messages;
+mod outages;
+mod polls;
+mod rows;
 
 use jiff::SignedDuration;
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
 //! What becomes of fields that travel one way when their record is deleted on one side, edited on the other, and created
 //! anew by that: the new one holds nothing there, and that is nobody's edit.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use jiff::SignedDuration;
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
 //! What becomes of each message: fresh ones together, those that came again one by one and in turning order, those
 //! of a newer form and those that the budget or the time leaves no room for put off.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;

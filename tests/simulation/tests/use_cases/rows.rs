@@ -1,0 +1,138 @@
+//! Whose row it is: links that are missing, wrong, another's or filled by hand, and bases that a newer version wrote.
+
+use super::{World, both};
+use jiff::SignedDuration;
+use syncline_engine::{Held, SalesforceId, Side};
+use syncline_sync::reconcile::Summary;
+use syncline_sync::{Clock, Put, State, Touch};
+
+fn never_there() -> SalesforceId {
+    SalesforceId::parse("003D00000099999").unwrap()
+}
+
+#[tokio::test]
+async fn a_row_that_names_a_record_which_is_not_there_is_held_and_is_no_new_row() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.ports.database.write_link("contacts", &key, Some(never_there().as_str()));
+    let first = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!(first.put_off, 1, "looked at by its record");
+    let touch = Touch { id: Some(never_there()), ..world.of_key(&key) };
+    assert_eq!(world.run(vec![touch]).await, Summary { held: 1, ..both() });
+    let held = world.ports.state.held().remove(0);
+    assert_eq!(held.held, Held::Missing { side: Side::Salesforce });
+    assert_eq!(world.ports.org.writes(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_row_whose_link_was_filled_by_hand_is_joined_to_that_record() {
+    let world = World::new();
+    let ([key], [id]) = (world.rows(["row"]), world.records(["row"]));
+    world.ports.database.write_link("contacts", &key, Some(id.as_str()));
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let due = world.ports.clock.now() + SignedDuration::from_secs(1);
+    let due = world.ports.state.due(due, 9).await.unwrap();
+    let touches: Vec<Touch> = due.into_iter().map(|due| due.touch.unwrap()).collect();
+    assert_eq!((touches.len(), touches[0].id.as_ref()), (1, Some(&id)));
+    assert_eq!(world.run(touches).await, Summary { equal: 1, ..both() });
+    let base = world.ports.state.bases("contacts").remove(0);
+    assert_eq!((base.salesforce_id, base.postgres_key, base.live), (Some(id), Some(key), true));
+    assert_eq!((world.ports.org.records().len(), world.ports.database.rows().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_link_that_is_no_id_is_rejected_with_what_it_holds() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.ports.database.write_link("contacts", &key, Some("nonsense"));
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!((summary.rejected, summary.records_created), (1, 0));
+    let rejected = world.ports.state.all_rejected().remove(0);
+    assert_eq!((rejected.code.as_str(), rejected.side), ("LINK", Side::Postgres));
+    assert!(rejected.message.contains("the link column holds") && rejected.message.contains("nonsense"));
+}
+
+#[tokio::test]
+async fn a_linked_row_whose_link_is_changed_is_rejected_and_nothing_is_written() {
+    let world = World::new();
+    let keys = world.rows(["one", "two"]);
+    world.run_keys(&keys).await;
+    let (one, two) = (world.id_of(&keys[0]), world.id_of(&keys[1]));
+    world.ports.database.write_link("contacts", &keys[0], Some(two.as_str()));
+    let writes = world.ports.org.writes();
+    let summary = world.run_keys(&keys[..1]).await;
+    assert_eq!(summary.rejected, 1);
+    let rejected = world.ports.state.all_rejected().remove(0);
+    assert_eq!(rejected.code, "LINK");
+    for words in [one.as_str(), two.as_str()] {
+        assert!(rejected.message.contains(words), "{}", rejected.message);
+    }
+    assert_eq!(world.ports.org.writes(), writes);
+    // The other record finds its own row by its key, and is not disturbed by the one that claims it.
+    world.ports.org.edit(&two, "FirstName", Some("still in step"));
+    world.run_ids(std::slice::from_ref(&two)).await;
+    assert!(world.ports.org.records()[&one].values.get("FirstName").cloned().flatten().is_none());
+}
+
+#[tokio::test]
+async fn an_id_and_a_key_that_lead_to_two_records_are_looked_at_each_for_itself() {
+    let world = World::new();
+    let keys = world.rows(["one", "two"]);
+    world.run_keys(&keys).await;
+    world.edit_row(&keys[1], "edited");
+    let touch = Touch { id: Some(world.id_of(&keys[0])), ..world.of_key(&keys[1]) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.equal, summary.records_updated), (1, 1));
+}
+
+#[tokio::test]
+async fn an_id_and_a_key_without_base_that_lead_to_two_rows_are_looked_at_apart() {
+    let world = World::new();
+    let ([linked, other], [id]) = (world.rows(["one", "two"]), world.records(["one"]));
+    world.ports.database.write_link("contacts", &linked, Some(id.as_str()));
+    let touch = Touch { id: Some(id.clone()), ..world.of_key(&other) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!(summary, Summary { put_off: 2, ..both() });
+    let due = world.ports.clock.now() + SignedDuration::from_secs(1);
+    let due = world.ports.state.due(due, 9).await.unwrap();
+    let mut named: Vec<_> =
+        due.into_iter().map(|due| due.touch.unwrap()).map(|touch| (touch.id, touch.key)).collect();
+    named.sort();
+    assert_eq!(named, [(None, Some(other)), (Some(id), None)]);
+}
+
+#[tokio::test]
+async fn a_base_of_a_newer_version_is_left_to_it_for_a_minute() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let mut base = world.ports.state.bases("contacts").remove(0);
+    base.form += 1;
+    let put = Put { expected: base.version, base, conflicts: vec![] };
+    assert_eq!(world.ports.state.put("contacts", vec![put]).await, Ok(vec![true]));
+    world.edit_row(&key, "edited");
+    let before = world.ports.clock.now();
+    let calls = world.ports.org.calls();
+    assert_eq!(
+        world.run_keys(std::slice::from_ref(&key)).await,
+        Summary { put_off: 1, ..Summary::default() }
+    );
+    assert_eq!(world.ports.org.calls(), calls);
+    let wait = world.ports.state.next_due().unwrap().duration_since(before);
+    assert!(wait >= SignedDuration::from_secs(64) && wait < SignedDuration::from_secs(66), "{wait}");
+}
+
+#[tokio::test]
+async fn a_row_that_got_another_key_stays_its_records() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.edit_row(&new_key, "edited");
+    let touch = Touch { old_key: Some(key), ..world.of_key(&new_key) };
+    assert_eq!(world.run(vec![touch]).await.records_updated, 1);
+    let base = world.ports.state.bases("contacts").remove(0);
+    assert_eq!((base.salesforce_id, base.postgres_key), (Some(id.clone()), Some(new_key)));
+    assert!(!world.ports.org.records()[&id].deleted);
+}
