@@ -360,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn two_stamps_fold_into_the_later_one() {
+        let stamped = |second| Touch { stamp: Some(Timestamp::from_second(second).unwrap()), ..touch(1) };
+        for order in [[4, 7], [7, 4]] {
+            let folded = fold(order.map(stamped));
+            assert_eq!((folded.len(), folded[0].stamp.map(Timestamp::as_second)), (1, Some(7)));
+        }
+    }
+
+    #[test]
     fn sources_go_by_the_words_of_their_documents() {
         for source in
             [Source::OutboundMessage, Source::CaptureLog, Source::CatchUp, Source::FirstScan, Source::Person]

@@ -1,5 +1,6 @@
 //! What happens between the steps of a run: edits after its read, time that passes, and another run at the same record.
 
+use super::counted::refusing;
 use super::{World, both};
 use jiff::SignedDuration;
 use syncline_engine::{DeletePolicy, PostgresKey, SalesforceId};
@@ -165,12 +166,43 @@ async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over()
     assert_eq!(world.ports.org.calls(), calls);
     let due = world.ports.state.next_due().unwrap().duration_since(now);
     assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(6), "soon: {due}");
+    let waiting = world.ports.state.due(now + SignedDuration::from_secs(10), 9).await.unwrap();
+    assert_eq!(waiting[0].touch.as_ref().unwrap().attempt, 1, "and later each time");
     let touch = syncline_sync::Touch { attempt: 9, ..world.of_key(&key) };
     world.run(vec![touch]).await;
     world.ports.clock.advance(world.ports.settings().lease);
     assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.records_updated, 1);
     assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
     assert!(world.ports.state.conflicts().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_stands_before_the_base_with_which_others_may_begin() {
+    let world = refusing();
+    let keys = world.rows(["bad"]);
+    let stands = std::cell::Cell::new(None);
+    let at = |step| {
+        if step == Step::SavedBases {
+            stands.set(Some(world.ports.state.all_rejected().len()));
+        }
+    };
+    world.run_with(vec![world.of_key(&keys[0])], at).await;
+    assert_eq!(stands.get(), Some(1));
+}
+
+#[tokio::test]
+async fn a_run_does_not_clear_what_it_refuses_itself_though_the_clock_is_set_back() {
+    let world = refusing();
+    let keys = world.rows(["bad"]);
+    let began = world.ports.clock.now() + SignedDuration::from_secs(5);
+    let at = |step| {
+        if step == Step::ReadPostgres {
+            world.ports.clock.advance(-SignedDuration::from_secs(60));
+        }
+    };
+    world.run_with(vec![world.of_key(&keys[0])], at).await;
+    let rejected = world.ports.state.all_rejected();
+    assert!(rejected[0].at > began, "{} is before {began}", rejected[0].at);
 }
 
 #[tokio::test]

@@ -104,7 +104,8 @@ async fn a_field_that_both_sides_changed_is_a_conflict_each_counted_and_kept_wit
     }
 }
 
-fn refusing() -> World {
+/// Contacts of which Salesforce refuses those called `bad`.
+pub(super) fn refusing() -> World {
     let mut world = World::new();
     world.ports.org.rules.on_save = Some(Arc::new(|_, _, values| {
         if values.get("LastName").is_some_and(|name| name.as_deref() == Some("bad")) {
@@ -223,6 +224,23 @@ async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
     world.run_keys(std::slice::from_ref(&key)).await;
     let expected = world.ports.database.rows()[&parent].link.clone();
     assert_eq!(world.ports.org.records()[&child].values["AccountId"], expected);
+}
+
+#[tokio::test]
+async fn a_childs_row_names_its_parents_row() {
+    let world = with_lookup();
+    let accounts =
+        Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
+    let parent = world.ports.org.insert_into("Account", values("parent")).unwrap();
+    let touch = |id| Touch::of_id("accounts", id, Source::CatchUp, world.ports.clock.now());
+    reconcile(&world.ports, &accounts, vec![touch(parent.clone())]).await.unwrap();
+    let (row, _) = world.ports.database.rows().into_iter().next().unwrap();
+    let [child] = world.records(["child"]);
+    world.ports.org.edit(&child, "AccountId", Some(parent.as_str()));
+    assert_eq!(world.run_ids(std::slice::from_ref(&child)).await, Summary { rows_inserted: 1, ..both() });
+    let rows = world.ports.database.rows();
+    let of_child = rows.values().find(|row| row.link.as_deref() == Some(child.as_str())).unwrap();
+    assert_eq!(of_child.values["AccountId"], Some(support::key_text(&row)));
 }
 
 #[tokio::test]

@@ -318,10 +318,10 @@ async fn a_cursor_is_given_up_at_fourteen_days_unless_its_scan_is_under_way() {
     let hours = SignedDuration::from_hours;
     let days = |count: i64| hours(24 * count);
     for (age, under_way, kept) in
-        [(days(13), false, true), (days(14) + hours(1), false, false), (days(14) + hours(1), true, true)]
+        [(days(14), false, true), (days(14) + seconds(1), false, false), (days(14) + hours(1), true, true)]
     {
         let (ports, definition) = (ports(), definition());
-        let now = ports.clock.now();
+        let now = Timestamp::from_second(ports.clock.now().as_second()).unwrap();
         let cursor = Cursor {
             v: 1,
             salesforce_scanned: true,
