@@ -100,6 +100,24 @@ async fn two_rows_that_swap_their_keys_stay_their_own_records() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_given_a_deleted_ones_key_stays_its_own_record() {
+    let world = world(CONTACTS, sync()).await;
+    world.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper'), ('Noether')").await;
+    world.to_rest().await;
+    let link = |id: u32| format!("SELECT salesforce_id FROM contacts WHERE id = {id}");
+    let emmy = world.database.text(&link(2)).await.unwrap();
+    world
+        .database
+        .run("BEGIN; DELETE FROM contacts WHERE id = 1; UPDATE contacts SET id = 1 WHERE id = 2;
+              UPDATE contacts SET title = 'Professor'; COMMIT")
+        .await;
+    world.to_rest().await;
+    assert_eq!(world.database.text(&link(1)).await.as_deref(), Some(emmy.as_str()));
+    assert_eq!(world.field("Contact", &emmy, "Title").as_deref(), Some("Professor"));
+    assert_eq!(world.database.count("SELECT count(*) FROM syncline.rejected").await, 0);
+}
+
+#[tokio::test]
 async fn composite_keys_are_keys_like_any_other() {
     let sql = "CREATE TABLE contacts (tenant text NOT NULL DEFAULT 'acme', number int NOT NULL DEFAULT (random() * 1e9)::int,
         last_name text NOT NULL, title text, PRIMARY KEY (tenant, number))";

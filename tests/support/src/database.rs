@@ -214,6 +214,11 @@ impl MemoryDatabase {
     /// A user changes a row's key; `None` if the row is gone or locked.
     pub fn change_key(&self, sync: &str, key: &PostgresKey) -> Option<PostgresKey> {
         let new = self.free_key();
+        self.change_key_to(sync, key, &new).then_some(new)
+    }
+
+    /// A user gives a row this key, which no other row has; `false` if the row is gone or locked.
+    pub fn change_key_to(&self, sync: &str, key: &PostgresKey, new: &PostgresKey) -> bool {
         let done = self.by_user(|inner, overlay, transaction| {
             if !inner.rows.contains_key(key) {
                 return Err(crate::table::refusal("02000", "no such row", None));
@@ -221,7 +226,7 @@ impl MemoryDatabase {
             overlay.asked.insert(new.clone(), Values::new());
             inner.change(&self.rules, overlay, transaction, sync, key, Change::Rekey(new.clone()))
         });
-        done.ok().map(|()| new)
+        done.is_ok()
     }
 
     /// A user writes over a row's link column; false if the row is gone or locked.

@@ -1,7 +1,7 @@
 //! Step 3, whose row it is: rows that changed their key, lost their link, or still name a record that is gone.
 
 use super::rows::TransactionOf;
-use super::work::Work;
+use super::work::{Work, was_deleted_from_postgres};
 use super::{Backoff, PortError, Ports, Put, Run, Touch};
 use crate::ports::{RecordRef, Row, RowRef, State, Transaction};
 use syncline_engine::{Absence, Base, Gone, PostgresKey, SalesforceId, Side};
@@ -232,6 +232,18 @@ impl<'a, P: Ports> Run<'a, P> {
                 // Another run has just saved this very record's base.
                 Some(_) if owner.salesforce_id.is_some() && owner.salesforce_id == work.id() => {
                     self.again(work.retouch(), Backoff::Contention);
+                }
+                // The owner's row is deleted, or being deleted: this one was given its key since.
+                Some(_)
+                    if owner.live
+                        && let Some(intent) = &owner.intent =>
+                {
+                    self.after_lease(work.retouch(), intent.lease_until);
+                }
+                Some(_) if owner.live && was_deleted_from_postgres(&owner) => {
+                    let base = Base { postgres_key: None, ..owner };
+                    let put = Put { expected: base.version, base, conflicts: Vec::new() };
+                    self.puts.push((put, work.retouch(), true));
                 }
                 Some(_) if owner.live => {
                     let row = work.row.as_ref().map(|row| row.key.to_string()).unwrap_or_default();

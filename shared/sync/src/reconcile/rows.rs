@@ -179,6 +179,12 @@ fn match_row(work: &mut Work, mut rows: Vec<Row>) -> Match {
                 work.link = id;
             }
         }
+        // Its own row was deleted, and another record's was given its key since.
+        (Some(linked), Some(_)) if work.row_was_deleted() => {
+            let mut touch = Touch { id: Some(linked), ..work.touch.alone_of_row(row.key) };
+            touch.evidence.pg_deleted = false;
+            return Match::Row(vec![touch]);
+        }
         (Some(linked), Some(id)) if work.base.as_ref().is_some_and(|base| base.salesforce_id.is_some()) => {
             return Match::Reject {
                 code: "LINK",

@@ -4,7 +4,9 @@ use crate::ports::{DeletedRecord, ReadOutcome, Rejected, RemoteRecord, Row};
 use crate::touch::Touch;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use syncline_engine::{Base, BaseKey, Evidence, Fingerprint, Op, PostgresKey, RecordPlan, SalesforceId};
+use syncline_engine::{
+    Absence, Base, BaseKey, Evidence, Fingerprint, Op, PostgresKey, RecordPlan, SalesforceId, Side,
+};
 
 /// What was read of Salesforce.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,11 @@ impl From<ReadOutcome> for Remote {
             ReadOutcome::Absent => Self::Absent,
         }
     }
+}
+
+/// The base's row is known to be deleted; what becomes of its record is not decided, or a person decides it.
+pub(super) fn was_deleted_from_postgres(base: &Base) -> bool {
+    base.gone.is_some_and(|gone| gone.side == Side::Postgres && gone.how != Absence::Missing)
 }
 
 /// One record on its way through a run.
@@ -134,6 +141,17 @@ impl Work {
         let intent = self.base.as_ref().and_then(|base| base.intent.as_ref());
         let writes = intent.and_then(|intent| intent.salesforce.as_ref());
         matches!(self.remote, Remote::Absent) && writes.is_some_and(|side| side.op != Op::Create)
+    }
+
+    /// A DELETE of the row that the record was linked to was captured, now or earlier.
+    pub(super) fn row_was_deleted(&self) -> bool {
+        self.base.as_ref().filter(|base| base.salesforce_id.is_some()).is_some_and(|base| {
+            if base.live {
+                self.touch.evidence.pg_deleted || was_deleted_from_postgres(base)
+            } else {
+                base.ended_at.is_some()
+            }
+        })
     }
 
     /// The row's link column may still show the Id of a record that is gone for good.

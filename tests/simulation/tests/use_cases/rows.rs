@@ -2,9 +2,9 @@
 
 use super::{World, both};
 use jiff::SignedDuration;
-use syncline_engine::{Held, SalesforceId, Side};
+use syncline_engine::{DeletePolicy, Held, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, Put, State, Touch};
+use syncline_sync::{Clock, Put, Queue, State, Touch, apply, poll};
 
 fn never_there() -> SalesforceId {
     SalesforceId::parse("003D00000099999").unwrap()
@@ -135,4 +135,100 @@ async fn a_row_that_got_another_key_stays_its_records() {
     let base = world.ports.state.bases("contacts").remove(0);
     assert_eq!((base.salesforce_id, base.postgres_key), (Some(id.clone()), Some(new_key)));
     assert!(!world.ports.org.records()[&id].deleted);
+}
+
+/// Polls and applies until nothing is left to do, for two minutes at most.
+async fn to_rest(world: &World) {
+    let definitions = std::slice::from_ref(&world.definition);
+    for _ in 0..240 {
+        poll::capture_log(&world.ports, definitions).await.unwrap();
+        poll::due(&world.ports).await.unwrap();
+        loop {
+            let deliveries = world.ports.queue.receive(10).await.unwrap();
+            if deliveries.is_empty() {
+                break;
+            }
+            let applied = apply::apply(&world.ports, definitions, &deliveries, None).await;
+            assert_eq!(applied.release, Vec::<String>::new());
+            world.ports.queue.done(&applied.done).await.unwrap();
+        }
+        if world.ports.state.put_off() == 0 && world.ports.database.log_len() == 0 {
+            return;
+        }
+        world.ports.clock.advance(SignedDuration::from_millis(500));
+    }
+    panic!("{} touches are still put off", world.ports.state.put_off());
+}
+
+/// Each row and the record that it is linked to hold the same, and each has one base that knows both.
+fn all_agree(world: &World) {
+    let (rows, records) = (world.ports.database.rows(), world.ports.org.records());
+    let bases = world.ports.state.bases("contacts");
+    for (key, row) in &rows {
+        let id = SalesforceId::parse(row.link.as_deref().unwrap()).unwrap();
+        assert_eq!(row.values["LastName"], records[&id].values["LastName"], "row {key}");
+        let base = bases.iter().find(|base| base.salesforce_id.as_ref() == Some(&id)).unwrap();
+        assert_eq!((base.postgres_key.as_ref(), base.live, &base.intent), (Some(key), true, &None));
+    }
+    assert_eq!((rows.len(), records.values().filter(|record| !record.deleted).count()), (2, 2));
+    assert!(world.ports.state.all_rejected().is_empty() && world.ports.state.held().is_empty());
+}
+
+#[tokio::test]
+async fn two_rows_that_swap_their_keys_stay_their_own_records() {
+    for edited in [true, false] {
+        let world = World::new();
+        let [one, two] = world.rows(["one", "two"]);
+        to_rest(&world).await;
+        let (first, second) = (world.id_of(&one), world.id_of(&two));
+        let free = world.ports.database.free_key();
+        for (from, to) in [(&one, &free), (&two, &one), (&free, &two)] {
+            assert!(world.ports.database.change_key_to("contacts", from, to));
+        }
+        if edited {
+            world.edit_row(&two, "one, edited");
+            world.edit_row(&one, "two, edited");
+        }
+        to_rest(&world).await;
+        assert_eq!((world.id_of(&two), world.id_of(&one)), (first.clone(), second.clone()));
+        all_agree(&world);
+        world.ports.org.edit(&first, "LastName", Some("of sales"));
+        world.run_ids(&[first]).await;
+        to_rest(&world).await;
+        assert_eq!(world.ports.database.rows()[&two].values["LastName"].as_deref(), Some("of sales"));
+        all_agree(&world);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_takes_a_deleted_ones_key_stays_its_own_record() {
+    for policy in [DeletePolicy::Propagate, DeletePolicy::Review, DeletePolicy::Keep] {
+        for seen_between in [true, false] {
+            let mut world = World::new();
+            world.definition.deletes.from_postgres = policy;
+            let [one, two] = world.rows(["one", "two"]);
+            to_rest(&world).await;
+            let (first, second) = (world.id_of(&one), world.id_of(&two));
+            assert!(world.ports.database.delete("contacts", &one));
+            if seen_between {
+                to_rest(&world).await;
+            }
+            assert!(world.ports.database.change_key_to("contacts", &two, &one));
+            world.edit_row(&one, "two, edited");
+            to_rest(&world).await;
+            let told = format!("{policy:?}, {seen_between}: {:?}", world.ports.state.all_rejected());
+            assert_eq!(world.id_of(&one), second);
+            let records = world.ports.org.records();
+            assert_eq!(records[&second].values["LastName"].as_deref(), Some("two, edited"), "{told}");
+            assert_eq!(records[&first].deleted, policy == DeletePolicy::Propagate, "{told}");
+            assert_eq!(world.ports.state.all_rejected(), [], "{told}");
+            let held: Vec<_> = world.ports.state.held().into_iter().map(|held| held.salesforce_id).collect();
+            let expected = if policy == DeletePolicy::Review { vec![Some(first)] } else { vec![] };
+            assert_eq!(held, expected, "{told}");
+            world.ports.org.edit(&second, "LastName", Some("of sales"));
+            world.run_ids(&[second]).await;
+            let rows = world.ports.database.rows();
+            assert_eq!((rows.len(), rows[&one].values["LastName"].as_deref()), (1, Some("of sales")));
+        }
+    }
 }
