@@ -108,8 +108,10 @@ async fn a_row_that_is_given_a_deleted_ones_key_stays_its_own_record() {
     let emmy = world.database.text(&link(2)).await.unwrap();
     world
         .database
-        .run("BEGIN; DELETE FROM contacts WHERE id = 1; UPDATE contacts SET id = 1 WHERE id = 2;
-              UPDATE contacts SET title = 'Professor'; COMMIT")
+        .run(
+            "BEGIN; DELETE FROM contacts WHERE id = 1; UPDATE contacts SET id = 1 WHERE id = 2;
+              UPDATE contacts SET title = 'Professor'; COMMIT",
+        )
         .await;
     world.to_rest().await;
     assert_eq!(world.database.text(&link(1)).await.as_deref(), Some(emmy.as_str()));

@@ -260,3 +260,68 @@ async fn deletes_and_missing_records_of_one_run_are_limited_together() {
     let reason = world.ports.state.paused("contacts").await.unwrap().unwrap();
     assert!(reason.contains("5 more were deleted or are missing"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_delete_that_somebody_else_carried_out_first_is_done() {
+    let world = World::new();
+    let (key, id) = linked(&world).await;
+    world.ports.database.delete("contacts", &key);
+    let mut touch = world.of_key(&key);
+    touch.evidence.pg_deleted = true;
+    let at = |step| {
+        if step == Step::CommittedPostgres {
+            world.ports.org.delete(&id);
+        }
+    };
+    let summary = world.run_with(vec![touch], at).await;
+    assert_eq!((summary.rejected, summary.put_off), (0, 0));
+    assert!(!world.ports.state.bases("contacts")[0].live);
+    assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Written);
+}
+
+#[tokio::test]
+async fn an_update_of_a_record_that_is_deleted_meanwhile_is_looked_at_again_a_few_times() {
+    for (attempt, again) in [(0, true), (4, true), (5, false), (6, false)] {
+        let world = World::new();
+        let (key, id) = linked(&world).await;
+        world.edit_row(&key, "of the app");
+        let at = |step| {
+            if step == Step::CommittedPostgres {
+                world.ports.org.delete(&id);
+            }
+        };
+        let touch = syncline_sync::Touch { attempt, ..world.of_key(&key) };
+        let summary = world.run_with(vec![touch], at).await;
+        assert_eq!(
+            (summary.put_off, summary.rejected),
+            (usize::from(again), usize::from(!again)),
+            "{attempt}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
+    let cases = [("ENTITY_IS_DELETED", vec!["AccountId".to_owned()]), ("STRING_TOO_LONG", vec![])];
+    for (code, fields) in cases {
+        for creates in [true, false] {
+            let mut world = World::new();
+            let key = if creates { world.rows(["one"])[0].clone() } else { linked(&world).await.0 };
+            world.edit_row(&key, "refused");
+            let refusal = (code.to_owned(), "in its own words".to_owned(), fields.clone());
+            world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
+            let summary = world.run_keys(std::slice::from_ref(&key)).await;
+            assert_eq!((summary.rejected, summary.put_off), (1, 0), "{code}");
+            assert_eq!(world.ports.state.all_rejected()[0].code, code);
+        }
+    }
+    let mut world = World::new();
+    let [key] = world.rows(["one"]);
+    let refusal = ("ENTITY_IS_DELETED".to_owned(), "entity is deleted".to_owned(), vec![]);
+    world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
+    assert_eq!(
+        world.run_keys(&[key]).await.rejected,
+        1,
+        "of a record that is only created it says something else"
+    );
+}

@@ -192,7 +192,7 @@ async fn a_merged_record_is_held_with_the_one_that_it_was_merged_into() {
 }
 
 /// Contacts whose `AccountId` looks up the sync of accounts.
-fn with_lookup() -> World {
+pub(super) fn with_lookup() -> World {
     let mut world = World::new();
     let mut lookup = field("AccountId", "account_id");
     lookup.rule.kind = RuleKind::Id;

@@ -2,6 +2,7 @@
 //! runs over touches of contacts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod bases;
 mod between_steps;
 mod counted;
 mod created_anew;

@@ -137,6 +137,26 @@ async fn a_row_that_got_another_key_stays_its_records() {
     assert!(!world.ports.org.records()[&id].deleted);
 }
 
+#[tokio::test]
+async fn a_row_whose_key_changed_and_whose_link_was_emptied_is_followed_by_its_old_key() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.ports.database.write_link("contacts", &new_key, None);
+    world.edit_row(&new_key, "edited");
+    let touch = Touch { old_key: Some(key.clone()), ..world.of_key(&new_key) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.records_updated, summary.records_created, summary.rows_updated), (1, 0, 1));
+    assert_eq!(world.id_of(&new_key), id);
+    assert_eq!(world.ports.state.bases("contacts")[0].postgres_key.as_ref(), Some(&new_key));
+    // A row that took the old key since is looked at for itself.
+    let due = world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 9).await.unwrap();
+    let touched: Vec<_> = due.into_iter().map(|due| due.touch.unwrap().key).collect();
+    assert_eq!(touched, [Some(key)]);
+}
+
 /// Polls and applies until nothing is left to do, for two minutes at most.
 async fn to_rest(world: &World) {
     let definitions = std::slice::from_ref(&world.definition);

@@ -1,0 +1,304 @@
+//! What a base becomes: when it is agreed on, when it moves, when it is left as it is, and what becomes of the intent of a
+//! run that did not end.
+
+use super::counted::with_lookup;
+use super::{World, both, values};
+use jiff::SignedDuration;
+use std::sync::Arc;
+use support::{RowRefusal, field};
+use syncline_engine::{
+    Absence, Base, Definition, DeleteLimit, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side, Stamp,
+};
+use syncline_sync::reconcile::{Summary, reconcile};
+use syncline_sync::{Clock, Ports, Source, State, Step, Touch};
+
+fn base(world: &World) -> Base {
+    let mut bases = world.ports.state.bases("contacts");
+    assert_eq!(bases.len(), 1);
+    bases.remove(0)
+}
+
+/// A row that was linked by hand to a record; each side lacks what the other one holds.
+fn adopted(world: &World) -> Touch {
+    let ([key], [id]) = (world.rows(["name"]), world.records(["name"]));
+    world.ports.database.edit("contacts", &key, "LastName", None);
+    world.ports.database.edit("contacts", &key, "FirstName", Some("of the app"));
+    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    world.ports.database.write_link("contacts", &key, Some(id.as_str()));
+    Touch { id: Some(id), ..world.of_key(&key) }
+}
+
+#[tokio::test]
+async fn a_first_link_is_agreed_on_once_everything_that_it_takes_has_landed() {
+    let world = World::new();
+    let touch = adopted(&world);
+    assert_eq!(world.run(vec![touch]).await, Summary { rows_updated: 1, records_updated: 1, ..both() });
+    assert!(base(&world).live);
+    // One side alone has something to take.
+    for (field, summary) in [("LastName", "record"), ("FirstName", "row")] {
+        let world = World::new();
+        let ([key], [id]) = (world.rows(["name"]), world.records(["name"]));
+        world.ports.database.write_link("contacts", &key, Some(id.as_str()));
+        if summary == "record" {
+            world.ports.org.edit(&id, field, None);
+        } else {
+            world.ports.org.edit(&id, field, Some("of sales"));
+        }
+        let done = world.run(vec![Touch { id: Some(id), ..world.of_key(&key) }]).await;
+        let expected = (usize::from(summary == "record"), usize::from(summary == "row"));
+        assert_eq!((done.records_updated, done.rows_updated), expected);
+        assert!(base(&world).live, "{summary}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_link_of_which_a_part_is_refused_is_not_agreed_on() {
+    for by_postgres in [true, false] {
+        let mut world = World::new();
+        let touch = adopted(&world);
+        if by_postgres {
+            world.ports.database.rules.before = Some(Arc::new(|_, _, _| {
+                Err(RowRefusal {
+                    code: "23514".into(),
+                    message: "violates check constraint".into(),
+                    column: None,
+                })
+            }));
+        } else {
+            world.ports.org.rules.on_save =
+                Some(Arc::new(|_, _, _| Err(("ANY_CODE".into(), "not like this".into(), vec![]))));
+        }
+        let summary = world.run(vec![touch]).await;
+        assert_eq!(summary.rejected, 1);
+        let agreed: Vec<String> = base(&world).fields.into_keys().collect();
+        // The row is written first; what it took stands.
+        assert_eq!(agreed, if by_postgres { vec![] } else { vec!["LastName".to_owned()] });
+        assert_eq!(base(&world).intent, None);
+    }
+}
+
+#[tokio::test]
+async fn what_was_created_is_agreed_on_in_the_run_that_creates_it() {
+    let world = World::new();
+    let keys = world.rows(["row"]);
+    world.run_keys(&keys).await;
+    assert!(base(&world).live);
+    let world = World::new();
+    let ids = world.records(["record"]);
+    world.run_ids(&ids).await;
+    assert!(base(&world).live);
+}
+
+#[tokio::test]
+async fn a_base_moves_with_its_stamp_its_key_and_its_fields_and_else_stays() {
+    let mut world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    let Some(Stamp::Written { after, until }) = base(&world).stamp else {
+        panic!("{:?}", base(&world).stamp)
+    };
+    assert!(until.duration_since(after) >= SignedDuration::from_secs(2), "{after} to {until}");
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let known = base(&world);
+    assert_eq!(known.stamp, Some(Stamp::Read(world.ports.org.records()[&id].stamp)));
+    assert_eq!(world.run_ids(std::slice::from_ref(&id)).await, Summary { equal: 1, ..both() });
+    assert_eq!(base(&world), known, "nothing new, nothing saved");
+
+    world.ports.org.edit(&id, "Unmapped__c", Some("moves the stamp"));
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let moved = base(&world);
+    assert_eq!(moved.stamp, Some(Stamp::Read(world.ports.org.records()[&id].stamp)));
+    assert_eq!(moved.version, known.version + 1);
+
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.run(vec![Touch { old_key: Some(key), ..world.of_key(&new_key) }]).await;
+    let renamed = base(&world);
+    assert_eq!((renamed.postgres_key.as_ref(), renamed.version), (Some(&new_key), moved.version + 1));
+
+    world.definition.fields.push(field("Title", "title"));
+    world.definition.version += 1;
+    world.run_ids(std::slice::from_ref(&id)).await;
+    assert!(base(&world).fields.contains_key("Title"), "both sides are empty there: agreed on");
+}
+
+#[tokio::test]
+async fn a_touch_of_a_stamp_has_its_read_remembered_so_that_the_next_one_ends_early() {
+    let world = World::new();
+    let [id] = world.records(["one"]);
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let stamp = world.ports.org.records()[&id].stamp;
+    let read = base(&world).read_at;
+    world.ports.clock.advance(SignedDuration::from_mins(9));
+    let touch = Touch { stamp: Some(stamp), ..world.of_id(&id) };
+    assert_eq!(world.run(vec![touch]).await.equal, 1);
+    assert!(base(&world).read_at > read);
+}
+
+#[tokio::test]
+async fn a_childs_record_is_not_emptied_by_a_parent_that_is_not_linked_yet() {
+    let world = with_lookup();
+    let parent = world.ports.org.insert_into("Account", values("parent")).unwrap();
+    let [child] = world.records(["child"]);
+    world.ports.org.edit(&child, "AccountId", Some(parent.as_str()));
+    let summary = world.run_ids(std::slice::from_ref(&child)).await;
+    assert_eq!((summary.rows_inserted, summary.put_off), (1, 1));
+    assert!(world.ports.state.all_wait_for_parents());
+    let accounts =
+        Definition { name: "accounts".into(), object: "Account".into(), ..World::new().definition };
+    let touch = Touch::of_id("accounts", parent.clone(), Source::CatchUp, world.ports.clock.now());
+    reconcile(&world.ports, &accounts, vec![touch]).await.unwrap();
+    assert_eq!(world.run_ids(std::slice::from_ref(&child)).await.rows_updated, 1);
+    let rows = world.ports.database.rows();
+    let row_of =
+        |id: &SalesforceId| rows.iter().find(|(_, row)| row.link.as_deref() == Some(id.as_str())).unwrap();
+    assert_eq!(row_of(&child).1.values["AccountId"], Some(support::key_text(row_of(&parent).0)));
+    assert_eq!(world.ports.org.records()[&child].values["AccountId"].as_deref(), Some(parent.as_str()));
+}
+
+#[tokio::test]
+async fn what_is_held_is_remembered_once_and_follows_its_rows_key() {
+    let mut world = World::new();
+    world.definition.deletes = Deletes::default();
+    world.definition.delete_limit = DeleteLimit { percent: 100, count: 1 };
+    let keys = world.rows(["one", "two", "three"]);
+    world.run_keys(&keys).await;
+    let ids: Vec<SalesforceId> = keys.iter().map(|key| world.id_of(key)).collect();
+    for id in &ids {
+        world.ports.org.delete(id);
+    }
+    assert_eq!(world.run_ids(&ids).await.held, 3);
+    let known = world.ports.state.bases("contacts");
+    assert!(known.iter().all(|base| base.gone.is_some_and(|gone| gone.how == Absence::Deleted)));
+    assert_eq!(world.ports.state.paused("contacts").await.unwrap(), None, "held deletes are not limited");
+    assert_eq!(world.run_ids(&ids).await.held, 3);
+    assert_eq!(world.ports.state.bases("contacts"), known, "known already");
+    let new_key = world.ports.database.change_key("contacts", &keys[0]).unwrap();
+    world.run(vec![Touch { old_key: Some(keys[0].clone()), ..world.of_key(&new_key) }]).await;
+    let bases = world.ports.state.bases("contacts");
+    let moved = bases.iter().find(|base| base.salesforce_id.as_ref() == Some(&ids[0])).unwrap();
+    assert_eq!(moved.postgres_key.as_ref(), Some(&new_key));
+}
+
+#[tokio::test]
+async fn what_is_missing_counts_once_towards_the_limit() {
+    let mut world = World::new();
+    world.definition.delete_limit = DeleteLimit { percent: 100, count: 4 };
+    let keys = world.rows(["one", "two", "three"]);
+    world.run_keys(&keys).await;
+    for key in &keys {
+        world.ports.org.hide(&world.id_of(key), true);
+    }
+    for _ in 0..3 {
+        assert_eq!(world.run_keys(&keys).await.held, 3);
+    }
+    assert_eq!(world.ports.state.paused("contacts").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_row_that_is_inserted_again_with_its_old_link_is_a_new_one() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.ports.database.delete("contacts", &key);
+    let mut touch = world.of_key(&key);
+    touch.evidence.pg_deleted = true;
+    assert_eq!(world.run(vec![touch]).await.records_deleted, 1);
+    world.ports.database.insert_as("contacts", &key, Some(id.to_string()), values("again")).unwrap();
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.records_created, 1);
+    assert_ne!(world.id_of(&key), id);
+    assert!(world.ports.state.held().is_empty());
+}
+
+/// A run that ends as its process does when it has passed this step.
+async fn ended_at(world: &World, touch: Touch, step: Step) {
+    world.ports.clock.advance(SignedDuration::from_secs(5));
+    let mut run = Box::pin(reconcile(&world.ports, &world.definition, vec![touch]));
+    let before = world.ports.state.bases("contacts");
+    loop {
+        let ready = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::future::Future::poll(run.as_mut(), context).is_ready())
+        });
+        assert!(!ready.await, "the run ended before");
+        if world.ports.steps.last() == Some(step) && world.ports.state.bases("contacts") != before {
+            return;
+        }
+    }
+}
+
+async fn interrupted(step: Step) -> (World, PostgresKey, SalesforceId) {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.edit_row(&key, "of the app");
+    ended_at(&world, world.of_key(&key), step).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    (world, key, id)
+}
+
+#[tokio::test]
+async fn an_interrupted_write_that_landed_is_agreed_on_by_its_marker() {
+    let (world, key, id) = interrupted(Step::WroteSalesforce).await;
+    assert_eq!(world.ports.org.records()[&id].values["LastName"].as_deref(), Some("of the app"));
+    world.ports.org.edit(&id, "LastName", Some("of sales, later"));
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!((summary.conflicts, summary.rows_updated), (0, 1), "an edit of what was agreed on");
+    assert!(world.ports.state.conflicts().is_empty());
+    assert_eq!(base(&world).intent, None);
+}
+
+#[tokio::test]
+async fn an_interrupted_write_that_did_not_land_is_written() {
+    let (world, key, id) = interrupted(Step::SavedIntents).await;
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!(summary, Summary { records_updated: 1, ..both() });
+    assert_eq!(world.ports.org.records()[&id].values["LastName"].as_deref(), Some("of the app"));
+    assert_eq!(world.ports.org.writes().1, 1);
+}
+
+#[tokio::test]
+async fn an_intent_stands_while_its_record_is_hidden_and_ends_where_it_is_deleted() {
+    let (world, key, id) = interrupted(Step::WroteSalesforce).await;
+    world.ports.org.hide(&id, true);
+    let summary = world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!((summary.held, summary.put_off), (1, 0));
+    let hidden = base(&world);
+    assert!(hidden.intent.is_some(), "whether it landed cannot be told");
+    assert_eq!(hidden.gone.map(|gone| (gone.side, gone.how)), Some((Side::Salesforce, Absence::Missing)));
+    world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!(base(&world), hidden, "known already");
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.run(vec![Touch { old_key: Some(key), ..world.of_key(&new_key) }]).await;
+    assert_eq!(base(&world).postgres_key.as_ref(), Some(&new_key));
+    world.ports.org.hide(&id, false);
+    let summary = world.run_keys(std::slice::from_ref(&new_key)).await;
+    assert_eq!((summary.equal, summary.conflicts), (1, 0));
+    assert_eq!((base(&world).intent, base(&world).gone), (None, None));
+
+    let (mut world, key, id) = interrupted(Step::WroteSalesforce).await;
+    world.definition.deletes.from_salesforce = DeletePolicy::Review;
+    world.ports.org.delete(&id);
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.held, 1);
+    assert_eq!(base(&world).intent, None, "its deleted record bears the marker");
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_was_lost_is_found_by_its_external_id() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    let [id] = world.ports.org.records().into_keys().collect::<Vec<_>>().try_into().unwrap();
+    // Its own record is noticed first, by an outbound message.
+    let summary = world.run_ids(std::slice::from_ref(&id)).await;
+    assert_eq!((summary.rows_inserted, summary.records_created, summary.put_off), (0, 0, 1));
+    world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!((world.ports.org.records().len(), world.ports.database.rows().len()), (1, 1));
+    assert_eq!(world.id_of(&key), id);
+    assert!(base(&world).live && base(&world).intent.is_none());
+    assert!(
+        world.ports.clock.now() > world.ports.state.next_due().unwrap() || world.ports.state.put_off() == 1
+    );
+}
