@@ -10,7 +10,7 @@ use syncline_engine::{
     Absence, Base, Definition, DeleteLimit, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side, Stamp,
 };
 use syncline_sync::reconcile::{Summary, reconcile};
-use syncline_sync::{Clock, Ports, Source, State, Step, Touch};
+use syncline_sync::{Clock, HistoryOutcome, Ports, Source, State, Step, Touch};
 
 fn base(world: &World) -> Base {
     let mut bases = world.ports.state.bases("contacts");
@@ -256,6 +256,101 @@ async fn an_interrupted_write_that_did_not_land_is_written() {
     assert_eq!(summary, Summary { records_updated: 1, ..both() });
     assert_eq!(world.ports.org.records()[&id].values["LastName"].as_deref(), Some("of the app"));
     assert_eq!(world.ports.org.writes().1, 1);
+}
+
+#[tokio::test]
+async fn history_learns_what_became_of_an_interrupted_write() {
+    for (step, outcome) in
+        [(Step::WroteSalesforce, HistoryOutcome::Written), (Step::CommittedPostgres, HistoryOutcome::Refused)]
+    {
+        let world = World::new();
+        let [key] = world.rows(["one"]);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        world.edit_row(&key, "of the app");
+        ended_at(&world, world.of_key(&key), step).await;
+        let intent = base(&world).intent.unwrap().id;
+        world.ports.clock.advance(world.ports.settings().lease);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let of_intent: Vec<_> =
+            world.ports.database.closed().into_iter().filter(|(of, _)| *of == intent).collect();
+        assert_eq!(of_intent, [(intent, outcome)]);
+    }
+}
+
+#[tokio::test]
+async fn without_a_marker_a_landed_write_is_known_by_its_value() {
+    for edited in [true, false] {
+        let mut world = World::new();
+        world.definition.marker = None;
+        let [key] = world.rows(["one"]);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let id = world.id_of(&key);
+        world.edit_row(&key, "of the app");
+        ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
+        world.ports.clock.advance(world.ports.settings().lease);
+        world.edit_row(&key, "of the app, later");
+        if edited {
+            world.ports.org.edit(&id, "FirstName", Some("of sales"));
+        }
+        let summary = world.run_keys(std::slice::from_ref(&key)).await;
+        assert_eq!((summary.conflicts, summary.records_updated), (0, 1));
+        assert_eq!(summary.rows_updated, usize::from(edited));
+    }
+    let mut world = World::new();
+    world.definition.marker = None;
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.edit_row(&key, "of the app");
+    ended_at(&world, world.of_key(&key), Step::CommittedPostgres).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.conflicts, 1, "it did not land: both edited");
+}
+
+#[tokio::test]
+async fn an_interrupted_delete_that_landed_is_done() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.ports.database.delete("contacts", &key);
+    let mut touch = world.of_key(&key);
+    touch.evidence.pg_deleted = true;
+    ended_at(&world, touch, Step::WroteSalesforce).await;
+    assert!(world.ports.org.records()[&id].deleted);
+    world.ports.clock.advance(world.ports.settings().lease);
+    let summary = world.run_ids(std::slice::from_ref(&id)).await;
+    assert_eq!((summary.held, summary.records_deleted, summary.rejected), (0, 0, 0));
+    assert!(!base(&world).live && base(&world).intent.is_none());
+    assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Written);
+}
+
+#[tokio::test]
+async fn an_interrupted_row_that_was_committed_is_agreed_on() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    ended_at(&world, world.of_id(&id), Step::CommittedPostgres).await;
+    assert_eq!(world.ports.database.rows()[&key].values["LastName"].as_deref(), Some("of sales"));
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.edit_row(&new_key, "of the app, later");
+    world.ports.clock.advance(world.ports.settings().lease);
+    let touch = Touch { old_key: Some(key), ..world.of_key(&new_key) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.conflicts, summary.records_updated, summary.rows_updated), (0, 1, 0));
+    assert_eq!(base(&world).postgres_key.as_ref(), Some(&new_key));
+
+    let world = World::new();
+    let [id] = world.records(["one"]);
+    ended_at(&world, world.of_id(&id), Step::CommittedPostgres).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.rows_inserted, 0, "it was inserted already");
+    assert_eq!(world.ports.database.rows().len(), 1);
+    let inserted = world.ports.database.rows().into_keys().next();
+    assert_eq!((base(&world).live, base(&world).postgres_key), (true, inserted));
 }
 
 #[tokio::test]

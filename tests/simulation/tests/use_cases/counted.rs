@@ -70,6 +70,39 @@ async fn a_stamp_that_was_seen_ends_its_touch_without_a_call() {
 }
 
 #[tokio::test]
+async fn a_stamp_that_was_read_within_its_own_second_is_read_again() {
+    let world = World::new();
+    let [id] = world.records(["one"]);
+    let touch = || vec![Touch { stamp: Some(world.ports.org.records()[&id].stamp), ..world.of_id(&id) }];
+    reconcile(&world.ports, &world.definition, touch()).await.unwrap();
+    let again = reconcile(&world.ports, &world.definition, touch()).await.unwrap();
+    assert_eq!((again.skipped, again.equal), (0, 1), "whole seconds tie");
+    assert_eq!(world.run(touch()).await.equal, 1);
+    assert_eq!(world.run(touch()).await.skipped, 1, "that was read well after it");
+}
+
+#[tokio::test]
+async fn a_delete_under_a_stamp_that_was_seen_is_looked_at_until_it_is_known() {
+    let mut world = World::new();
+    world.definition.deletes = Deletes::default();
+    let [id] = world.records(["one"]);
+    world.run_ids(std::slice::from_ref(&id)).await;
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let stamp = world.ports.org.records()[&id].stamp;
+    world.ports.org.delete(&id);
+    let touch = || {
+        let mut touch = Touch { stamp: Some(stamp), ..world.of_id(&id) };
+        touch.evidence.sf_deleted = true;
+        vec![touch]
+    };
+    assert_eq!(world.run(touch()).await.held, 1);
+    assert_eq!(world.run(touch()).await.skipped, 1);
+    let shown = vec![Touch { stamp: Some(stamp), ..world.of_id(&id) }];
+    world.ports.org.undelete(&id);
+    assert_eq!(world.run(shown).await.equal, 1, "it shows again");
+}
+
+#[tokio::test]
 async fn a_record_is_looked_at_once_more_near_the_end_of_the_look_back() {
     let world = World::new();
     let [id] = world.records(["one"]);

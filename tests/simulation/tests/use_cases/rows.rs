@@ -157,6 +157,115 @@ async fn a_row_whose_key_changed_and_whose_link_was_emptied_is_followed_by_its_o
     assert_eq!(touched, [Some(key)]);
 }
 
+async fn put_off(world: &World) -> Vec<Touch> {
+    let due =
+        world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 99).await.unwrap();
+    let mut touches: Vec<Touch> = due.into_iter().map(|due| due.touch.unwrap()).collect();
+    touches.sort_by_key(Touch::place);
+    touches
+}
+
+#[tokio::test]
+async fn an_id_without_base_beside_another_records_key_is_looked_at_as_well() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let [stranger] = world.records(["stranger"]);
+    let touch = Touch { id: Some(stranger.clone()), ..world.of_key(&key) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.rows_inserted, summary.equal), (1, 1));
+    let links: Vec<_> = world.ports.database.rows().into_values().filter_map(|row| row.link).collect();
+    assert!(links.contains(&stranger.to_string()));
+}
+
+#[tokio::test]
+async fn a_row_named_by_a_touch_of_two_other_records_is_looked_at_as_well() {
+    let world = World::new();
+    let [one, two] = world.rows(["one", "two"]);
+    world.run_keys(&[one.clone(), two.clone()]).await;
+    let [new] = world.rows(["new"]);
+    let touch = Touch { id: Some(world.id_of(&one)), old_key: Some(two), ..world.of_key(&new) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.records_created, summary.equal), (1, 2));
+}
+
+#[tokio::test]
+async fn a_row_that_another_record_is_not_known_by_is_touched_alone() {
+    let world = World::new();
+    let [one] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&one)).await;
+    let [new] = world.rows(["new"]);
+    let touch = Touch { id: Some(world.id_of(&one)), ..world.of_key(&new) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.equal, summary.records_created), (1, 0));
+    let touches = put_off(&world).await;
+    assert_eq!(touches.len(), 1);
+    assert_eq!((touches[0].id.as_ref(), touches[0].key.as_ref()), (None, Some(&new)));
+    let touch = Touch { id: Some(world.id_of(&one)), ..world.of_key(&one) };
+    assert_eq!(world.run(vec![touch]).await, Summary { equal: 1, ..both() }, "its own row is not");
+}
+
+#[tokio::test]
+async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
+    let world = World::new();
+    let ([key], [id]) = (world.rows(["row"]), world.records(["record"]));
+    let touch = Touch { id: Some(id.clone()), ..world.of_key(&key) };
+    assert_eq!(world.run(vec![touch]).await, Summary { put_off: 2, ..both() });
+    let named: Vec<_> = put_off(&world).await.into_iter().map(|touch| (touch.id, touch.key)).collect();
+    assert_eq!(named, [(Some(id), None), (None, Some(key.clone()))]);
+
+    let world = World::new();
+    let ([key], [one, other]) = (world.rows(["row"]), world.records(["one", "other"]));
+    world.ports.database.write_link("contacts", &key, Some(other.as_str()));
+    let touch = Touch { id: Some(one), ..world.of_key(&key) };
+    let summary = world.run(vec![touch]).await;
+    assert_eq!((summary.rejected, summary.put_off), (0, 1), "the row is the other one's");
+    let touch = put_off(&world).await.remove(0);
+    assert_eq!((touch.id, touch.key), (Some(other), Some(key)));
+}
+
+#[tokio::test]
+async fn touches_of_one_record_are_one_look_and_two_changes_of_its_key_are_two() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    let touches = vec![world.of_id(&id), world.of_key(&key)];
+    assert_eq!(world.run(touches).await, Summary { equal: 1, ..both() });
+    let second = world.ports.database.change_key("contacts", &key).unwrap();
+    let third = world.ports.database.change_key("contacts", &second).unwrap();
+    let moves = vec![
+        Touch { id: Some(id.clone()), old_key: Some(key), ..world.of_key(&second) },
+        Touch { id: Some(id.clone()), old_key: Some(second.clone()), ..world.of_key(&third) },
+    ];
+    let summary = world.run(moves).await;
+    assert_eq!(summary.equal, 1);
+    assert!(
+        put_off(&world).await.iter().any(|touch| touch.key.as_ref() == Some(&third)),
+        "one after the other"
+    );
+    let bases = world.ports.state.bases("contacts");
+    assert_eq!((bases.len(), bases[0].postgres_key.as_ref()), (1, Some(&third)), "found by its link");
+}
+
+#[tokio::test]
+async fn a_newcomer_under_a_name_that_a_base_bears_gets_a_base_of_its_own() {
+    let world = World::new();
+    let [first] = world.rows(["one"]);
+    let mut key = first.clone();
+    for _ in 0..3 {
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let moved = world.ports.database.change_key("contacts", &first).unwrap();
+        world.run(vec![Touch { old_key: Some(first.clone()), ..world.of_key(&moved) }]).await;
+        let values = super::values("next");
+        world.ports.database.insert_as("contacts", &first, None, values).unwrap();
+        key = first.clone();
+    }
+    let names: Vec<String> = world.ports.state.bases("contacts").into_iter().map(|base| base.key.0).collect();
+    assert_eq!(names, ["p:[\"1\"]", "p:[\"1\"]~2", "p:[\"1\"]~3"]);
+    assert_eq!(world.ports.org.records().len(), 3);
+}
+
 /// Polls and applies until nothing is left to do, for two minutes at most.
 async fn to_rest(world: &World) {
     let definitions = std::slice::from_ref(&world.definition);
