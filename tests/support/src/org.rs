@@ -127,6 +127,7 @@ pub(crate) struct Inner {
     pub(crate) told: u64,
     pub(crate) hidden: BTreeSet<SalesforceId>,
     down: Option<PortError>,
+    pub(crate) stale: bool,
     pub(crate) task: usize,
     pub(crate) seen: BTreeMap<(usize, SalesforceId), (Values, Timestamp)>,
     overwritten: Vec<Overwritten>,
@@ -457,6 +458,11 @@ impl MemoryOrg {
     /// Every call fails like this, until it is `None` again.
     pub fn set_down(&self, error: Option<PortError>) {
         self.inner.lock().unwrap().down = error;
+    }
+
+    /// Reads answer records as they were before their last second of changes, until it is `false` again.
+    pub fn set_stale(&self, stale: bool) {
+        self.inner.lock().unwrap().stale = stale;
     }
 
     /// Calls so far.

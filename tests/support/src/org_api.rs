@@ -72,8 +72,9 @@ impl Salesforce for MemoryOrg {
                 inner.seen.insert((task, id.clone()), (values, now));
             }
         }
+        let stale = inner.stale;
         drop(inner);
-        let outcomes = ids.iter().map(|id| self.outcome(definition, id, false)).collect();
+        let outcomes = ids.iter().map(|id| self.outcome(definition, id, stale)).collect();
         Ok(ReadAnswer { outcomes, date: self.second() })
     }
 

@@ -10,7 +10,7 @@ use syncline_engine::{
     Absence, Base, Definition, DeleteLimit, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side, Stamp,
 };
 use syncline_sync::reconcile::{Summary, reconcile};
-use syncline_sync::{Clock, HistoryOutcome, Ports, Source, State, Step, Touch};
+use syncline_sync::{Clock, HistoryOutcome, Ports, Put, Source, State, Step, Touch};
 
 fn base(world: &World) -> Base {
     let mut bases = world.ports.state.bases("contacts");
@@ -212,7 +212,7 @@ async fn a_row_that_is_inserted_again_with_its_old_link_is_a_new_one() {
 }
 
 /// A run that ends as its process does when it has passed this step.
-async fn ended_at(world: &World, touch: Touch, step: Step) {
+pub(super) async fn ended_at(world: &World, touch: Touch, step: Step) {
     world.ports.clock.advance(SignedDuration::from_secs(5));
     let mut run = Box::pin(reconcile(&world.ports, &world.definition, vec![touch]));
     let before = world.ports.state.bases("contacts");
@@ -396,4 +396,63 @@ async fn a_create_whose_answer_was_lost_is_found_by_its_external_id() {
     assert!(
         world.ports.clock.now() > world.ports.state.next_due().unwrap() || world.ports.state.put_off() == 1
     );
+}
+
+#[tokio::test]
+async fn a_read_from_before_our_own_write_is_not_believed() {
+    for marker in [true, false] {
+        let mut world = World::new();
+        if !marker {
+            world.definition.marker = None;
+        }
+        let [key] = world.rows(["one"]);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let id = world.id_of(&key);
+        world.edit_row(&key, "of the app");
+        world.run_keys(std::slice::from_ref(&key)).await;
+        world.ports.org.set_stale(true);
+        let known = base(&world);
+        let summary = world.run_ids(std::slice::from_ref(&id)).await;
+        assert_eq!((summary.put_off, summary.rows_updated, summary.conflicts), (1, 0, 0), "marker: {marker}");
+        assert_eq!(base(&world), known);
+        world.ports.org.set_stale(false);
+        assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.equal, 1);
+        let row = &world.ports.database.rows()[&key];
+        assert_eq!(row.values["LastName"].as_deref(), Some("of the app"));
+        // The stamp that was read is known by now.
+        world.ports.org.edit(&id, "LastName", Some("of sales"));
+        world.run_ids(std::slice::from_ref(&id)).await;
+        world.ports.org.set_stale(true);
+        assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.put_off, 1);
+    }
+}
+
+#[tokio::test]
+async fn another_marker_around_our_own_write_is_believed_after_a_minute() {
+    // Seconds from the end of the write's interval to the record's stamp, and to the read.
+    for (stamped, read, believed) in
+        [(0, 50, false), (0, 60, false), (0, 61, true), (-1, 50, false), (1, 50, true), (-5, 61, true)]
+    {
+        let world = World::new();
+        let [key] = world.rows(["one"]);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let id = world.id_of(&key);
+        let seconds = SignedDuration::from_secs;
+        let stamp = world.ports.org.records()[&id].stamp;
+        let until = stamp - seconds(stamped);
+        let mut known = base(&world);
+        known.stamp = Some(Stamp::Written { after: until - seconds(10), until });
+        known.marker = Some("of our write".to_owned());
+        let put = Put { expected: known.version, base: known, conflicts: vec![] };
+        assert_eq!(world.ports.state.put("contacts", vec![put]).await, Ok(vec![true]));
+        let now = world.ports.clock.now();
+        world
+            .ports
+            .clock
+            .advance((until + seconds(read) + SignedDuration::from_millis(500)).duration_since(now));
+        let touches = vec![world.of_id(&id)];
+        let summary = reconcile(&world.ports, &world.definition, touches).await.unwrap();
+        let expected = if believed { (1, 0) } else { (0, 1) };
+        assert_eq!((summary.equal, summary.put_off), expected, "{stamped} s, {read} s");
+    }
 }

@@ -4,7 +4,7 @@ use super::{World, both};
 use jiff::SignedDuration;
 use syncline_engine::{DeletePolicy, Held, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, Put, Queue, State, Touch, apply, poll};
+use syncline_sync::{Clock, Ports, Put, Queue, State, Step, Touch, apply, poll};
 
 fn never_there() -> SalesforceId {
     SalesforceId::parse("003D00000099999").unwrap()
@@ -264,6 +264,97 @@ async fn a_newcomer_under_a_name_that_a_base_bears_gets_a_base_of_its_own() {
     let names: Vec<String> = world.ports.state.bases("contacts").into_iter().map(|base| base.key.0).collect();
     assert_eq!(names, ["p:[\"1\"]", "p:[\"1\"]~2", "p:[\"1\"]~3"]);
     assert_eq!(world.ports.org.records().len(), 3);
+}
+
+#[tokio::test]
+async fn a_row_that_names_another_record_while_that_ones_row_is_gone_is_rejected_for_both() {
+    let world = World::new();
+    let [one, two] = world.rows(["one", "two"]);
+    world.run_keys(&[one.clone(), two.clone()]).await;
+    let (first, second) = (world.id_of(&one), world.id_of(&two));
+    world.ports.database.write_link("contacts", &one, Some(second.as_str()));
+    world.ports.database.delete("contacts", &two);
+    let writes = world.ports.org.writes();
+    let summary = world.run_ids(std::slice::from_ref(&second)).await;
+    assert_eq!((summary.rejected, summary.put_off, summary.held), (1, 0, 0));
+    let rejected = world.ports.state.all_rejected().remove(0);
+    assert_eq!((rejected.code.as_str(), rejected.salesforce_id), ("LINK", Some(second)));
+    let words = format!("row {one} belongs to {first}, but its link column names this record");
+    assert_eq!(rejected.message, words);
+    let summary = world.run_ids(std::slice::from_ref(&first)).await;
+    assert_eq!(summary.rejected, 1);
+    assert_eq!(world.ports.org.writes(), writes);
+}
+
+#[tokio::test]
+async fn a_row_whose_key_changed_while_its_record_was_created_anew_is_found_by_the_link_it_still_shows() {
+    for by_new_key in [true, false] {
+        let mut world = World::new();
+        world.definition.primary = Side::Postgres;
+        let [key] = world.rows(["one"]);
+        world.run_keys(std::slice::from_ref(&key)).await;
+        let gone = world.id_of(&key);
+        world.ports.org.delete(&gone);
+        world.edit_row(&key, "edited, so it stays");
+        super::bases::ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
+        let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+        world.ports.clock.advance(world.ports.settings().lease);
+        world.run_keys(&[if by_new_key { new_key.clone() } else { key }]).await;
+        to_rest(&world).await;
+        let id = world.id_of(&new_key);
+        assert_ne!(id, gone);
+        let records = world.ports.org.records();
+        assert_eq!((records.len(), records[&id].deleted, records[&gone].deleted), (2, false, true));
+        let bases = world.ports.state.bases("contacts");
+        assert_eq!((bases.len(), bases[0].postgres_key.as_ref(), bases[0].live), (1, Some(&new_key), true));
+        assert_eq!(bases[0].replaced, [gone]);
+    }
+}
+
+#[tokio::test]
+async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_under_another_key() {
+    let mut world = World::new();
+    world.definition.primary = Side::Postgres;
+    let keys = world.rows(["one", "two"]);
+    world.run_keys(&keys).await;
+    let gone = keys.clone().map(|key| world.id_of(&key));
+    for (key, id) in keys.iter().zip(&gone) {
+        world.ports.org.delete(id);
+        world.edit_row(key, "edited, so it stays");
+    }
+    let moved = std::cell::RefCell::new(None);
+    let at = |step| {
+        if step == Step::CommittedPostgres {
+            *moved.borrow_mut() = world.ports.database.change_key("contacts", &keys[1]);
+        }
+    };
+    let touches = keys.iter().map(|key| world.of_key(key)).collect();
+    let summary = world.run_with(touches, at).await;
+    assert_eq!((summary.records_created, summary.put_off), (2, 0));
+    let new_key = moved.into_inner().unwrap();
+    for (key, gone) in [&keys[0], &new_key].into_iter().zip(gone) {
+        let id = world.id_of(key);
+        let base = world
+            .ports
+            .state
+            .bases("contacts")
+            .into_iter()
+            .find(|base| base.salesforce_id == Some(id.clone()));
+        let base = base.unwrap();
+        assert_eq!((base.postgres_key.as_ref(), base.replaced), (Some(key), vec![gone]));
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_deleted_while_its_record_is_created_takes_that_along() {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    super::bases::ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
+    world.ports.database.delete("contacts", &key);
+    to_rest(&world).await;
+    assert!(world.ports.org.records().values().all(|record| record.deleted));
+    assert!(world.ports.database.rows().is_empty());
+    assert_eq!((world.ports.state.held(), world.ports.state.all_rejected()), (vec![], vec![]));
 }
 
 /// Polls and applies until nothing is left to do, for two minutes at most.
