@@ -137,6 +137,10 @@ pub struct Base {
     /// any of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "one_or_many")]
     pub replaced: Vec<SalesforceId>,
+    /// What was agreed on with the latest of `replaced`, until the record that is created in its stead is there: should
+    /// the earlier one come back before that, it stands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<FieldName, FieldBase>,
     /// When both sides had lost the record. It is remembered for 30 days, so that an undelete finds its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -193,6 +197,7 @@ impl Base {
             intent: None,
             gone: None,
             replaced: Vec::new(),
+            earlier: BTreeMap::new(),
             ended_at: None,
             swings: BTreeMap::new(),
             version: 0,

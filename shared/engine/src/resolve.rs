@@ -37,6 +37,7 @@ fn land(base: &mut Base, side: &IntentSide) {
         Op::Create => {
             base.live = true;
             base.gone = None;
+            base.earlier.clear();
         }
         Op::Update => {}
         Op::Delete => {

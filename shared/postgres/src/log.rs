@@ -113,6 +113,7 @@ pub(crate) async fn take<'a>(
                 source: Source::CaptureLog,
                 evidence: syncline_sync::DeleteEvidence::default(),
                 stamp: None,
+                late: false,
                 actor: row.try_get::<_, Option<String>>(7)?.filter(|actor| !actor.is_empty()),
                 at: Timestamp::from_microsecond(at).unwrap_or_default(),
                 attempt: 0,

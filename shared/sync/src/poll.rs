@@ -6,7 +6,7 @@ use crate::outage::{any_away, note_error, pause};
 use crate::pace;
 use crate::ports::{
     Alert, Alerts, Clock, Cursor, Database, LogBatch, PortError, Ports, Queue, Salesforce, ScanFrom,
-    ScannedRow, State,
+    ScannedRow, Settings, State,
 };
 use crate::touch::{Source, Touch};
 use jiff::SignedDuration;
@@ -50,6 +50,11 @@ pub async fn capture_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Res
     let sent = enqueue(ports, log.touches().to_vec()).await?;
     log.commit().await?;
     Ok(sent)
+}
+
+/// So long after its stamp a record is read once more, by Salesforce's clock: towards the end of the look-back.
+pub(crate) fn late(settings: &Settings) -> SignedDuration {
+    settings.look_back * 4 / 5
 }
 
 /// Two pollers may be so far apart.
@@ -158,7 +163,11 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         return Ok((0, true));
     }
     let started = *cursor.scan_started.get_or_insert(page.date);
-    let sent = enqueue(ports, scanned(ports, definition, &page.rows, Source::CatchUp)).await?;
+    let mut touches = scanned(ports, definition, &page.rows, Source::CatchUp);
+    for touch in &mut touches {
+        touch.late = touch.stamp.is_some_and(|stamp| page.date >= stamp + late(ports.settings()));
+    }
+    let sent = enqueue(ports, touches).await?;
     if page.last {
         // Rows become visible minutes after their stamp: the next scan looks back behind this one's beginning.
         cursor.stamp = Some(started - ports.settings().look_back);

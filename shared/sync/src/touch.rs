@@ -73,6 +73,9 @@ pub struct Touch {
     /// The `SystemModstamp` that gave rise to it, if that is all that did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Timestamp>,
+    /// The stamp is near the end of catch-up's look-back: a transaction that began with it has ended by now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// On whose behalf the row was changed, where an app says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
@@ -111,6 +114,7 @@ impl Touch {
             source,
             evidence: DeleteEvidence::default(),
             stamp: None,
+            late: false,
             actor: None,
             at,
             attempt: 0,
@@ -186,6 +190,7 @@ impl Touch {
             (Some(one), Some(another)) => Some(one.max(another)),
             _ => None,
         };
+        self.late |= other.late;
         if other.at < self.at {
             self.source = other.source;
         }

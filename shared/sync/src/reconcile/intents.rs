@@ -87,6 +87,7 @@ impl<P: Ports> Run<'_, P> {
 
     fn base_with_intent(&self, work: &Work, lease_until: Timestamp) -> Base {
         let mut base = self.base_of(work);
+        let agreed = base.fields.clone();
         let key = &self.ports.settings().key;
         let created = [Side::Salesforce, Side::Postgres]
             .into_iter()
@@ -107,6 +108,7 @@ impl<P: Ports> Run<'_, P> {
         {
             // An earlier record of this row is gone for good: the new one is another.
             base.replaced.push(gone);
+            base.earlier = agreed;
             base.external_id = None;
             base.stamp = None;
             base.marker = None;

@@ -4,6 +4,7 @@ use super::rows::TransactionOf;
 use super::work::{Work, was_deleted_from_postgres};
 use super::{Backoff, PortError, Ports, Put, Run, Touch};
 use crate::ports::{RecordRef, Row, RowRef, State, Transaction};
+use std::collections::BTreeMap;
 use syncline_engine::{Absence, Base, Gone, PostgresKey, SalesforceId, Side};
 
 /// Who a row without link belongs to.
@@ -259,13 +260,20 @@ impl<'a, P: Ports> Run<'a, P> {
         Ok(ready)
     }
 
-    /// The base's record is an earlier one of its row's again; nothing is agreed on with it.
+    /// The base's record is an earlier one of its row's again. What was agreed on with it stands if no other record
+    /// has been in its stead.
     fn give_back(&mut self, owner: Base, id: Option<SalesforceId>, touch: Touch) {
         let mut base = owner;
+        let was_last = base.salesforce_id.is_none() && base.replaced.last() == id.as_ref();
         base.replaced.retain(|replaced| Some(replaced) != id.as_ref());
         base.replaced.extend(base.salesforce_id.take());
         base.salesforce_id = id;
-        base.fields.clear();
+        let earlier = std::mem::take(&mut base.earlier);
+        base.fields = if was_last { earlier } else { BTreeMap::new() };
+        base.live = !base.fields.is_empty();
+        if base.live {
+            base.ended_at = None;
+        }
         (base.gone, base.stamp, base.marker, base.external_id) = (None, None, None, None);
         let put = Put { expected: base.version, base, conflicts: Vec::new() };
         self.puts.push((put, touch, true));

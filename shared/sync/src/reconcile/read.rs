@@ -122,9 +122,9 @@ impl<'a, P: Ports> Run<'a, P> {
             // A delete that the base does not know of yet.
             (Some(_), ..) if work.touch.evidence.sf_deleted && base.live && !gone => false,
             (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
-                let late = stamp + self.ports.settings().look_back * 4 / 5;
                 let well_after = read_at >= stamp + SignedDuration::from_secs(2);
-                seen > stamp || seen == stamp && well_after && (read_at >= late || self.now() < late)
+                let late = stamp + crate::poll::late(self.ports.settings());
+                seen > stamp || seen == stamp && well_after && (read_at >= late || !work.touch.late)
             }
             _ => false,
         }
@@ -291,7 +291,7 @@ impl<'a, P: Ports> Run<'a, P> {
             return Ok(works);
         }
         let mut loaded = self.ports.state().load(&self.definition.name, &refs).await?.into_iter();
-        let mut ready = Vec::new();
+        let (mut ready, mut nobodys) = (Vec::new(), Vec::new());
         for mut work in works {
             let base = ours(&work).and_then(|_| loaded.next()).and_then(|loaded| loaded.base);
             match base {
@@ -310,7 +310,18 @@ impl<'a, P: Ports> Run<'a, P> {
                         None => self.again(touch, Backoff::Contention),
                     }
                 }
+                None if ours(&work).is_some() => nobodys.push(work),
                 None => ready.push(work),
+            }
+        }
+        // Its base may have been given to another record since the read, because this one was deleted.
+        let ids: Vec<SalesforceId> = nobodys.iter().filter_map(Work::id).collect();
+        if !ids.is_empty() {
+            let answer = self.ports.salesforce().read(self.definition, &ids).await?;
+            for (mut work, outcome) in nobodys.into_iter().zip(answer.outcomes) {
+                work.remote = Remote::from(outcome);
+                work.read_at = Some(answer.date);
+                ready.push(work);
             }
         }
         Ok(ready)

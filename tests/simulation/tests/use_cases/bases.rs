@@ -130,7 +130,7 @@ async fn a_touch_of_a_stamp_has_its_read_remembered_so_that_the_next_one_ends_ea
     let stamp = world.ports.org.records()[&id].stamp;
     let read = base(&world).read_at;
     world.ports.clock.advance(SignedDuration::from_mins(9));
-    let touch = Touch { stamp: Some(stamp), ..world.of_id(&id) };
+    let touch = Touch { stamp: Some(stamp), late: true, ..world.of_id(&id) };
     assert_eq!(world.run(vec![touch]).await.equal, 1);
     assert!(base(&world).read_at > read);
 }

@@ -314,6 +314,29 @@ async fn catch_up_goes_page_by_page_in_order_of_stamps_and_waits_for_its_interva
 }
 
 #[tokio::test]
+async fn a_stamp_is_late_by_salesforces_clock_whatever_ours_says() {
+    for skew in [-90, 0, 90] {
+        let (mut ports, definition) = (ports(), definition());
+        ports.org.skew = seconds(skew);
+        while poll::scan(&ports, &definition).await.unwrap().1 {}
+        let id = ports.org.insert(named("one"));
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            ports.clock.advance(seconds(60));
+            poll::scan(&ports, &definition).await.unwrap();
+            seen.extend(
+                queued(&ports).await.into_iter().map(|touch| (touch.id == Some(id.clone()), touch.late)),
+            );
+        }
+        let late: Vec<bool> = seen.iter().map(|(_, late)| *late).collect();
+        assert!(seen.iter().all(|(ours, _)| *ours));
+        // Polled each minute for ten: the look-back's last fifth is two of them.
+        assert_eq!(late, [vec![false; 7], vec![true; late.len() - 7]].concat(), "{skew}");
+        assert!((8..=10).contains(&late.len()), "{late:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_is_given_up_at_fourteen_days_unless_its_scan_is_under_way() {
     let hours = SignedDuration::from_hours;
     let days = |count: i64| hours(24 * count);

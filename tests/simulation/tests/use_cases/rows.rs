@@ -346,6 +346,33 @@ async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_und
 }
 
 #[tokio::test]
+async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_agreed_on() {
+    let mut world = World::new();
+    world.definition.primary = Side::Postgres;
+    world.ports.org.rules.on_save = Some(std::sync::Arc::new(|_, _, values| {
+        let long =
+            values.get("LastName").is_some_and(|name| name.as_ref().is_some_and(|name| name.len() > 9));
+        if long { Err(("STRING_TOO_LONG".into(), "data value too large".into(), vec![])) } else { Ok(()) }
+    }));
+    let [key] = world.rows(["one"]);
+    world.ports.database.edit("contacts", &key, "FirstName", Some("agreed on"));
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.ports.org.delete(&id);
+    world.edit_row(&key, "much too long a name");
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.rejected, 1, "it cannot be created anew");
+    world.ports.database.edit("contacts", &key, "FirstName", None);
+    world.edit_row(&key, "short");
+    world.ports.org.undelete(&id);
+    world.run_ids(std::slice::from_ref(&id)).await;
+    to_rest(&world).await;
+    let record = world.ports.org.records()[&id].values.clone();
+    assert_eq!((record["FirstName"].clone(), record["LastName"].as_deref()), (None, Some("short")));
+    assert_eq!(world.ports.database.rows()[&key].values["FirstName"], None, "that it was emptied is an edit");
+    assert!(world.ports.state.conflicts().iter().all(|conflict| conflict.field != "FirstName"));
+}
+
+#[tokio::test]
 async fn a_row_that_is_deleted_while_its_record_is_created_takes_that_along() {
     let world = World::new();
     let [key] = world.rows(["one"]);
