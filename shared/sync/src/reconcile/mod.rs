@@ -19,7 +19,7 @@ use crate::ports::{Clock, Deferred, Outcomes, PortError, Ports, Put, Random, Rej
 use crate::retry::Backoff;
 use crate::touch::Touch;
 use jiff::{SignedDuration, Timestamp};
-use syncline_engine::{Definition, Side};
+use syncline_engine::{Action, Definition, Side};
 use work::Work;
 
 /// What a run did.
@@ -186,11 +186,13 @@ impl<P: Ports> Run<'_, P> {
     fn reject(&mut self, work: &Work, side: Side, code: &str, message: String, fields: Vec<String>) {
         tracing::warn!(sync = %self.definition.name, record = %work.base_key(), %side, code, "rejected");
         self.summary.rejected += 1;
+        // One that is to be created anew has no Id; what becomes of the deleted one does not clear this.
+        let anew = matches!(work.plan.salesforce, Action::Create(_));
         let rejected = Rejected {
             v: 1,
             sync: self.definition.name.clone(),
             record: work.base_key().0,
-            salesforce_id: work.id(),
+            salesforce_id: work.id().filter(|_| !anew),
             postgres_key: work.key(),
             side,
             code: code.to_owned(),

@@ -222,7 +222,7 @@ async fn a_merged_record_is_held_with_the_one_that_it_was_merged_into() {
     let [loser, master] = world.records(["loser", "master"]);
     world.run_ids(&[loser.clone(), master.clone()]).await;
     world.ports.org.merge(&loser, &master);
-    world.run_ids(&[loser.clone()]).await;
+    world.run_ids(std::slice::from_ref(&loser)).await;
     let held = world.ports.state.held();
     assert_eq!((held.len(), held[0].merged_into.as_ref()), (1, Some(&master)));
 }
@@ -332,4 +332,22 @@ async fn sides_that_correct_each_other_end_as_a_rejected_record_with_both_values
         assert!(rejected[0].message.contains(words), "{words} is missing from {}", rejected[0].message);
     }
     assert_eq!(rejected[0].fields, ["LastName"]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_is_created_anew_is_not_cleared_by_the_deleted_record() {
+    let mut world = refusing();
+    world.definition.primary = Side::Postgres;
+    let [key] = world.rows(["good"]);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    let id = world.id_of(&key);
+    world.ports.org.delete(&id);
+    world.edit_row(&key, "bad");
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.rejected, 1);
+    let rejected = world.ports.state.all_rejected();
+    assert_eq!((rejected[0].salesforce_id.as_ref(), rejected[0].postgres_key.as_ref()), (None, Some(&key)));
+    let mut touch = world.of_id(&id);
+    touch.evidence.sf_deleted = true;
+    world.run(vec![touch]).await;
+    assert_eq!(world.ports.state.all_rejected(), rejected);
 }
