@@ -150,29 +150,35 @@ impl<'a, P: Ports> Run<'a, P> {
             match taken {
                 None => work.rejected = rejected,
                 // Another run has just saved it.
-                Some(base)
-                    if work.id().is_some() && base.salesforce_id == work.id()
-                        || work.key().is_some() && base.postgres_key == work.key() =>
-                {
+                Some(base) if is_of(&base, &work) => {
                     self.again(work.touch, Backoff::Contention);
                     continue;
                 }
-                Some(_) => work.fresh_key = Some(self.free_key(&work.base_key()).await?),
+                Some(_) => {
+                    work.fresh_key = self.free_key(&work).await?;
+                    if work.fresh_key.is_none() {
+                        self.again(work.touch, Backoff::Contention);
+                        continue;
+                    }
+                }
             }
             ready.push(work);
         }
         Ok(ready)
     }
 
-    /// The first key of this name that no base has.
-    async fn free_key(&self, taken: &BaseKey) -> Result<BaseKey, PortError> {
+    /// The first key of this name that no base has; none if one on the way is that of this very record, which another
+    /// run has just saved.
+    async fn free_key(&self, work: &Work) -> Result<Option<BaseKey>, PortError> {
+        let taken = work.base_key();
         let mut number = 2_u32;
         loop {
             let key = BaseKey(format!("{taken}~{number}"));
-            if self.base_of_ref(RecordRef::Base(key.clone())).await?.is_none() {
-                return Ok(key);
+            match self.base_of_ref(RecordRef::Base(key.clone())).await? {
+                None => return Ok(Some(key)),
+                Some(base) if is_of(&base, work) => return Ok(None),
+                Some(_) => number += 1,
             }
-            number += 1;
         }
     }
 
@@ -331,4 +337,10 @@ impl<'a, P: Ports> Run<'a, P> {
         let loaded = self.ports.state().load(&self.definition.name, &[wanted]).await?;
         Ok(loaded.into_iter().next().and_then(|loaded| loaded.base))
     }
+}
+
+/// The base is that of the record or row that the touch names.
+fn is_of(base: &Base, work: &Work) -> bool {
+    work.id().is_some() && base.salesforce_id == work.id()
+        || work.key().is_some() && base.postgres_key == work.key()
 }
