@@ -152,7 +152,7 @@ async fn poller(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
     }
 }
 
-/// No row got another record since the backup: nothing that is restored would tell, and it would be created once more.
+/// No row got another record since the backup, nor another key while its record is being created: nothing that is restored would tell, and it would be created once more.
 fn same_records(backup: &MemoryState, state: &MemoryState, syncs: &[Definition]) -> bool {
     syncs.iter().all(|definition| {
         let now: BTreeMap<_, _> =
@@ -164,7 +164,10 @@ fn same_records(backup: &MemoryState, state: &MemoryState, syncs: &[Definition])
             && then.iter().all(|then| {
                 now.get(&then.key).is_some_and(|now| {
                     now.external_id == then.external_id
-                        && (then.salesforce_id.is_none() || now.salesforce_id == then.salesforce_id)
+                        && match then.salesforce_id {
+                            None => now.postgres_key == then.postgres_key,
+                            Some(_) => now.salesforce_id == then.salesforce_id,
+                        }
                 })
             })
     })

@@ -341,6 +341,12 @@ impl Users {
         values.insert(first.to_owned(), Some(format!("v{}", self.number())));
         // Some apps write back every column that they had read.
         let link = link.filter(|_| act.dice.below(2) == 0);
+        // Whose row got another key while its record was created, and is not linked: who tells that from this one?
+        let bases = act.ports.state.bases(&sync);
+        let known = bases.iter().any(|base| base.postgres_key.as_ref() == Some(&key));
+        if known && act.ports.database.moved_unlinked_from(&key) {
+            return;
+        }
         let taken = act.ports.database.rows().values().any(|row| link.is_some() && row.link == link);
         if !taken && act.ports.database.insert_as(&sync, &key, link.clone(), values.clone()).is_ok() {
             self.deeds.push(Deed::InsertRow { sync, key, link, values });

@@ -328,6 +328,14 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().rows.clone()
     }
 
+    /// A row that had this key was given another one, and is not linked.
+    #[must_use]
+    pub fn moved_unlinked_from(&self, key: &PostgresKey) -> bool {
+        let inner = self.inner.lock().unwrap();
+        let unlinked = |key: &PostgresKey| inner.rows.get(key).is_some_and(|row| row.link.is_none());
+        inner.rekeyed.iter().any(|(new, old)| old == key && unlinked(new))
+    }
+
     /// Rows that wait in the capture log.
     #[must_use]
     pub fn log_len(&self) -> usize {

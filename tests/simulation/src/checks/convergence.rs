@@ -82,6 +82,11 @@ fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bo
     }
     let records = memory.org.records();
     let rows = memory.database.rows();
+    // Where two rows name one record, which is shown, either is its parent.
+    let named = there.and_then(|key| rows.get(&key_of_text(key))?.link.as_deref());
+    if here.is_some() && named == here {
+        return true;
+    }
     let alone_here = here.is_some() && known.is_none();
     let alone_there = there.is_some_and(|key| {
         let link = rows.get(&key_of_text(key)).and_then(|row| row.link.clone());
