@@ -1,10 +1,11 @@
 # The two commands of the README. Each does its own set-up on a fresh Debian machine with Rust.
 
-.PHONY: help demo test simulate machine deploy-local deploy-local-down
+.PHONY: help demo test simulate record machine deploy-local deploy-local-down
 help:
 	@echo "make demo   see Syncline at work on this machine (DEMO='--for 5m --seed 7' sets how)"
 	@echo "make test   run every test"
 	@echo "make simulate   run random schedules over everything that can go wrong (SEEDS=1000000 START=0 set which)"
+	@echo "make record     write the hashes of the recorded seeds anew, after a change of behaviour on purpose"
 	@echo "make deploy-local        deploy the stack to a local AWS, with a database and a simulated Salesforce"
 	@echo "make deploy-local-down   end that"
 
@@ -28,6 +29,11 @@ START ?= 0
 simulate: machine
 	cargo build --profile simulation -p simulation
 	target/simulation/simulation --seeds $(SEEDS) --start $(START) --covered
+
+# Only after a change of behaviour on purpose: the test over these hashes says that nothing else changed it.
+record: machine
+	cargo build --profile simulation -p simulation
+	target/simulation/simulation --record tests/simulation/seeds/recorded.txt
 
 deploy-local: machine
 	@sh infra/machine.sh tests

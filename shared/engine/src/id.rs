@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_they_say() {
+    fn sides_ids_keys_and_bases_show_as_their_names() {
         assert_eq!(Side::Salesforce.to_string() + Side::Postgres.word(), "Salesforcepostgres");
         let id = SalesforceId::parse("0035c00000ABcdeAAD").unwrap();
         let key = PostgresKey("[\"1\"]".to_owned());

@@ -57,7 +57,7 @@ async fn one_run(world: &World) {
 }
 
 #[tokio::test]
-async fn heroku_flip_flop_under_rapid_edits() {
+async fn a_value_does_not_flip_back_under_rapid_edits() {
     let (world, id) = linked().await;
     audited(&world).await;
     for n in 1..=20 {
@@ -78,7 +78,7 @@ async fn heroku_flip_flop_under_rapid_edits() {
 }
 
 #[tokio::test]
-async fn heroku_deleted_record_revived_by_a_late_update() {
+async fn a_late_update_does_not_revive_a_deleted_record() {
     let (world, id) = linked().await;
     world.database.run("UPDATE contacts SET title = 'late'").await;
     world.to_rest().await;
@@ -101,7 +101,7 @@ async fn heroku_deleted_record_revived_by_a_late_update() {
 }
 
 #[tokio::test]
-async fn heroku_record_inserted_again_after_insert_and_delete_in_quick_succession() {
+async fn a_record_inserted_and_deleted_in_quick_succession_does_not_come_back() {
     let world = world().await;
     world.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
     poll::poll_log(&world, &world.definitions).await.unwrap();
@@ -117,7 +117,7 @@ async fn heroku_record_inserted_again_after_insert_and_delete_in_quick_successio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heroku_duplicates_from_racing_creation() {
+async fn creating_on_both_sides_at_once_makes_no_duplicate() {
     let world = Arc::new(world().await);
     for round in 0..5 {
         world
@@ -146,7 +146,7 @@ async fn heroku_duplicates_from_racing_creation() {
 }
 
 #[tokio::test]
-async fn heroku_change_missed_by_the_poll() {
+async fn a_change_that_commits_late_is_not_missed_by_the_poll() {
     let (world, id) = linked().await;
     world.catch_up().await;
     world.to_rest().await;
@@ -169,7 +169,7 @@ async fn heroku_change_missed_by_the_poll() {
 }
 
 #[tokio::test]
-async fn heroku_rejected_write_unseen() {
+async fn a_refused_write_is_shown() {
     let world = world().await;
     world.database.run(&format!("INSERT INTO contacts (last_name) VALUES ('{}')", "x".repeat(80))).await;
     world
@@ -188,7 +188,7 @@ async fn heroku_rejected_write_unseen() {
 }
 
 #[tokio::test]
-async fn heroku_lookup_written_as_another_systems_id() {
+async fn a_lookup_is_never_written_as_the_other_systems_id() {
     let mut contacts = SyncOptions::contacts(&[("LastName", "last_name")]);
     contacts.fields.push(("AccountId", "account_id", Some("accounts")));
     let accounts = SyncOptions::new("accounts", "Account", &[("Name", "name")]);
@@ -205,7 +205,7 @@ async fn heroku_lookup_written_as_another_systems_id() {
 }
 
 #[tokio::test]
-async fn estuary_a_record_that_becomes_visible_after_its_stamp() {
+async fn a_record_that_becomes_visible_after_its_stamp_is_found() {
     let world = world().await;
     world.simulator.org.lock().unwrap().late_visibility = SignedDuration::from_secs(2);
     world.create("Contact", &[("LastName", "Late")]);
@@ -223,7 +223,7 @@ async fn estuary_a_record_that_becomes_visible_after_its_stamp() {
 }
 
 #[tokio::test]
-async fn supaglue_records_that_tie_on_one_second_at_the_cursor() {
+async fn records_that_tie_on_one_second_at_the_cursor_are_all_read() {
     let world = world().await;
     for n in 0..2_300 {
         world.create("Contact", &[("LastName", &format!("c{n}"))]);
@@ -239,7 +239,7 @@ async fn supaglue_records_that_tie_on_one_second_at_the_cursor() {
 }
 
 #[tokio::test]
-async fn minnpost_loop_of_our_own_write() {
+async fn our_own_write_does_not_come_back_as_a_change() {
     let (world, _) = linked().await;
     world.database.run("UPDATE contacts SET title = 'once'").await;
     world.to_rest().await;
@@ -251,7 +251,7 @@ async fn minnpost_loop_of_our_own_write() {
 }
 
 #[tokio::test]
-async fn minnpost_lost_state_writes_everything_again() {
+async fn lost_state_does_not_write_everything_again() {
     let (world, id) = linked().await;
     world
         .database
@@ -279,7 +279,7 @@ async fn minnpost_lost_state_writes_everything_again() {
 }
 
 #[tokio::test]
-async fn minnpost_an_edit_during_our_own_write_is_swallowed() {
+async fn an_edit_during_our_own_write_is_not_swallowed() {
     let (world, id) = linked().await;
     world.simulator.org.lock().unwrap().faults.slow = 1;
     world.simulator.org.lock().unwrap().faults.delay_ms = 400;
@@ -297,7 +297,7 @@ async fn minnpost_an_edit_during_our_own_write_is_swallowed() {
 }
 
 #[tokio::test]
-async fn minnpost_two_rows_mapped_to_one_record_play_ping_pong() {
+async fn two_rows_that_name_one_record_do_not_take_turns() {
     let (world, id) = linked().await;
     world.database.run("DROP INDEX contacts_salesforce_id_key").await;
     world
@@ -316,7 +316,7 @@ async fn minnpost_two_rows_mapped_to_one_record_play_ping_pong() {
 }
 
 #[tokio::test]
-async fn salesforce_ar_sync_the_id_is_not_written_back() {
+async fn a_row_whose_id_was_not_written_back_is_not_created_again() {
     let world = world().await;
     world
         .database
@@ -330,7 +330,7 @@ async fn salesforce_ar_sync_the_id_is_not_written_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wso2_several_consumers_take_one_change_twice() {
+async fn several_consumers_do_not_take_one_change_twice() {
     let (world, id) = linked().await;
     let world = Arc::new(world);
     let before = world.calls().get("update collection").copied().unwrap_or(0);
@@ -348,7 +348,7 @@ async fn wso2_several_consumers_take_one_change_twice() {
 }
 
 #[tokio::test]
-async fn camel_records_are_given_to_another_owner_by_assignment_rules() {
+async fn created_records_keep_their_owner_despite_assignment_rules() {
     let (world, _) = linked().await;
     world
         .database
@@ -361,7 +361,7 @@ async fn camel_records_are_given_to_another_owner_by_assignment_rules() {
 }
 
 #[tokio::test]
-async fn airbyte_records_twice_in_a_full_refresh_that_pages() {
+async fn a_full_refresh_that_pages_reads_no_record_twice() {
     let world = world().await;
     let ids: Vec<String> =
         (0..2_100).map(|n| world.create("Contact", &[("LastName", &format!("c{n}"))])).collect();

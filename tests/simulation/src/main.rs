@@ -37,6 +37,9 @@ struct Arguments {
     /// Prints the hash of each seed and no more.
     #[arg(long)]
     hashes: bool,
+    /// Writes the hashes of the recorded seeds into this file, and one hash over those of the first 20,000 seeds.
+    #[arg(long, value_name = "FILE")]
+    record: Option<std::path::PathBuf>,
     /// Switches a planted bug on: its name, or `all` for the table of all of them.
     #[arg(long)]
     planted: Option<String>,
@@ -96,6 +99,9 @@ fn main() -> std::process::ExitCode {
     if let Some(cases) = arguments.planner {
         return planner_alone(&arguments, cases);
     }
+    if let Some(path) = &arguments.record {
+        return record_into(&arguments, path);
+    }
     if arguments.hashes {
         for seed in arguments.start..arguments.start + arguments.seeds {
             println!("{seed} {:016x}", simulation::run(seed).hash());
@@ -103,6 +109,19 @@ fn main() -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     many(&arguments, planted)
+}
+
+/// Writes what the first seeds write to both sides, as hashes, for the test that nothing of it changes.
+fn record_into(arguments: &Arguments, path: &std::path::Path) -> std::process::ExitCode {
+    let recording = simulation::record(arguments.threads());
+    recording.lines().filter(|line| line.starts_with('#')).for_each(|line| println!("{line}"));
+    match std::fs::write(path, recording) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{}: {error}", path.display());
+            std::process::ExitCode::from(2)
+        }
+    }
 }
 
 fn of_seed(seed: u64, planted: Option<Planted>) -> (Options, Vec<Op>) {

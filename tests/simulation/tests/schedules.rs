@@ -2,7 +2,7 @@
 //! One test, in this order: what it says of a seed is worth nothing unless a seed means one schedule.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test says what it ran")]
 
-use simulation::{Options, check, run, run_script, script, shrink};
+use simulation::{Options, RECORDED_SEEDS, check, run, run_script, script, shrink};
 use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_simulation");
@@ -63,6 +63,24 @@ fn fresh_seeds_hold_and_cover() {
     let told = String::from_utf8(output.stdout).unwrap();
     println!("{told}");
     assert!(output.status.success(), "replay one with `cargo run --release -p simulation -- --seed N`");
+}
+
+#[test]
+fn recorded_seeds_write_what_they_wrote() {
+    let recorded = include_str!("../seeds/recorded.txt").lines().filter(|line| !line.starts_with('#'));
+    let mut count = 0;
+    for line in recorded {
+        let (seed, hash) = line.split_once(' ').unwrap();
+        let seed = seed.parse().unwrap();
+        assert_eq!(
+            format!("{:016x}", run(seed).hash()),
+            hash,
+            "seed {seed} writes something else than before. If that is meant, run `make record` and commit the file \
+             by itself; if not, `cargo run --release -p simulation -- --seed {seed} --whole` shows what it does"
+        );
+        count += 1;
+    }
+    assert_eq!(count, RECORDED_SEEDS);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a base becomes: when it is agreed on, when it moves, when it is left as it is, and what becomes of the intent of a
 //! run that did not end.
 
-use super::counted::with_lookup;
+use super::fates::with_lookup;
 use super::{World, both, values};
 use jiff::SignedDuration;
 use std::sync::Arc;
@@ -92,9 +92,7 @@ async fn what_was_created_is_agreed_on_in_the_run_that_creates_it() {
 #[tokio::test]
 async fn a_base_moves_with_its_stamp_its_key_and_its_fields_and_else_stays() {
     let mut world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     let Some(Stamp::Written { after, until }) = base(&world).stamp else {
         panic!("{:?}", base(&world).stamp)
     };
@@ -198,9 +196,7 @@ async fn what_is_missing_counts_once_towards_the_limit() {
 #[tokio::test]
 async fn a_row_that_is_inserted_again_with_its_old_link_is_a_new_one() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     world.ports.database.delete("contacts", &key);
     let mut touch = world.of_key(&key);
     touch.evidence.pg_deleted = true;
@@ -229,9 +225,7 @@ pub(super) async fn ended_at(world: &World, touch: Touch, step: Step) {
 
 async fn interrupted(step: Step) -> (World, PostgresKey, SalesforceId) {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
     ended_at(&world, world.of_key(&key), step).await;
     world.ports.clock.advance(world.ports.settings().lease);
@@ -282,9 +276,7 @@ async fn without_a_marker_a_landed_write_is_known_by_its_value() {
     for edited in [true, false] {
         let mut world = World::new();
         world.definition.marker = None;
-        let [key] = world.rows(["one"]);
-        world.run_keys(std::slice::from_ref(&key)).await;
-        let id = world.id_of(&key);
+        let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
         ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
         world.ports.clock.advance(world.ports.settings().lease);
@@ -298,9 +290,7 @@ async fn without_a_marker_a_landed_write_is_known_by_its_value() {
     }
     let mut world = World::new();
     world.definition.marker = None;
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
     ended_at(&world, world.of_key(&key), Step::CommittedPostgres).await;
     world.ports.clock.advance(world.ports.settings().lease);
@@ -311,9 +301,7 @@ async fn without_a_marker_a_landed_write_is_known_by_its_value() {
 #[tokio::test]
 async fn an_interrupted_delete_that_landed_is_done() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     world.ports.database.delete("contacts", &key);
     let mut touch = world.of_key(&key);
     touch.evidence.pg_deleted = true;
@@ -329,9 +317,7 @@ async fn an_interrupted_delete_that_landed_is_done() {
 #[tokio::test]
 async fn an_interrupted_row_that_was_committed_is_agreed_on() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     world.ports.org.edit(&id, "LastName", Some("of sales"));
     ended_at(&world, world.of_id(&id), Step::CommittedPostgres).await;
     assert_eq!(world.ports.database.rows()[&key].values["LastName"].as_deref(), Some("of sales"));
@@ -405,9 +391,7 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
         if !marker {
             world.definition.marker = None;
         }
-        let [key] = world.rows(["one"]);
-        world.run_keys(std::slice::from_ref(&key)).await;
-        let id = world.id_of(&key);
+        let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
         world.run_keys(std::slice::from_ref(&key)).await;
         world.ports.org.set_stale(true);
@@ -434,9 +418,7 @@ async fn another_marker_around_our_own_write_is_believed_after_a_minute() {
         [(0, 50, false), (0, 60, false), (0, 61, true), (-1, 50, false), (1, 50, true), (-5, 61, true)]
     {
         let world = World::new();
-        let [key] = world.rows(["one"]);
-        world.run_keys(std::slice::from_ref(&key)).await;
-        let id = world.id_of(&key);
+        let (key, id) = world.linked().await;
         let seconds = SignedDuration::from_secs;
         let stamp = world.ports.org.records()[&id].stamp;
         let until = stamp - seconds(stamped);

@@ -1,21 +1,14 @@
 //! What happens between the steps of a run: edits after its read, time that passes, and another run at the same record.
 
-use super::counted::refusing;
+use super::fates::refusing;
 use super::{World, both};
 use jiff::SignedDuration;
-use syncline_engine::{DeletePolicy, PostgresKey, SalesforceId};
+use syncline_engine::{DeletePolicy, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, HistoryOutcome, Ports, State, Step};
+use syncline_sync::{Clock, HistoryOutcome, PortError, Ports, State, Step};
 
 const fn milliseconds(count: i64) -> SignedDuration {
     SignedDuration::from_millis(count)
-}
-
-async fn linked(world: &World) -> (PostgresKey, SalesforceId) {
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
-    (key, id)
 }
 
 fn last_name(world: &World, id: &SalesforceId) -> Option<String> {
@@ -26,7 +19,7 @@ fn last_name(world: &World, id: &SalesforceId) -> Option<String> {
 async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_over() {
     for (wait, looked_again) in [(40, false), (60, true)] {
         let world = World::new();
-        let (key, id) = linked(&world).await;
+        let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
         let calls = world.ports.org.calls();
         let summary = world
@@ -53,7 +46,7 @@ async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_o
 #[tokio::test]
 async fn an_older_read_that_nobody_changed_is_written_after_one_more_look() {
     let world = World::new();
-    let (key, id) = linked(&world).await;
+    let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
     let calls = world.ports.org.calls();
     let at = |step| {
@@ -72,7 +65,7 @@ async fn an_older_read_that_nobody_changed_is_written_after_one_more_look() {
 async fn a_delete_is_not_carried_across_over_an_edit_that_came_meanwhile() {
     for edited in [true, false] {
         let world = World::new();
-        let (key, id) = linked(&world).await;
+        let (key, id) = world.linked().await;
         world.ports.database.delete("contacts", &key);
         let mut touch = world.of_key(&key);
         touch.evidence.pg_deleted = true;
@@ -96,7 +89,7 @@ async fn a_call_is_begun_only_in_the_first_third_of_the_lease() {
     for (seconds, sent) in [(9, true), (11, false)] {
         for creates in [true, false] {
             let world = World::new();
-            let key = if creates { world.rows(["one"])[0].clone() } else { linked(&world).await.0 };
+            let key = if creates { world.rows(["one"])[0].clone() } else { world.linked().await.0 };
             world.edit_row(&key, "edited");
             let at = |step| {
                 if step == Step::CommittedPostgres {
@@ -140,7 +133,7 @@ async fn a_run_whose_lease_is_over_rolls_its_rows_back() {
 #[tokio::test]
 async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over() {
     let world = World::new();
-    let (key, id) = linked(&world).await;
+    let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
     // A run that ends with its intent saved, as a process does that is killed.
     {
@@ -209,7 +202,7 @@ async fn a_run_does_not_clear_what_it_refuses_itself_though_the_clock_is_set_bac
 async fn a_base_that_another_run_saved_first_puts_its_record_off() {
     for at_intent in [true, false] {
         let world = World::new();
-        let (key, _) = linked(&world).await;
+        let (key, _) = world.linked().await;
         world.edit_row(&key, "of the app");
         let step_of_the_other = if at_intent { Step::ReadPostgres } else { Step::Finished };
         let at = |step| {
@@ -264,7 +257,7 @@ async fn deletes_and_missing_records_of_one_run_are_limited_together() {
 #[tokio::test]
 async fn a_delete_that_somebody_else_carried_out_first_is_done() {
     let world = World::new();
-    let (key, id) = linked(&world).await;
+    let (key, id) = world.linked().await;
     world.ports.database.delete("contacts", &key);
     let mut touch = world.of_key(&key);
     touch.evidence.pg_deleted = true;
@@ -283,7 +276,7 @@ async fn a_delete_that_somebody_else_carried_out_first_is_done() {
 async fn an_update_of_a_record_that_is_deleted_meanwhile_is_looked_at_again_a_few_times() {
     for (attempt, again) in [(0, true), (4, true), (5, false), (6, false)] {
         let world = World::new();
-        let (key, id) = linked(&world).await;
+        let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
         let at = |step| {
             if step == Step::CommittedPostgres {
@@ -306,7 +299,7 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
     for (code, fields) in cases {
         for creates in [true, false] {
             let mut world = World::new();
-            let key = if creates { world.rows(["one"])[0].clone() } else { linked(&world).await.0 };
+            let key = if creates { world.rows(["one"])[0].clone() } else { world.linked().await.0 };
             world.edit_row(&key, "refused");
             let refusal = (code.to_owned(), "in its own words".to_owned(), fields.clone());
             world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
@@ -324,4 +317,22 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
         1,
         "of a record that is only created it says something else"
     );
+}
+
+#[tokio::test]
+async fn an_outage_after_the_row_was_written_is_told_and_puts_its_record_off() {
+    let world = World::new();
+    let (key, id) = world.linked().await;
+    world.edit_row(&key, "of the app");
+    let away = PortError::Outage { side: Side::Salesforce, message: "away".into() };
+    let at = |step| {
+        if step == Step::CommittedPostgres {
+            world.ports.org.set_down(Some(away.clone()));
+        }
+    };
+    let summary = world.run_with(vec![world.of_key(&key)], at).await;
+    assert_eq!(summary, Summary { put_off: 1, outage: Some(away.clone()), ..both() });
+    world.ports.org.set_down(None);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
 }

@@ -126,9 +126,7 @@ async fn history_names_record_field_values_source_reason_and_actor() {
 #[tokio::test]
 async fn a_link_that_was_emptied_is_filled_again_and_history_says_so() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     assert!(world.ports.database.write_link("contacts", &key, None));
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!((summary.rows_updated, world.id_of(&key)), (1, id.clone()));

@@ -4,9 +4,9 @@
 
 mod bases;
 mod between_steps;
-mod counted;
 mod created_anew;
 mod echoes;
+mod fates;
 mod messages;
 mod outages;
 mod polls;
@@ -82,6 +82,14 @@ impl World {
             answer
         });
         summary.await.unwrap()
+    }
+
+    /// A row that is linked, and its record.
+    async fn linked(&self) -> (PostgresKey, SalesforceId) {
+        let [key] = self.rows(["one"]);
+        self.run_keys(std::slice::from_ref(&key)).await;
+        let id = self.id_of(&key);
+        (key, id)
     }
 
     fn id_of(&self, key: &PostgresKey) -> SalesforceId {

@@ -125,9 +125,7 @@ async fn a_base_of_a_newer_version_is_left_to_it_for_a_minute() {
 #[tokio::test]
 async fn a_row_that_got_another_key_stays_its_records() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     let new_key = world.ports.database.change_key("contacts", &key).unwrap();
     world.edit_row(&new_key, "edited");
     let touch = Touch { old_key: Some(key), ..world.of_key(&new_key) };
@@ -140,9 +138,7 @@ async fn a_row_that_got_another_key_stays_its_records() {
 #[tokio::test]
 async fn a_row_whose_key_changed_and_whose_link_was_emptied_is_followed_by_its_old_key() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     let new_key = world.ports.database.change_key("contacts", &key).unwrap();
     world.ports.database.write_link("contacts", &new_key, None);
     world.edit_row(&new_key, "edited");
@@ -227,9 +223,7 @@ async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
 #[tokio::test]
 async fn touches_of_one_record_are_one_look_and_two_changes_of_its_key_are_two() {
     let world = World::new();
-    let [key] = world.rows(["one"]);
-    world.run_keys(std::slice::from_ref(&key)).await;
-    let id = world.id_of(&key);
+    let (key, id) = world.linked().await;
     let touches = vec![world.of_id(&id), world.of_key(&key)];
     assert_eq!(world.run(touches).await, Summary { equal: 1, ..both() });
     let second = world.ports.database.change_key("contacts", &key).unwrap();

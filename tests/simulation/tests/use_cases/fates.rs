@@ -293,7 +293,7 @@ async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() 
 }
 
 #[tokio::test]
-async fn an_outage_after_the_first_write_is_told_and_puts_its_records_off() {
+async fn an_outage_at_the_read_fails_the_run_and_is_its_callers_to_note() {
     let world = World::new();
     let keys = world.rows(["one", "two"]);
     world.run_keys(&keys).await;
