@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the public Salesforce clients that the simulator is tested with into target/clients, once.
+# Installs into target/clients the public Salesforce client libraries with which the simulator is tested. Does nothing
+# for a library that is installed already.
 set -eu
 cd "$(dirname "$0")/.."
 [ -d target/clients/python/simple_salesforce ] ||

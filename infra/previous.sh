@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the previous release (the last tag, or the commit before this one where there is none) for the test that
-# upgrades from it and rolls back to it: target/previous/{ingest,poll,applier,syncline,template.yaml}. Nothing is built
-# twice, and nothing at all where there is no earlier commit.
+# Builds the previous release into target/previous/{ingest,poll,applier,syncline,template.yaml}, for the test that
+# upgrades from that release and rolls back to it. The previous release is the last tag v* before this commit, or the
+# commit before this one if there is no such tag. Does nothing if that commit is built already. If there is no earlier
+# commit with a template, removes target/previous.
 set -eu
 cd "$(dirname "$0")/.."
 previous=$(git describe --tags --abbrev=0 --match 'v*' HEAD^ 2>/dev/null || git rev-parse --verify --quiet HEAD^ || true)
@@ -16,7 +17,8 @@ git worktree remove --force "$tree" 2>/dev/null || rm -rf "$tree"
 git worktree prune
 git worktree add --quiet --detach "$tree" "$previous"
 target=$(pwd)/target
-# With one test among the targets, dependencies are built with the features of `cargo build --all-targets`, once for both.
+# With a test among the targets, cargo builds the dependencies with the same features as `cargo build --all-targets`, so
+# that both builds share the compiled dependencies.
 (cd "$tree" && CARGO_TARGET_DIR="$target" cargo build --locked --workspace --bins --test crate_graph)
 rm -rf target/previous
 mkdir -p target/previous

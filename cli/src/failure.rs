@@ -1,8 +1,8 @@
-//! Why a command failed, as its user reads it.
+//! The error of a command.
 
 use std::fmt;
 
-/// One message that names the thing and says what to do.
+/// Why a command failed: one message for its user, which says what happened, to which thing, and what to do.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 

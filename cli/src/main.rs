@@ -1,4 +1,25 @@
-//! `syncline`: Salesforce objects and PostgreSQL tables, kept the same.
+//! `syncline`, the command-line program. It sets an instance up, runs the instance as one process, and lets
+//! an operator look at and steer the instance, whether its state is in the synced database or in a stack in
+//! AWS.
+//!
+//! Not in this crate: reconciling (`syncline-sync` and `syncline-engine`), the handlers that `syncline serve`
+//! calls (`functions/`), and the clients of both sides and of AWS (`shared/`).
+//!
+//! Begin with `run` in this file, which starts each command, then read `place`, which hides where an
+//! instance's state is. The running process is in `serve`.
+//!
+//! # Layout
+//!
+//! - `main.rs`: the command line with its help texts, and the start of each command.
+//! - `failure`: why a command failed, as one message for its user.
+//! - `place`: an instance, with the same methods whether its state is in its database or in a stack.
+//! - `stack` (feature `aws`): an instance in a stack in AWS.
+//! - `setup`: `apply`, `state rebind` and `state rebuild`.
+//! - `serve`: `serve`, with its HTTP server and its loops.
+//! - `runtime`: the ports of `syncline-sync` for `serve`.
+//! - `operate`: `pause`, `resume` and `dead-letters`.
+//! - `show`: `status`, `conflicts`, `rejected` and `history`, as tables.
+//! - `demo`: `demo`, with its teams, its screen and the usual script beside Syncline.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 mod demo;
@@ -26,13 +47,16 @@ struct Arguments {
     #[arg(long, short, global = true, default_value = "syncline.toml", env = "SYNCLINE_CONFIG")]
     config: PathBuf,
 
-    /// How log lines look: human or json. They go to standard error and never hold record values.
+    /// The format of log lines: human or json. Log lines go to standard error and never hold values of
+    /// records.
     #[arg(long, global = true, default_value = "human", env = "SYNCLINE_LOG_FORMAT")]
     log_format: LogFormat,
 
-    /// The stack in AWS that the command is about; without it, the one-process mode.
+    /// Works with an instance in the stack of this name in AWS. Without --stack, a command works with an
+    /// instance in the one-process mode, whose state is in the synced database.
     ///
-    /// The stack's own secrets count then, not those that the file names.
+    /// With --stack, a command uses the secrets with which the stack was deployed, not those that the
+    /// configuration file names. The commands validate, serve and demo ignore --stack.
     #[cfg(feature = "aws")]
     #[arg(long, global = true, value_name = "NAME", env = "SYNCLINE_STACK")]
     stack: Option<String>,
@@ -43,102 +67,117 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks the configuration file without connecting to anything; names every problem at once.
+    /// Checks the configuration file and names every problem at once. Connects to nothing.
     ///
-    /// Secrets are named, never written, in the file: env:NAME, file:PATH, or secretsmanager:NAME for a stack in AWS,
-    /// which reads its own. The Salesforce secret is JSON: for
-    /// auth = "jwt" {"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}, for
-    /// auth = "client-credentials" {"client_id": "…", "client_secret": "…"}, for auth = "refresh-token"
-    /// {"client_id": "…", "refresh_token": "…"}, for auth = "password" {"client_id": "…", "client_secret": "…",
-    /// "username": "…", "password": "…"}. The Postgres secret is an address,
-    /// postgres://user:password@host:5432/database.
+    /// The file says where a secret is and never contains the secret itself: env:NAME is an environment
+    /// variable, file:PATH is a file, and secretsmanager:NAME is a secret in AWS Secrets Manager, for a stack
+    /// in AWS.
+    ///
+    /// The Salesforce secret is JSON. Its form depends on auth in the section [salesforce]:
+    ///
+    /// auth = "jwt": {"client_id": "…", "username": "…", "private_key": "-----BEGIN PRIVATE KEY-----…"}
+    ///
+    /// auth = "client-credentials": {"client_id": "…", "client_secret": "…"}
+    ///
+    /// auth = "refresh-token": {"client_id": "…", "refresh_token": "…"}
+    ///
+    /// auth = "password": {"client_id": "…", "client_secret": "…", "username": "…", "password": "…"}
+    ///
+    /// The Postgres secret is the database's address: postgres://user:password@host:5432/database
+    ///
+    /// The file syncline.example.toml in Syncline's repository shows every section and key.
     Validate,
 
-    /// Makes what the configuration asks for: Syncline's schema, tables and columns that are missing, capture.
+    /// Sets up what the configuration asks for: Syncline's schema, missing tables and link columns, and
+    /// capture.
     ///
-    /// Connects to both sides, checks every sync, and changes nothing unless all of them fit. Run again, it
-    /// changes nothing that stands already.
+    /// Connects to both sides and checks every sync. If one sync does not fit, apply changes nothing and
+    /// names every problem. It can be run again at any time and leaves alone what exists already.
     Apply,
 
-    /// Runs Syncline as one process: takes outbound messages in, polls, and keeps both sides the same.
+    /// Runs Syncline as one process, which receives outbound messages, polls, and keeps both sides the same.
     ///
-    /// Starts only syncs whose applied definition is the file's. Stops cleanly on SIGTERM; killed, it loses
-    /// nothing.
+    /// Starts only if each sync in the configuration file is as it was applied last. On SIGTERM or SIGINT,
+    /// the process finishes the runs that have begun, then ends. If it is killed, nothing is lost.
     Serve {
-        /// Applies the configuration first.
+        /// Applies the configuration before serving, as the command apply does.
         #[arg(long)]
         apply: bool,
     },
 
-    /// Shows how much is linked, waiting, in conflict, rejected, held or paused.
+    /// Shows how many records are linked, waiting, in conflict, rejected or held, and which syncs are paused.
     Status,
 
-    /// Shows fields that both sides changed: both values, and which one stands.
+    /// Shows conflicts: fields that both sides changed, with both values and the value that won.
     Conflicts {
-        /// How many, newest first.
+        /// How many conflicts to show, newest first.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
 
-    /// Shows records that a side refused, in its own words, and records that are held.
+    /// Shows rejected records with the error of the side that refused them, and held records with the reason.
     Rejected {
-        /// How many, newest first.
+        /// How many rejected records and how many held records to show, newest first.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
 
-    /// Shows why a record has the values it has: everything that Syncline wrote.
+    /// Shows everything that Syncline wrote to a record, and why.
     History {
-        /// The record: its Salesforce Id, or its row's key.
+        /// The Salesforce Id of the record, or the key of its row.
         record: String,
     },
 
-    /// Goes on with a sync that was paused.
+    /// Resumes a paused sync at the point where it stopped.
     Resume {
-        /// The sync.
+        /// The name of the sync, as in [sync.NAME].
         sync: String,
 
-        /// Lets so many more deletes through within the next hour than delete_limit does.
+        /// Allows N more deletes within the next hour than delete_limit allows.
         #[arg(long, value_name = "N")]
         deletes: Option<u64>,
     },
 
-    /// Prints the address that Salesforce's outbound messages go to. It holds a secret.
+    /// Prints the address to which Salesforce has to send its outbound messages. The address contains a
+    /// secret.
     Endpoint,
 
-    /// Stops a sync: its touches wait and fold until it is resumed.
+    /// Pauses a sync. Its touches are kept, one for each record, until the sync is resumed.
     Pause {
-        /// The sync.
+        /// The name of the sync, as in [sync.NAME].
         sync: String,
     },
 
-    /// Shows messages whose runs crashed five times, and sends them again.
+    /// Shows dead letters, which are messages whose runs crashed five times, or sends them again.
     DeadLetters {
-        /// Sends all of them again.
+        /// Sends all dead letters again.
         #[arg(long)]
         redrive: bool,
     },
 
-    /// What the instance remembers.
+    /// Changes what the instance remembers of both sides.
     State {
         #[command(subcommand)]
         command: StateCommand,
     },
 
-    /// Shows Syncline at work on this machine: a simulated Salesforce, a private PostgreSQL, two busy teams.
+    /// Shows Syncline at work on this machine, with a simulated Salesforce, a private PostgreSQL and two busy
+    /// teams.
     ///
-    /// Afterwards a judge that shares no code with Syncline decides from the teams' own ledger whether every edit
-    /// stands, was overwritten by a later one, or is in the conflict log. Exits with 0 only if all of it holds.
+    /// At the end the judge, which shares no code with Syncline, reads both sides and the teams' own ledger.
+    /// It decides of each edit whether its value is final, was overwritten by a later edit, or is in the
+    /// conflict log. The exit code is 0 only if everything comes to rest and the judge finds nothing wrong.
     Demo {
-        /// How long the teams edit, such as 60s or 5m.
+        /// How long the teams edit, such as 60s or 5m; 5s or longer.
         #[arg(long = "for", default_value = "60s")]
         duration: jiff::SignedDuration,
 
-        /// Repeats what the teams of an earlier run chose to do; how it interleaves is the machine's.
+        /// Selects which edits the teams make. The same seed makes the same choices; their timing depends on
+        /// the machine.
         #[arg(long, default_value_t = 1)]
         seed: u64,
 
-        /// Sends Syncline so many SIGKILLs at random moments, instead of the tour.
+        /// Sends Syncline N SIGKILLs at random moments, instead of one conflict, one kill and one outage.
         #[arg(long, default_value_t = 0, value_name = "N")]
         kills: u32,
     },
@@ -146,16 +185,20 @@ enum Command {
 
 #[derive(Subcommand)]
 enum StateCommand {
-    /// Binds the instance to the org and the database that the configuration leads to.
+    /// Binds the instance to the org and the database to which the configuration connects.
     ///
-    /// A restored, copied or failed-over database and a refreshed sandbox stop Syncline before it writes. If the one
-    /// it stopped at is the one to be synced from now on, this says so, and shows what was and what is.
+    /// Syncline stops before it writes when the database was restored, copied or failed over, or when the
+    /// sandbox was refreshed. Run this command if the org and the database that Syncline meets now are the
+    /// ones to be synced from now on. The command prints to what the instance was bound and to what it is
+    /// bound now.
     Rebind,
 
-    /// Forgets what both sides agreed on last: every record is compared anew, as at the first link.
+    /// Forgets the bases, which are what both sides agreed on last. Every record is compared again, as at the
+    /// first link.
     ///
-    /// Empty never overwrites filled; where both sides are filled and differ, the primary wins and the other value
-    /// stands in the conflict log. Stop serve first.
+    /// With on_first_link = "fill-empty", an empty value never overwrites a filled one. Where both sides hold
+    /// different values, the primary wins and the other value is kept in the conflict log. In the one-process
+    /// mode, stop serve before you run this command.
     Rebuild,
 }
 
@@ -175,11 +218,18 @@ async fn main() -> ExitCode {
 
 fn read_config(path: &PathBuf) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(format!("{} cannot be read: {error}; name another file with --config", path.display()))
+        Failure::new(format!(
+            "file {} cannot be read: {error}; name another file with --config PATH",
+            path.display()
+        ))
     })?;
     Config::parse(&text).map_err(|error| {
         let lines: Vec<String> = error.problems.iter().map(|problem| format!("  {problem}")).collect();
-        Failure::new(format!("{} is not right:\n{}", path.display(), lines.join("\n")))
+        Failure::new(format!(
+            "file {} has problems; correct them, then run `syncline validate`:\n{}",
+            path.display(),
+            lines.join("\n")
+        ))
     })
 }
 
@@ -203,7 +253,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = read_config(&arguments.config)?;
     match &arguments.command {
         Command::Validate => {
-            println!("{}: {} sync(s), no problem", arguments.config.display(), config.syncs.len());
+            println!(
+                "{}: no problems found, {} sync(s) configured",
+                arguments.config.display(),
+                config.syncs.len()
+            );
             return Ok(ExitCode::SUCCESS);
         }
         Command::Serve { apply } => {
@@ -236,7 +290,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Command::State { command: StateCommand::Rebuild } => {
             let forgotten = setup::Setup::connect(place).await?.rebuild().await?;
-            println!("{forgotten} bases are forgotten; every record is compared anew");
+            println!("{forgotten} bases are forgotten; every record is compared again, as at the first link");
         }
         Command::Demo { .. } | Command::Validate | Command::Serve { .. } => {}
     }

@@ -1,4 +1,5 @@
-//! Where an instance is: in its own database, or in a stack in AWS.
+//! An instance, wherever its state is: in the synced database (the one-process mode), or in a stack in AWS.
+//! Commands use the same methods for both.
 
 use crate::failure::Failure;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,17 +9,18 @@ use syncline_engine::Definition;
 use syncline_postgres::{Connection, Identity, Instance, Pool, Settings, SslMode};
 use syncline_sync::{DeadLetter, HeldRecord, Overview, PortError, Rejected, ShownConflict, State};
 
-/// Connections beside those of the workers, which hold two at a time: polls, scans, ingest.
+/// Connections for polls, scans and ingest. Each worker may hold two more at a time.
 const CONNECTIONS: usize = 8;
 
-/// What an instance is bound to.
+/// The org and the database to which an instance is bound.
 pub(crate) struct Binding {
     pub(crate) organization_id: String,
-    /// The database; `None` where an earlier release applied it and did not ask for all of it.
+    /// The database's identity. `None` if an earlier release applied the instance, which recorded only a part
+    /// of it.
     pub(crate) identity: Option<Identity>,
 }
 
-/// An instance, wherever its state is.
+/// An instance: its configuration, and the stack in which its state is, if it is in a stack.
 pub(crate) struct Place {
     pub(crate) config: Config,
     pub(crate) instance: Instance,
@@ -26,7 +28,8 @@ pub(crate) struct Place {
     stack: Option<crate::stack::OpenStack>,
 }
 
-/// Goes to the stack if there is one, or else to the database.
+/// Evaluates the first expression if the instance is in a stack, or else the second, which works on the
+/// database.
 macro_rules! either {
     ($place:expr, $stack:ident => $there:expr, $here:expr) => {{
         #[cfg(feature = "aws")]
@@ -38,7 +41,7 @@ macro_rules! either {
 }
 
 impl Place {
-    /// The instance of a configuration, in its own database.
+    /// The instance of a configuration, with its state in the synced database.
     pub(crate) fn here(config: Config) -> Self {
         let instance = Instance(config.instance.clone());
         Self {
@@ -49,7 +52,7 @@ impl Place {
         }
     }
 
-    /// The instance of a configuration, in a stack.
+    /// The instance of a configuration, with its state in the stack of this name.
     #[cfg(feature = "aws")]
     pub(crate) async fn in_stack(config: Config, name: &str) -> Result<Self, Failure> {
         let stack = crate::stack::OpenStack::open(&config, name).await?;
@@ -57,7 +60,8 @@ impl Place {
         Ok(Self { config, instance, stack: Some(stack) })
     }
 
-    /// How `syncline` is called for this place, after a command's name.
+    /// The option that a command in a message needs for this instance: ` --stack NAME`, or nothing in the
+    /// one-process mode.
     pub(crate) fn option(&self) -> String {
         #[cfg(feature = "aws")]
         if let Some(stack) = &self.stack {
@@ -66,7 +70,7 @@ impl Place {
         String::new()
     }
 
-    /// What the Salesforce secret holds, and where it was found.
+    /// The Salesforce secret, and in words for messages where it was found.
     pub(crate) async fn salesforce_secret(&self) -> Result<(SecretString, String), Failure> {
         let secret = &self.config.salesforce.secret;
         either!(self, stack => stack.secret("SalesforceSecret").await?, {
@@ -83,7 +87,8 @@ impl Place {
         })
     }
 
-    /// The pool of the database, its host and port, and where its address was found.
+    /// A pool of connections to the database, the database's host and port, and in words for messages where
+    /// its address was found.
     pub(crate) async fn pool_and_host(&self) -> Result<(Pool, String, String), Failure> {
         let (secret, found) = self.postgres_secret().await?;
         let sslmode = self.config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
@@ -98,7 +103,10 @@ impl Place {
         Ok(self.pool_and_host().await?.0.get().await?)
     }
 
-    /// A connection to the database, where the instance is applied.
+    /// A connection to the database.
+    ///
+    /// # Errors
+    /// Also when the instance was never applied in this database.
     async fn applied_here(&self) -> Result<Connection, Failure> {
         let connection = self.connection().await?;
         if instance_row(&connection, &self.instance).await?.is_none() {
@@ -110,7 +118,7 @@ impl Place {
         Ok(connection)
     }
 
-    /// What the instance is bound to; `None` before the first `apply`.
+    /// The org and the database to which the instance is bound; `None` before the first `apply`.
     pub(crate) async fn binding(&self) -> Result<Option<Binding>, Failure> {
         either!(self, stack => stack.binding().await?, {
             instance_row(&self.connection().await?, &self.instance)
@@ -119,7 +127,7 @@ impl Place {
         })
     }
 
-    /// The definitions that are applied.
+    /// The definitions that were applied last; none before the first `apply`.
     pub(crate) async fn definitions(&self) -> Result<Vec<Definition>, Failure> {
         either!(self, stack => stack.definitions().await?, {
             let connection = self.connection().await?;
@@ -130,7 +138,8 @@ impl Place {
         })
     }
 
-    /// Binds the instance to this org and database, if it is not bound yet, and keeps how it is set up.
+    /// Binds the instance to this org and database, if it is not bound yet. In a stack, also stores the
+    /// settings that the functions need.
     pub(crate) async fn install(
         &self,
         connection: &mut Connection,
@@ -143,7 +152,7 @@ impl Place {
         })
     }
 
-    /// Stores a definition; answers what stands.
+    /// Stores a definition. Answers the stored definition with its version.
     pub(crate) async fn put_definition(
         &self,
         connection: &Connection,
@@ -156,7 +165,7 @@ impl Place {
         )
     }
 
-    /// Binds the instance to this org and database from now on.
+    /// Binds the instance to this org and database, whatever it was bound to before.
     pub(crate) async fn rebind(
         &self,
         connection: &Connection,
@@ -170,7 +179,7 @@ impl Place {
         )
     }
 
-    /// Forgets what was agreed on; answers how many bases.
+    /// Forgets all bases; answers how many there were.
     pub(crate) async fn rebuild(&self, connection: &Connection) -> Result<u64, Failure> {
         either!(
             self,
@@ -194,7 +203,8 @@ impl Place {
         Ok(())
     }
 
-    /// Numbers of the instance.
+    /// The numbers that `status` shows. For a stack, the number of rows in the capture log is `None` if the
+    /// database cannot be reached from here.
     pub(crate) async fn overview(&self) -> Result<Overview, Failure> {
         either!(self, stack => {
             let mut overview = stack.overview(&self.syncs()).await?;
@@ -208,7 +218,7 @@ impl Place {
         }, syncline_embedded::overview(&self.applied_here().await?, &self.instance).await?)
     }
 
-    /// The last conflicts, newest first.
+    /// The last `limit` conflicts, newest first.
     pub(crate) async fn conflicts(&self, limit: usize) -> Result<Vec<ShownConflict>, Failure> {
         either!(
             self,
@@ -217,7 +227,7 @@ impl Place {
         )
     }
 
-    /// The last rejected records, newest first.
+    /// The last `limit` rejected records, newest first.
     pub(crate) async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, Failure> {
         either!(
             self,
@@ -226,7 +236,7 @@ impl Place {
         )
     }
 
-    /// The last held records, newest first.
+    /// The last `limit` held records, newest first.
     pub(crate) async fn held(&self, limit: usize) -> Result<Vec<HeldRecord>, Failure> {
         either!(
             self,
@@ -235,7 +245,7 @@ impl Place {
         )
     }
 
-    /// The dead letters.
+    /// The dead letters: messages whose runs crashed five times.
     pub(crate) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {
         either!(
             self,
@@ -244,7 +254,7 @@ impl Place {
         )
     }
 
-    /// Sends the dead letters again; answers how many.
+    /// Moves all dead letters back to the queue; answers how many.
     pub(crate) async fn redrive(&self) -> Result<u64, Failure> {
         either!(
             self,
@@ -258,12 +268,13 @@ impl Place {
         Ok(EmbeddedState::new(self.pool_and_host().await?.0, &self.instance))
     }
 
-    /// Why a sync is paused, if it is.
+    /// Why a sync is paused; `None` if it is not paused.
     pub(crate) async fn paused(&self, sync: &str) -> Result<Option<String>, Failure> {
         either!(self, stack => stack.state.paused(sync).await?, self.embedded_state().await?.paused(sync).await?)
     }
 
-    /// Pauses a sync, or lets it go on: what was put off meanwhile comes due.
+    /// Pauses a sync with a reason, or resumes it if there is no reason. After a resume, all deferred touches
+    /// come due within 5 seconds.
     pub(crate) async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), Failure> {
         async fn put<S: State>(state: &S, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
             state.put_paused(sync, reason).await?;
@@ -279,7 +290,7 @@ impl Place {
         )
     }
 
-    /// Lets so many more through a counter within its window.
+    /// Raises a counter's limit by `count` until its window, which begins at this moment, has passed.
     pub(crate) async fn allow(&self, counter: &str, count: u64) -> Result<(), Failure> {
         let now = jiff::Timestamp::now();
         either!(
@@ -289,15 +300,15 @@ impl Place {
         )
     }
 
-    /// Where outbound messages go.
+    /// The address to which Salesforce has to send its outbound messages. It contains the ingest secret.
     pub(crate) async fn endpoint(&self) -> Result<String, Failure> {
         either!(self, stack => stack.endpoint().await?, {
             let Some(ingest) = &self.config.ingest else {
-                return Err(Failure::new("no [ingest] is configured: without it, catch-up alone brings changes"));
+                return Err(Failure::new("the configuration has no section [ingest], so `syncline serve` receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, add [ingest] with its secret and restart `syncline serve`"));
             };
             let secret = ingest.secret.read().map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
             format!(
-                "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is your reverse proxy before {})",
+                "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is the host of your reverse proxy, which forwards calls to {})",
                 secret.expose_secret(),
                 self.config.serve.listen
             )

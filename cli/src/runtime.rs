@@ -1,4 +1,4 @@
-//! The ports of the one-process mode.
+//! The ports of `syncline-sync` for `syncline serve`: state and queue are in the synced database.
 
 use jiff::SignedDuration;
 use syncline_config::{NoSteps, SystemClock, SystemRandom};
@@ -7,10 +7,11 @@ use syncline_postgres::{Identity, Instance, Pool, PostgresDatabase};
 use syncline_salesforce::Client;
 use syncline_sync::{Alert, Alerts, Ports, Random, Settings};
 
-/// A message whose run died comes again after the intent's lease and this.
+/// A message that was received is not received again for the lease and this time. By then the intents of a
+/// run that died have ended, and the next run can take over.
 const VISIBILITY_BEYOND_LEASE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Alerts go to the log.
+/// Writes alerts to the log, as errors.
 pub(crate) struct LoggedAlerts;
 
 impl Alerts for LoggedAlerts {
@@ -20,7 +21,7 @@ impl Alerts for LoggedAlerts {
     }
 }
 
-/// Everything that `serve` works with.
+/// All ports of `serve`.
 pub(crate) struct Runtime {
     salesforce: Client,
     database: PostgresDatabase,

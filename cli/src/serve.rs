@@ -1,4 +1,5 @@
-//! `serve`: the one-process mode.
+//! `serve`: the one-process mode. One process has an HTTP server for outbound messages, workers that
+//! reconcile, and loops that poll. Each of them calls the same handler as the Lambda function for its work.
 
 use crate::failure::Failure;
 use crate::place::Place;
@@ -22,29 +23,30 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-/// How often the capture log is looked at.
+/// The time between two looks at the capture log and at the deferred touches that are due.
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
-/// How often an idle worker looks at the queue without being woken: for what another process sent.
+/// The longest time after which an idle worker looks at the queue. It is woken earlier by whatever this
+/// process sends, but not by messages of another process.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often scans are looked at.
+/// The time between two looks at whether a scan is due.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Messages that one run takes.
+/// The most messages that one run takes.
 const MESSAGES: usize = 4;
 
 struct Shared {
     runtime: Runtime,
     definitions: Vec<Definition>,
     caller: Option<Caller>,
-    /// The queue has something.
+    /// Wakes idle workers: messages were sent, or groups of the queue became free.
     sent: Notify,
     pool: Pool,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Checks that the configuration is what is applied, then serves until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.serve.listen).await.map_err(|error| {
         Failure::new(format!(
-            "{} cannot be listened on: {error}; set serve.listen in the configuration",
+            "serve cannot listen on {}: {error}; set serve.listen in the configuration to another address and port",
             config.serve.listen
         ))
     })?;
@@ -60,7 +62,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let connection = setup.pool.get().await?;
     let Some(row) = instance_row(&connection, &setup.place.instance).await? else {
         return Err(Failure::new(
-            "nothing is applied yet; run `syncline apply`, or `syncline serve --apply`",
+            "nothing is applied in this database yet; run `syncline apply`, or `syncline serve --apply`",
         ));
     };
     setup.check_binding(setup.place.binding().await?.as_ref()).await?;
@@ -77,7 +79,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .collect();
     if !different.is_empty() {
         return Err(Failure::new(format!(
-            "what is applied differs from the file for {}; run `syncline apply`, or `syncline serve --apply`",
+            "the configuration file differs from what is applied for these syncs: {}; run `syncline apply`, or `syncline serve --apply`",
             different.join(", ")
         )));
     }
@@ -126,7 +128,7 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
             let _ = server_stopped.wait_for(|stopped| *stopped).await;
         };
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
-            tracing::error!(%error, "the server stopped");
+            tracing::error!(%error, "the HTTP server stopped because of an error");
         }
     });
     tracing::info!(%address, syncs = shared.definitions.len(), "serving");
@@ -139,16 +141,19 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
     };
     if let Some(ended) = failed {
         let words = ended.err().map(|error| error.to_string()).unwrap_or_default();
-        return Err(Failure::new(format!("a part of serve ended by itself, which is a bug: {words}")));
+        return Err(Failure::new(format!(
+            "a task of serve ended by itself, which is a bug; start serve again, and report the bug with this: {words}"
+        )));
     }
-    tracing::info!("stopping: runs under way are finished");
+    tracing::info!("stopping: runs that have begun are finished first");
     let _ = stop.send(true);
     shared.sent.notify_waiters();
     while tasks.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Sleeps, or wakes when something was sent or it is time to stop; answers whether it is.
+/// Waits for this time, or until serve stops, or, with `wake`, until something was sent. Answers whether
+/// serve stops.
 async fn pause(shared: &Shared, stopped: &mut watch::Receiver<bool>, time: Duration, wake: bool) -> bool {
     let sent = async {
         if wake {
@@ -175,13 +180,16 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
             Ok(deliveries) => {
                 let applied = applier::handle(&shared.runtime, &shared.definitions, &deliveries, None).await;
                 if let Err(error) = queue.release(&applied.release).await {
-                    tracing::warn!(%error, "messages come again later than they could");
+                    tracing::warn!(
+                        %error,
+                        "messages were not released, so the queue delivers them again only after the lease"
+                    );
                 }
-                // What this run held back from others is free now.
+                // The groups of this run's messages are free, so other workers can receive from them.
                 shared.sent.notify_waiters();
             }
             Err(error) => {
-                tracing::warn!(%error, "the queue does not answer");
+                tracing::warn!(%error, "no messages could be received; serve tries again in 1 second");
                 pause(&shared, &mut stopped, Duration::from_secs(1), false).await;
             }
         }
@@ -199,7 +207,10 @@ async fn log_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
                 LOG_INTERVAL
             }
             Err(error) => {
-                tracing::warn!(%error, "the capture log is looked at again in a moment");
+                tracing::warn!(
+                    %error,
+                    "the capture log or the deferred touches could not be queued; serve tries again in 1 second"
+                );
                 Duration::from_secs(1)
             }
         };
@@ -224,7 +235,7 @@ async fn scan_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
 async fn house_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     loop {
         if let Err(error) = poll::keep_house(&shared.runtime, &shared.definitions).await {
-            tracing::warn!(%error, "what is out of date could not be dropped, or the next partitions made");
+            tracing::warn!(%error, "housekeeping failed; serve tries it again in 1 hour");
         }
         if pause(&shared, &mut stopped, Duration::from_secs(3_600), false).await {
             return;

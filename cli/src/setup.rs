@@ -1,4 +1,5 @@
-//! `apply`: what both sides say, whether it fits, and what is made of it.
+//! `apply`: connects to both sides, checks every sync against what both sides describe, and sets up what is
+//! missing. Also `state rebind` and `state rebuild`, which need the same connections.
 
 use crate::failure::Failure;
 use crate::place::{Binding, Place};
@@ -12,7 +13,7 @@ use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::{ColumnDescription, ObjectDescription, TableDescription};
 
-/// Both sides, connected.
+/// An instance with connections to both sides.
 pub(crate) struct Setup {
     pub(crate) place: Place,
     pub(crate) pool: Pool,
@@ -22,19 +23,22 @@ pub(crate) struct Setup {
     pub(crate) host: String,
 }
 
-/// What `apply` would make.
+/// What `apply` found out without changing anything: what it is to store and to create.
 pub(crate) struct Inspected {
     pub(crate) definitions: Vec<Definition>,
+    /// What the user should know, although it does not stop `apply`.
     notes: Vec<String>,
+    /// A CREATE TABLE statement for each table that does not exist.
     create: Vec<String>,
     links: Vec<LinkColumn>,
 }
 
-/// A link column that is added where it is missing.
+/// A link column that has to exist and to be unique.
 struct LinkColumn {
     schema: String,
     table: String,
     link: String,
+    /// True if the column is unique already.
     unique: bool,
     partitioned: bool,
 }
@@ -52,7 +56,7 @@ async fn connected_salesforce(place: &Place) -> Result<(Client, String), Failure
     let config = &place.config;
     let credentials = Credentials::from_json(config.salesforce.auth, &secret)
         .map_err(|error| Failure::new(format!("{found}: {error}")))?;
-    // A call ends within two thirds of a lease.
+    // A call is begun in the first third of a lease, so its time-out is two thirds of the lease at most.
     let call =
         std::time::Duration::try_from(config.serve.lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
     let client =
@@ -64,7 +68,7 @@ async fn connected_salesforce(place: &Place) -> Result<(Client, String), Failure
 }
 
 impl Setup {
-    /// Connects to both sides; what fails on either is said at once.
+    /// Connects to both sides. If both fail, the error names both reasons.
     pub(crate) async fn connect(place: Place) -> Result<Self, Failure> {
         let mut failures: Vec<String> = Vec::new();
         let mut noted = |failure: Failure| failures.push(failure.to_string());
@@ -78,7 +82,8 @@ impl Setup {
         }
     }
 
-    /// Asks both sides about every sync, and changes nothing.
+    /// Asks both sides about every sync, and changes nothing. If syncs do not fit, the error names every
+    /// problem.
     pub(crate) async fn inspect(&self) -> Result<Inspected, Failure> {
         let connection = self.pool.get().await?;
         let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
@@ -92,7 +97,7 @@ impl Setup {
                     let words = match &error {
                         SalesforceError::Refused { .. } => {
                             format!(
-                                "Salesforce has no object {}, or this user may not see it ({error})",
+                                "Salesforce has no object {}, or the integration user may not see it ({error}); correct object in the configuration, or give the user access to it",
                                 sync.object
                             )
                         }
@@ -106,7 +111,7 @@ impl Setup {
             let fields = self.wanted_fields(sync, &object, frozen);
             if !has_schema(&connection, &sync.schema).await? {
                 problems.push(format!(
-                    "sync.{0}: there is no schema {1} for table {1}.{2}; CREATE SCHEMA {1} first",
+                    "sync.{0}: there is no schema {1} for table {1}.{2}; create it with CREATE SCHEMA {1}, or correct table in the configuration",
                     sync.name, sync.schema, sync.table
                 ));
                 continue;
@@ -178,7 +183,8 @@ impl Setup {
         if problems.is_empty() { Ok(inspected) } else { Err(Failure::new(problems.join("\nerror: "))) }
     }
 
-    /// The fields of a sync; all of them are those that were there when it was applied first.
+    /// The fields of a sync. With `fields = "*"`, these are the fields of the definition that was applied
+    /// first, or all fields of the object that Syncline can keep if the sync was not applied yet.
     fn wanted_fields(
         &self,
         sync: &Sync,
@@ -222,7 +228,7 @@ impl Setup {
         }
     }
 
-    /// Makes what is missing; answers what was done, a line each.
+    /// Sets up what is missing and stores the definitions. Answers one line for each thing that was done.
     pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
         let mut done = inspected.notes.clone();
         let mut connection = self.pool.get().await?;
@@ -238,7 +244,7 @@ impl Setup {
         for LinkColumn { schema, table, link, unique, partitioned } in &inspected.links {
             add_link(&mut connection, schema, table, link, *unique, *partitioned).await.map_err(|error| {
                 Failure::new(format!(
-                    "{schema}.{table}: the link column {link} cannot be made unique: {error}"
+                    "{schema}.{table}: the link column {link} cannot be added or made unique: {error}; correct this, then run the command again"
                 ))
             })?;
         }
@@ -248,7 +254,7 @@ impl Setup {
             }
             install_capture(&mut connection, &self.place.instance, definition).await.map_err(|error| {
                 Failure::new(format!(
-                    "sync.{}: capture cannot be installed on {}.{}: {error}",
+                    "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
                     definition.name, definition.schema, definition.table
                 ))
             })?;
@@ -266,7 +272,8 @@ impl Setup {
         Ok(done)
     }
 
-    /// An instance belongs to one org and one database: another one is somebody else's.
+    /// Refuses another org or another database than those to which the instance is bound, because Syncline
+    /// would write to somebody else's data.
     pub(crate) async fn check_binding(&self, binding: Option<&Binding>) -> Result<(), Failure> {
         let Some(row) = binding else { return Ok(()) };
         let mut problems = Vec::new();
@@ -281,7 +288,8 @@ impl Setup {
         if problems.is_empty() { Ok(()) } else { Err(Failure::new(problems.join("\nerror: "))) }
     }
 
-    /// `state rebind`: this org and this database are the instance's from now on.
+    /// `state rebind`: binds the instance to the org and the database that are connected. Answers the lines
+    /// to print.
     pub(crate) async fn rebind(&self) -> Result<Vec<String>, Failure> {
         let connection = self.pool.get().await?;
         let Some(row) = self.place.binding().await? else {
@@ -293,15 +301,17 @@ impl Setup {
         let here = read_identity(&connection, &self.host).await?;
         self.place.rebind(&connection, &self.organization_id, &here).await?;
         self.place.resume_stopped().await?;
-        let was =
-            row.identity.map_or_else(|| "a database of an earlier release".to_owned(), |one| one.to_string());
+        let was = row.identity.map_or_else(
+            || "a database that an earlier release recorded only in part".to_owned(),
+            |one| one.to_string(),
+        );
         Ok(vec![
-            format!("was bound to org {} and {was}", row.organization_id),
-            format!("is bound to org {} and {here}", self.organization_id),
+            format!("the instance was bound to org {} and {was}", row.organization_id),
+            format!("the instance is bound to org {} and {here} from now on", self.organization_id),
         ])
     }
 
-    /// `state rebuild`: what was agreed on is forgotten.
+    /// `state rebuild`: forgets all bases; answers how many there were.
     pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
         let connection = self.pool.get().await?;
         self.check_binding(self.place.binding().await?.as_ref()).await?;
@@ -311,7 +321,7 @@ impl Setup {
     }
 }
 
-/// A table that is not there is generated from its object.
+/// The description of a table that does not exist, and the SQL that creates it with a column for each field.
 fn generated(
     sync: &Sync,
     object: &ObjectDescription,
@@ -320,11 +330,15 @@ fn generated(
     let named: Vec<(String, String)> =
         fields.iter().map(|field| (field.field.clone(), field.column.clone())).collect();
     let columns = generated_table(object, &named).map_err(|refused| {
-        format!("sync.{}: no column can keep {}; leave them out", sync.name, refused.join(", "))
+        format!(
+            "sync.{}: Syncline cannot sync these fields: {}; leave them out",
+            sync.name,
+            refused.join(", ")
+        )
     })?;
     if let Some(lookup) = fields.iter().find(|field| field.lookup.is_some()) {
         return Err(format!(
-            "sync.{}: table {}.{} is not there, and a generated one keeps the Salesforce Id of {}; create the table yourself for a lookup by key, or leave the lookup out",
+            "sync.{}: table {}.{} does not exist, and in a table that Syncline creates, the column of {} would hold Salesforce Ids instead of keys; create the table yourself, or remove lookup from this field",
             sync.name, sync.schema, sync.table, lookup.field
         ));
     }
@@ -335,7 +349,7 @@ fn generated(
             let field =
                 named.iter().find(|(_, column)| column == name).map_or("", |(field, _)| field.as_str());
             return Err(format!(
-                "sync.{}: {field} would get column {name}, which is taken; name the fields and their columns",
+                "sync.{0}: {field} would get column {name}, which is used already; choose another column for it in [sync.{0}.fields]",
                 sync.name
             ));
         }

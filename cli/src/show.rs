@@ -1,4 +1,4 @@
-//! What a person asks to see, as tables.
+//! Commands that show something of an instance, as tables: `status`, `conflicts`, `rejected` and `history`.
 
 use crate::failure::Failure;
 use crate::place::Place;
@@ -17,7 +17,7 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// `42` of `["42"]`: a key as a person writes it.
+/// A row's key as a person writes it: the key `["42"]` becomes `42`, and several parts are joined by commas.
 fn plain_key(key: &str) -> String {
     serde_json::from_str::<Vec<String>>(key).map_or_else(|_| key.to_owned(), |parts| parts.join(", "))
 }
@@ -43,18 +43,30 @@ pub(crate) async fn status(place: &Place) -> Result<(), Failure> {
     }
     println!("{syncs}");
     let log = log.map_or_else(
-        || "an unknown number (the database cannot be reached from here)".to_owned(),
-        |log| log.to_string(),
+        || {
+            "an unknown number of rows in the capture log (the database cannot be reached from here)"
+                .to_owned()
+        },
+        |log| format!("{log} rows in the capture log"),
     );
-    println!("waiting: {log} in the capture log, {queue} messages in the queue, {deferred} put off");
-    println!(
-        "so far:  {conflicts} conflicts (syncline conflicts), {rejected} rejected, {held} held (syncline rejected)"
-    );
+    let option = place.option();
+    println!("waiting:      {log}, {queue} messages in the queue, {deferred} deferred touches");
+    println!("conflicts:    {conflicts} so far; `syncline conflicts{option}` shows them");
+    println!("records:      {rejected} rejected, {held} held; `syncline rejected{option}` shows them");
     if dead > 0 {
-        println!("{dead} dead letters: their runs crashed five times (syncline dead-letters)");
+        println!(
+            "dead letters: {dead} messages whose runs crashed five times; `syncline dead-letters{option}` shows them"
+        );
+    }
+    if !paused.is_empty() {
+        println!(
+            "A paused sync writes nothing. Do what its reason says; `syncline resume SYNC{option}` resumes it."
+        );
     }
     for (side, message) in breakers {
-        println!("{side} is left alone for a moment: {message}");
+        println!(
+            "{side} gets no calls except probes; work resumes when a probe succeeds. The last error: {message}"
+        );
     }
     Ok(())
 }
@@ -65,8 +77,16 @@ pub(crate) async fn conflicts(place: &Place, limit: usize) -> Result<(), Failure
         println!("no conflicts");
         return Ok(());
     }
-    let mut table =
-        table(&["when (UTC)", "sync", "record", "field", "Salesforce had", "Postgres had", "stands", "why"]);
+    let mut table = table(&[
+        "when (UTC)",
+        "sync",
+        "record",
+        "field",
+        "Salesforce had",
+        "Postgres had",
+        "winner",
+        "reason",
+    ]);
     for one in found {
         table.add_row([
             one.at,
@@ -91,7 +111,7 @@ pub(crate) async fn rejected(place: &Place, limit: usize) -> Result<(), Failure>
         return Ok(());
     }
     if !rejected.is_empty() {
-        let mut table = table(&["sync", "record", "refused by", "in its own words", "fields"]);
+        let mut table = table(&["sync", "record", "refused by", "error", "fields"]);
         for one in rejected {
             let id = one.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str);
             table.add_row([
@@ -103,10 +123,12 @@ pub(crate) async fn rejected(place: &Place, limit: usize) -> Result<(), Failure>
             ]);
         }
         println!("{table}");
-        println!("Each is tried again as soon as its record changes on either side.");
+        println!(
+            "Correct the record on either side, or apply a changed definition: then Syncline tries the record again."
+        );
     }
     if !held.is_empty() {
-        let mut table = table(&["sync", "record", "held because", "since"]);
+        let mut table = table(&["sync", "record", "held because", "since (UTC)"]);
         for one in held {
             let id = one.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str);
             table.add_row([
@@ -127,16 +149,24 @@ pub(crate) async fn rejected(place: &Place, limit: usize) -> Result<(), Failure>
 fn reason(held: &Held) -> String {
     match held {
         Held::Deleted { side } => {
-            format!("deleted in {side}, and deletes = \"review\": nothing is written until a person decides")
+            format!(
+                "deleted in {side} and not on the other side: nothing is written. Delete it on the other side, restore it in {side}, or set deletes to \"propagate\" or \"keep\" and run `syncline apply`"
+            )
         }
-        Held::Missing { side } => format!("not found in {side}, and nothing says that it was deleted"),
-        Held::Unreadable { side, field, error } => format!("{field} in {side} holds {error}"),
+        Held::Missing { side } => format!(
+            "not found in {side}, without evidence of a delete: nothing is written until it is found there again"
+        ),
+        Held::Unreadable { side, field, error } => {
+            format!("the value of {field} in {side} is {error}; correct the value there")
+        }
         Held::Waiting { field, parent } => {
             let parent = match parent {
                 Parent::Salesforce(sync, id) => format!("{id} of sync {sync}"),
                 Parent::Postgres(sync, key) => format!("row {} of sync {sync}", plain_key(&key.0)),
             };
-            format!("{field} is required and its parent, {parent}, is not linked yet")
+            format!(
+                "{field} is required, and its parent ({parent}) is not linked yet: it is written once the parent is linked"
+            )
         }
     }
 }
@@ -147,11 +177,13 @@ pub(crate) async fn history(place: &Place, record: &str) -> Result<(), Failure> 
         syncline_engine::SalesforceId::parse(record).map_or_else(|_| record.to_owned(), |id| id.to_string());
     let entries = read_history(&connection, &place.instance, &record).await?;
     if entries.is_empty() {
-        println!("Syncline has written nothing to {record}");
+        println!(
+            "Syncline has written nothing to {record}; name a record by its Salesforce Id or by the key of its row"
+        );
         return Ok(());
     }
     let mut table =
-        table(&["when (UTC)", "written to", "field", "before", "after", "why", "touched by", "outcome"]);
+        table(&["when (UTC)", "written to", "field", "before", "after", "reason", "touched by", "outcome"]);
     for entry in entries {
         let created = entry.field.is_none();
         let side = if entry.side == "postgres" { "Postgres" } else { "Salesforce" };

@@ -1,4 +1,4 @@
-//! A stack in AWS, as the command line sees it.
+//! An instance in a stack in AWS: what commands with `--stack` read and write there.
 
 use crate::failure::Failure;
 use crate::place::Binding;
@@ -13,10 +13,11 @@ use syncline_engine::Definition;
 use syncline_postgres::Identity;
 use syncline_sync::{Overview, State as _};
 
-/// A run has to end so long before the applier's time-out: it stores what it did.
+/// How long before the applier's time-out the lease of a run has to end, so that the run can still store its
+/// results.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// A stack with clients for what is in it.
+/// A stack that was found, with clients for its table, its queues and its secrets.
 pub(crate) struct OpenStack {
     stack: Stack,
     pub(crate) state: DynamoState,
@@ -26,19 +27,20 @@ pub(crate) struct OpenStack {
 }
 
 impl OpenStack {
-    /// Finds the stack, with the credentials and the region of the environment.
+    /// Finds the stack, with the AWS credentials and the region of the environment. Refuses a stack whose
+    /// instance is not that of the configuration.
     pub(crate) async fn open(config: &Config, name: &str) -> Result<Self, Failure> {
         let sdk = sdk_config("syncline-cli").await;
         if sdk.region().is_none() {
             return Err(Failure::new(
-                "no AWS region is set; set AWS_REGION, or AWS_PROFILE to a profile that has one",
+                "no AWS region is set; set AWS_REGION to a region, or AWS_PROFILE to a profile that has a region",
             ));
         }
         let stack = Stack::find(&sdk, name).await?;
         let instance = stack.output("Instance")?;
         if instance != config.instance {
             return Err(Failure::new(format!(
-                "stack {name} is instance {instance}, and the configuration is of instance {}; set instance = \"{instance}\" in it, or name another stack",
+                "stack {name} is instance {instance}, but the configuration file is for instance {}; set instance = \"{instance}\" in the file, or name another stack with --stack",
                 config.instance
             )));
         }
@@ -56,7 +58,7 @@ impl OpenStack {
         &self.stack.name
     }
 
-    /// A secret of the stack, and what it is called.
+    /// Reads the secret that this output of the stack names. Answers the secret, and its name for messages.
     pub(crate) async fn secret(&self, output: &str) -> Result<(SecretString, String), Failure> {
         let name = self.stack.output(output)?;
         let secret = read_secret(&self.secrets, name, Stage::Current).await?;
@@ -64,12 +66,12 @@ impl OpenStack {
         match secret {
             Some(secret) => Ok((secret, found)),
             None => Err(Failure::new(format!(
-                "{found} has no text value; put one with `aws secretsmanager put-secret-value`"
+                "{found} has no text value; give it one with `aws secretsmanager put-secret-value --secret-id {name} --secret-string VALUE`"
             ))),
         }
     }
 
-    /// The database's address.
+    /// The database's address, and the name of its secret for messages.
     pub(crate) async fn postgres_address(&self, config: &Config) -> Result<(SecretString, String), Failure> {
         let (secret, found) = self.secret("PostgresSecret").await?;
         let address = postgres_address(&secret, &whereabouts(config))
@@ -99,12 +101,12 @@ impl OpenStack {
         let longest = SignedDuration::from_secs(seconds) - MARGIN;
         if config.serve.lease > longest {
             return Err(Failure::new(format!(
-                "serve.lease is {:#}, and a run of it would not end within the applier's time-out of {seconds}s; set serve.lease to {:#} or less, or deploy with a longer ApplierTimeout",
+                "serve.lease is {:#}, so a run could last longer than the applier's time-out of {seconds}s; set serve.lease to {:#} or less, or deploy the stack again with a longer ApplierTimeout",
                 config.serve.lease, longest
             )));
         }
         let settings = InstanceSettings {
-            v: SETTINGS_FORM,
+            form: SETTINGS_FORM,
             instance: config.instance.clone(),
             login_url: config.salesforce.login_url.clone(),
             auth: config.salesforce.auth,
@@ -121,24 +123,30 @@ impl OpenStack {
         Ok(self.state.put_settings(&settings).await?)
     }
 
-    /// Forgets all bases. Every sync is paused for it, and runs that are under way have their time to end.
+    /// Forgets all bases and answers how many. Before that, every sync is paused, and the longest time that a
+    /// run may last is waited for, so that no run is under way.
     pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
         let Some(applied) = self.state.applied().await? else {
-            return Err(Failure::new(format!("nothing is applied in stack {} yet", self.name())));
+            return Err(Failure::new(format!(
+                "nothing is applied in stack {0} yet; run `syncline apply --stack {0}`",
+                self.name()
+            )));
         };
         for sync in &applied.settings.syncs {
             if self.state.paused(sync).await?.is_none() {
-                self.state.put_paused(sync, Some("`syncline state rebuild` is under way")).await?;
+                let why =
+                    "`syncline state rebuild` is under way; if that command was interrupted, run it again";
+                self.state.put_paused(sync, Some(why)).await?;
             }
         }
         let wait = SignedDuration::from_secs(applied.settings.lease_s) + MARGIN;
-        println!("syncs are paused; runs under way end within {wait:#}");
+        println!("all syncs are paused; waiting {wait:#}, within which every run that has begun ends");
         tokio::time::sleep(std::time::Duration::try_from(wait).unwrap_or_default()).await;
         Ok(self.state.rebuild().await?)
     }
 
     pub(crate) async fn overview(&self, syncs: &[String]) -> Result<Overview, Failure> {
-        if self.state.applied_stamp().await?.is_none() {
+        if self.state.applied_revision().await?.is_none() {
             return Err(Failure::new(format!(
                 "nothing is applied in stack {} yet; run `syncline apply --stack {}`",
                 self.name(),
@@ -154,7 +162,7 @@ impl OpenStack {
     pub(crate) async fn endpoint(&self) -> Result<String, Failure> {
         let Some(url) = self.stack.optional("IngestUrl") else {
             return Err(Failure::new(format!(
-                "stack {} was deployed with IngestAddress=none: without outbound messages, catch-up alone brings changes",
+                "stack {} was deployed with IngestAddress=none, so it receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, deploy the stack again with IngestAddress=url",
                 self.name()
             )));
         };

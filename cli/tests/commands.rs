@@ -1,11 +1,13 @@
-//! Bad input of every kind ends in one clear message and a non-zero exit code; good input works twice.
+//! Commands as processes: bad input of every kind ends in one clear message and a non-zero exit code, and
+//! good input works twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod place;
 
 use place::Place;
 
-/// Runs a command that has to fail, and answers what it said.
+/// Runs a command that has to fail with an error message and without a panic, and answers what it wrote to
+/// standard error.
 fn refused(place: &Place, arguments: &[&str]) -> String {
     let output = place.command(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -123,7 +125,7 @@ async fn a_definition_that_changed_is_not_served_before_it_is_applied() {
     assert!(place.command(&["apply"]).status().unwrap().success());
     place.write(&place.configuration().replace("primary = \"salesforce\"", "primary = \"postgres\""));
     let words = refused(&place, &["serve"]);
-    assert!(words.contains("differs from the file for contacts"), "{words}");
+    assert!(words.contains("differs from what is applied for these syncs: contacts"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,5 @@
-//! `serve` is killed 200 times at random moments while two teams edit; the judge finds everything.
+//! `serve` is killed 200 times at random moments while two teams edit. Afterwards the judge has to find every
+//! edit.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::process::Command;

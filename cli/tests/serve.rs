@@ -1,4 +1,5 @@
-//! `serve` as a process of its own.
+//! `serve` as a process of its own: both sides become equal, and SIGTERM, a second `serve` and SIGKILL do no
+//! harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod place;

@@ -1,5 +1,6 @@
-//! Two busy teams, from a seed: one in Salesforce by REST, one in the app's tables by SQL, and pairs of people who
-//! work on the same record at the same moment. Whatever they do, they do in both worlds.
+//! The editors of the demo, whose choices depend on a seed only: a team that edits in Salesforce by REST, a
+//! team that edits in the app's tables by SQL, and pairs of people who edit the same record on both sides at
+//! the same moment. They make each edit in both worlds.
 
 use super::world::{Known, World, edit};
 use crate::failure::Failure;
@@ -21,12 +22,12 @@ const LAST: &[&str] =
 const TITLES: &[&str] = &["Buyer", "Engineer", "Director", "Analyst", "Captain", "Architect", "Chair"];
 const DEPARTMENTS: &[&str] = &["Research", "Sales", "Finance", "Support", "Field"];
 const COMPANIES: &[&str] = &["Acme", "Globex", "Initech", "Umbra", "Hooli", "Stark", "Wayne"];
-/// Edits in a burst.
+/// The number of edits in a burst.
 const BURST: usize = 1_000;
-/// Between two edits of one team.
+/// The pause between two edits of one team, in milliseconds. Pairs pause six times as long.
 const PAUSE_MS: std::ops::Range<u64> = 90..260;
 
-/// What one team does.
+/// Where a team edits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Salesforce,
@@ -34,12 +35,13 @@ enum Role {
     Pairs,
 }
 
-/// What the teams share.
+/// What all teams share.
 pub(crate) struct Shared {
-    /// Syncline's, then the script's.
+    /// Syncline's world, then the script's world.
     pub(crate) worlds: Vec<World>,
+    /// The records that exist as far as the teams know.
     records: Mutex<Vec<Known>>,
-    /// Somebody wants to see a conflict.
+    /// Notified when the next edit of the pairs has to be a conflict.
     pub(crate) conflict: Notify,
 }
 
@@ -49,18 +51,19 @@ impl Shared {
     }
 }
 
-/// A team.
+/// A team of editors.
 pub(crate) struct Team {
     role: Role,
     shared: Arc<Shared>,
-    /// A connection of the app's per world.
+    /// One connection to the app's tables for each world.
     apps: Vec<Client>,
     random: ChaCha8Rng,
+    /// Counts the team's values and records, so that each has a number of its own.
     count: usize,
 }
 
 impl Team {
-    /// All teams; each has its connections.
+    /// All teams, each with its own connections and its own random choices from the seed.
     pub(crate) fn all(shared: &Arc<Shared>, apps: Vec<Vec<Client>>, seed: u64) -> Vec<Self> {
         let roles = [Role::Salesforce, Role::Postgres, Role::Pairs];
         let teams = roles.into_iter().zip(apps).enumerate().map(|(number, (role, apps))| {
@@ -70,14 +73,14 @@ impl Team {
         teams.collect()
     }
 
-    /// Edits until it is told to stop.
+    /// Edits until `stopped` becomes true. Bursts come at fixed shares of `duration`.
     pub(crate) async fn work(
         mut self,
         duration: Duration,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        // In a long run a burst comes every ten minutes.
+        // In a long demo, the bursts are repeated every ten minutes.
         let rounds = (duration.as_secs() / 600).max(1);
         let mut bursts: Vec<(f64, bool)> = Vec::new();
         for round in (0..rounds).rev() {
@@ -86,7 +89,7 @@ impl Team {
                     / f64::from(u32::try_from(rounds).unwrap_or(1))
             };
             match self.role {
-                // Nobody has a thousand new customers every ten minutes.
+                // Only once, a thousand contacts are inserted: no company gets that many every ten minutes.
                 Role::Postgres if round == 0 => bursts.extend([(at(0.70), false), (at(0.15), true)]),
                 Role::Postgres => bursts.push((at(0.70), false)),
                 Role::Salesforce => bursts.push((at(0.45), false)),
@@ -151,7 +154,7 @@ impl Team {
         }
     }
 
-    /// A value that no other edit uses.
+    /// A new value for the field, which no other edit uses.
     fn value(&mut self, field: &str) -> String {
         self.count += 1;
         let number = format!("{}{}", self.letter(), self.count);
@@ -230,7 +233,8 @@ impl Team {
         Ok(())
     }
 
-    /// Two people on one record at one moment: the same field, or two.
+    /// Two people edit one contact on both sides at the same moment: the same field, which is a conflict, or
+    /// two different fields, which merge. With `conflict`, always the same field.
     async fn pair(&mut self, conflict: bool) -> Result<(), Failure> {
         let Some(known) = self.any(Some("Contact")) else { return Ok(()) };
         let same = conflict || self.below(2) == 0;
@@ -292,7 +296,8 @@ impl Team {
         let random = self.random.clone();
         let count = self.count;
         for world in 0..self.shared.worlds.len() {
-            // The same values in each world.
+            // Random choices and counts begin at the same point in each world, so that the values are the
+            // same.
             self.random = random.clone();
             self.count = count;
             self.collection_burst_in(world).await?;
@@ -335,7 +340,7 @@ impl Team {
     }
 }
 
-/// 12345 as 12,345.
+/// Writes a number with a comma between thousands: 12345 becomes 12,345.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Keys that somebody presses while the demo runs.
+//! The keys that the user may press while the demo runs.
 
 use console::Term;
 use std::io::IsTerminal as _;
@@ -7,21 +7,21 @@ use tokio::sync::mpsc;
 /// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// `k`: SIGKILL to Syncline, and start it again.
+    /// `k`: Syncline and the script are killed and started again.
     Kill,
-    /// `s`: Salesforce answers 503 for 20 seconds.
+    /// `s`: Salesforce answers Syncline and the script with status 503 for 20 seconds.
     Outage,
-    /// `c`: both teams edit one field of one record.
+    /// `c`: a pair of people edits one field of one record on both sides.
     Conflict,
-    /// `q`: the teams stop.
+    /// `q`: the teams stop editing, and the judge is asked.
     Quit,
 }
 
-/// Keys, as they are pressed; none where nobody looks at a terminal.
+/// The keys as they are pressed. Without a terminal on standard input and output, no key ever comes.
 pub(crate) fn listen() -> mpsc::UnboundedReceiver<Key> {
     let (pressed, keys) = mpsc::unbounded_channel();
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        // The sender stays, so that waiting for a key is waiting for ever.
+        // The sender is never dropped, so that waiting for a key never ends instead of ending at once.
         std::mem::forget(pressed);
         return keys;
     }

@@ -1,5 +1,10 @@
-//! `demo`: the real thing on this machine, between a simulated Salesforce and a private PostgreSQL, with two busy
-//! teams and a judge; and beside it the usual script, with the same edits and the same judge.
+//! `demo`: Syncline at work on this machine, between a simulated Salesforce and a private PostgreSQL. Two
+//! busy teams edit both sides, and at the end the judge decides what became of every edit. Beside Syncline,
+//! the usual script syncs a second world with the same edits, and the same judge judges it.
+//!
+//! The modules: `stage` starts everything that the demo needs; `world` is one of the two worlds that are
+//! edited; `editors` are the teams; `watch` sees edits arrive; `script` is the usual script; `screen` prints;
+//! `keys` reads the keyboard.
 
 mod editors;
 mod keys;
@@ -25,23 +30,24 @@ use tokio::sync::watch as signal;
 use watch::Watch;
 use world::World;
 
-/// How long everything may take to come to rest once nobody edits.
+/// How long Syncline may take to come to rest after the last edit, before the demo fails.
 const REST: Duration = Duration::from_secs(120);
-/// How long the script may.
+/// How long the script may take to come to rest after that.
 const SCRIPT_REST: Duration = Duration::from_secs(30);
-/// How long Salesforce is away.
+/// How long Salesforce answers 503 after the key `s`.
 const OUTAGE: SignedDuration = SignedDuration::from_secs(20);
-/// In a longer run nobody presses keys but whoever watches.
+/// The longest demo that takes the tour. In a longer demo, only the user presses keys.
 const LONGEST_TOUR: Duration = Duration::from_secs(600);
-/// What the demo does by itself, as if somebody pressed the key, and when: the last burst is at 0.7.
+/// The tour: keys that the demo presses by itself, each with the share of the duration after which it is
+/// pressed. The kill follows the last burst, which begins at 0.7.
 const TOUR: [(f64, Key); 3] = [(0.25, Key::Conflict), (0.706, Key::Kill), (0.78, Key::Outage)];
 
-/// Runs the demo.
+/// Runs the demo. Answers success only if Syncline came to rest and the judge finds nothing wrong.
 pub(crate) async fn run(duration: SignedDuration, seed: u64, kills: u32) -> Result<ExitCode, Failure> {
     let duration = Duration::try_from(duration)
         .ok()
         .filter(|duration| *duration >= Duration::from_secs(5))
-        .ok_or_else(|| Failure::new("--for has to be 5s or longer"))?;
+        .ok_or_else(|| Failure::new("--for must be 5s or longer, such as --for 60s"))?;
     let screen = Arc::new(Screen::new(duration));
     screen.say("Starting a private PostgreSQL, a simulated Salesforce and Syncline between them …");
     let mut stage = Stage::set().await?;
@@ -74,7 +80,7 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64, kills: u32) -> Resu
     screen.say("The teams have stopped. Waiting for rest …");
     let rested = tokio::select! {
         rested = come_to_rest(&stage) => rested?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::new("stopped before everything was at rest")),
+        _ = tokio::signal::ctrl_c() => return Err(Failure::new("the demo was interrupted before everything was at rest, so the judge was not asked")),
     };
     watcher.abort();
     script_rests(&stage).await?;
@@ -90,7 +96,7 @@ async fn ask(question: Question) -> Result<Verdict, Failure> {
     Ok(tokio::task::spawn_blocking(move || judge(&question)).await??)
 }
 
-/// Keys, and the tour, until the time is over or somebody has seen enough.
+/// Does what the keys and the tour ask for, until the time is over, the user ends the demo, or a team fails.
 async fn perform(
     stage: &mut Stage,
     screen: &Screen,
@@ -101,7 +107,7 @@ async fn perform(
     let mut keys = keys::listen();
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let started = Instant::now();
-    // A long run shows how it goes when nothing happens.
+    // A long demo shows how Syncline works when nothing is broken on purpose.
     let tour = if duration <= LONGEST_TOUR { TOUR.as_slice() } else { &[] };
     let mut tour = tour.iter().copied().peekable();
     let mut gauge = tokio::time::interval(Duration::from_secs(60));
@@ -143,7 +149,7 @@ async fn perform(
     }
 }
 
-/// SIGKILLs at random moments, also while Syncline starts.
+/// Sends Syncline this many SIGKILLs at random moments, also while it starts, spread over the duration.
 async fn torment(
     stage: &mut Stage,
     screen: &Screen,
@@ -156,7 +162,7 @@ async fn torment(
     let started = Instant::now();
     for number in 1..=kills {
         let left = duration.saturating_sub(started.elapsed()) / (kills - number + 1);
-        // Between nothing and twice the mean, in thousandths.
+        // The pause is a random time between zero and twice the mean, counted in thousandths of the mean.
         let thousandths = u32::try_from(random.next_u64() % 2_000).unwrap_or(1_000);
         let pause = left * thousandths / 1_000;
         tokio::select! {
@@ -182,7 +188,8 @@ async fn first_failure(tasks: &mut tokio::task::JoinSet<Result<(), Failure>>) ->
     }
 }
 
-/// Waits until nothing waits anywhere; answers how long that took.
+/// Waits until nothing has been waiting anywhere for one second. Answers how long it took until nothing was
+/// waiting, or `None` if that did not happen in time.
 async fn come_to_rest(stage: &Stage) -> Result<Option<Duration>, Failure> {
     let started = Instant::now();
     let mut quiet_since: Option<Instant> = None;
@@ -200,7 +207,8 @@ async fn come_to_rest(stage: &Stage) -> Result<Option<Duration>, Failure> {
     Ok(None)
 }
 
-/// The script has had its turns, and nothing moves any more; or it never stops.
+/// Waits until the script has written nothing for three of its rounds, for [`SCRIPT_REST`] at most: it may
+/// write for ever.
 async fn script_rests(stage: &Stage) -> Result<(), Failure> {
     let started = Instant::now();
     let mut before = stage.script_changes().await?;

@@ -1,4 +1,5 @@
-//! What the demo shows: two columns, 100 characters wide, plain text where nobody looks at a terminal.
+//! What the demo prints: two columns, 100 characters wide together, and plain text if standard output is no
+//! terminal.
 
 use super::editors::thousands;
 use super::stage::Stage;
@@ -8,12 +9,14 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The width of a column: time, arrow and latency take the rest of 100.
+/// The width of a column in characters. The time, the arrow and the latency take the rest of the 100
+/// characters.
 const COLUMN: usize = 37;
 
-/// The screen.
+/// Prints the demo's lines and its progress bar.
 pub(crate) struct Screen {
     started: Instant,
+    /// True if standard output is a terminal.
     colour: bool,
     bar: ProgressBar,
     edits: AtomicUsize,
@@ -79,7 +82,7 @@ impl Screen {
         self.paint(Colour::Dim, &format!("{:6.1}s", self.started.elapsed().as_secs_f64()))
     }
 
-    /// Where everything is, and how to take part.
+    /// Prints where everything is, and how the user can take part.
     pub(crate) fn introduce(&self, stage: &Stage, seed: u64) {
         self.line("");
         self.line(&self.paint(
@@ -111,7 +114,8 @@ impl Screen {
         self.bar.set_message(format!("{} edits, {} conflicts", thousands(edits), thousands(conflicts)));
     }
 
-    /// An edit stands on the other side; `merged`, together with one that was made there.
+    /// Prints that an edit arrived on the other side after `ms` milliseconds. `merged` is true if somebody
+    /// edited another field of the record there at the same time.
     pub(crate) fn arrived(&self, edit: &Edit, ms: i64, merged: bool) {
         let verb = if edit.op == "create" { "+" } else { " " };
         let text = shortened(&format!("{verb}{} {} = {}", edit.record, edit.field, edit.value));
@@ -142,7 +146,7 @@ impl Screen {
         self.line(&format!("{}  {}", self.time(), self.paint(Colour::Bold, &text)));
     }
 
-    /// Both sides changed one field.
+    /// Prints a conflict, with the value that won and the value that is kept in the conflict log.
     pub(crate) fn conflict(&self, field: &str, salesforce: &str, postgres: &str, winner: &str) {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
         let mark = |side: &str| if side == winner { "stands" } else { "kept in the log" };
@@ -152,12 +156,13 @@ impl Screen {
         self.line(&format!("{}  {left:<COLUMN$} {middle} {right}", self.time()));
     }
 
-    /// Something that somebody did to Syncline or to Salesforce.
+    /// Prints what the user or the tour did to Syncline or to Salesforce.
     pub(crate) fn event(&self, what: &str) {
         self.line(&format!("{}  {}", self.time(), self.paint(Colour::Yellow, what)));
     }
 
-    /// The last screen.
+    /// Prints the last screen: the verdict on Syncline, and the script beside it. `rested` is how long
+    /// Syncline took to come to rest, `None` if it did not.
     pub(crate) fn conclude(&self, verdict: &Verdict, script: &Verdict, rested: Option<Duration>) {
         self.bar.finish_and_clear();
         let rule = "─".repeat(100);
@@ -199,7 +204,7 @@ impl Screen {
         println!("then syncline validate, syncline apply, syncline serve. The README has each step.");
     }
 
-    /// What became of every edit.
+    /// Prints what became of every edit.
     fn accounts(&self, verdict: &Verdict) {
         let head = format!(
             "{} edits and {} deletes of {} records, judged from the editors' own ledger",
@@ -227,7 +232,7 @@ impl Screen {
         println!("  {:>8}  in all: {whole}", number(sum));
     }
 
-    /// The script, judged by the same judge from the same edits.
+    /// Prints the verdicts on Syncline and on the script side by side; both got the same edits.
     fn beside(&self, verdict: &Verdict, script: &Verdict) {
         let count = |list: &[String]| number(u64::try_from(list.len()).unwrap_or(u64::MAX));
         let calls = |verdict: &Verdict| {
@@ -278,7 +283,7 @@ impl Screen {
     }
 }
 
-/// A count as people read it.
+/// Writes a count with a comma between thousands.
 fn number(count: u64) -> String {
     thousands(usize::try_from(count).unwrap_or(usize::MAX))
 }
@@ -287,7 +292,7 @@ fn title(side: &str) -> &'static str {
     if side == "salesforce" { "Salesforce" } else { "PostgreSQL" }
 }
 
-/// At most a column wide.
+/// Shortens a text to the width of a column.
 fn shortened(text: &str) -> String {
     if text.chars().count() <= COLUMN {
         return text.to_owned();

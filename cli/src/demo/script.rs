@@ -1,6 +1,7 @@
-//! The usual script, as one writes it in an afternoon: every two seconds it takes what changed on either side since the
-//! last time, by `SystemModstamp` and by `updated_at`, and the later change wins. It skips its own writes, writes in
-//! collections, follows deletes in Salesforce, and keeps its place in a table. Nothing in it is made worse than usual.
+//! The usual script, as one writes it in an afternoon, for comparison with Syncline. Every two seconds the
+//! script reads what changed on either side since its last round, by `SystemModstamp` and by `updated_at`,
+//! and the later change wins. The script skips its own writes, writes in collections, carries deletes from
+//! Salesforce across, and keeps its cursors in a table. Nothing in it was made worse on purpose.
 
 use crate::failure::Failure;
 use reqwest::Method;
@@ -9,7 +10,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio_postgres::Client;
 
+/// The pause between two rounds.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// The most records in one call to Salesforce.
 const BATCH: usize = 200;
 
 /// An object, its table, and its fields with their columns.
@@ -20,7 +23,8 @@ const OBJECTS: [Mapping; 2] = [
     ("Contact", "contacts", super::stage::CONTACT_FIELDS),
 ];
 
-/// What the script's tables need: when a row was changed, and by whom.
+/// What the script adds to the app's tables: the Salesforce Id, and the time of the row's last change by
+/// anybody but the script. The table `place` holds the script's cursors.
 pub(crate) const SQL: &str = "
 ALTER TABLE accounts ADD salesforce_id text UNIQUE, ADD updated_at timestamptz NOT NULL DEFAULT clock_timestamp();
 ALTER TABLE contacts ADD salesforce_id text UNIQUE, ADD updated_at timestamptz NOT NULL DEFAULT clock_timestamp();
@@ -33,7 +37,7 @@ CREATE TRIGGER touch BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION tou
 CREATE TRIGGER touch BEFORE UPDATE ON contacts FOR EACH ROW EXECUTE FUNCTION touch();
 ";
 
-/// The script.
+/// The script, with its connections to both sides.
 pub(crate) struct Script {
     pub(crate) salesforce: String,
     pub(crate) database: Client,
@@ -41,7 +45,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Runs until it is stopped; what fails is tried again the next time.
+    /// Runs until the task is aborted. What fails in a round is tried again in the next round.
     pub(crate) async fn run(self) {
         loop {
             if let Ok(token) = self.sign_in().await {
@@ -95,7 +99,8 @@ impl Script {
         Ok(())
     }
 
-    /// What changed in Salesforce, unless the row was changed later. Answers the last stamp, and the stamps by Id.
+    /// Writes what changed in Salesforce to the table, except to rows that were changed later. Answers the
+    /// last stamp, which is the next cursor, and the stamps of the changed records by Id.
     async fn to_postgres(
         &self,
         token: &str,
@@ -138,7 +143,7 @@ impl Script {
                     .await;
                 continue;
             }
-            // Its own writes come back as changes.
+            // The script's own writes come back as changes and are skipped.
             if record["LastModifiedById"] == json!("0055e000001SYNCAA4") {
                 continue;
             }
@@ -150,7 +155,7 @@ impl Script {
         Ok((last, stamps))
     }
 
-    /// Rows that changed, unless the record was changed later.
+    /// Writes changed rows to Salesforce, except to records that were changed later.
     async fn to_salesforce(
         &self,
         token: &str,

@@ -1,4 +1,5 @@
-//! Sees edits arrive on the other side, and conflicts.
+//! Watches Syncline's world, and tells the screen when an edit arrives on the other side and when there is a
+//! conflict.
 
 use super::screen::Screen;
 use compare::Edit;
@@ -8,30 +9,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// How often it looks.
+/// The time between two looks at both sides.
 const INTERVAL: Duration = Duration::from_millis(15);
 
-/// An edit, or a burst of them, that has not arrived yet.
+/// An edit that has not arrived on the other side yet.
 struct Awaited {
     edit: Edit,
+    /// The burst of which the edit is a part, if it is.
     burst: Option<Arc<Mutex<Burst>>>,
 }
 
-/// A thousand edits at once.
+/// Up to a thousand edits at once, which are told of together.
 struct Burst {
     what: String,
+    /// How many edits of the burst have not arrived yet.
     left: usize,
     total: usize,
+    /// When the first edit of the burst was confirmed.
     at_ms: i64,
 }
 
-/// Edits of one record on both sides within this time meet.
+/// Two edits of one record on different sides within this time, in milliseconds, count as made at the same
+/// moment.
 const MEETING_MS: i64 = 400;
 
-/// What is awaited, by side of arrival, field and value.
+/// The edits that are awaited.
 pub(crate) struct Watch {
+    /// The edits by the side at which they arrive, the field and the value.
     awaited: Mutex<HashMap<(&'static str, String, String), Awaited>>,
-    /// The last single edit of each record, by side: when, and of which field.
+    /// The last single edit of each record on each side: when it was made, and of which field.
     last: Mutex<HashMap<(String, String), (i64, String)>>,
     screen: Arc<Screen>,
 }
@@ -45,7 +51,7 @@ impl Watch {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Awaits edits; with `burst`, they are told of together.
+    /// Begins to await these edits. With `burst`, which says what the burst is, they are told of together.
     pub(crate) fn expect(&self, edits: &[Edit], burst: Option<&str>) {
         self.screen.edited(edits.len());
         let burst = burst.zip(edits.first()).map(|(what, first)| {
@@ -81,14 +87,15 @@ impl Watch {
         }
     }
 
-    /// Somebody edited another field of the record on the other side at about the same time.
+    /// True if somebody edited another field of the same record on the other side at about the same time, so
+    /// that both edits are merged.
     fn merges(&self, edit: &Edit) -> bool {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let other = last.get(&(edit.record.clone(), across(&edit.side).to_owned()));
         other.is_some_and(|(at_ms, field)| (at_ms - edit.at_ms).abs() < MEETING_MS && *field != edit.field)
     }
 
-    /// Looks until it is stopped.
+    /// Looks at both sides and at the conflict log until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>, client: Client, org: Arc<Mutex<Org>>) {
         let (mut audit, mut history, mut conflicts) = (0_i64, 0_usize, 0_i64);
         loop {

@@ -1,5 +1,5 @@
-//! One of the two worlds that the teams edit: the one that Syncline keeps the same, and the one that the usual script
-//! does. Each has a Salesforce, a schema and a ledger of its own.
+//! One of the two worlds that the teams edit: the world that Syncline syncs, or the world that the usual
+//! script syncs. Each world has a Salesforce, a schema in the database and a ledger of its own.
 
 use super::watch::Watch;
 use crate::failure::Failure;
@@ -11,27 +11,29 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::Client;
 
-/// A record that both teams may edit: its object and the editors' id.
+/// A record that all teams may edit, named by its object and by the id that the editors gave it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Known {
     pub(crate) object: &'static str,
     pub(crate) editor: String,
 }
 
-/// What a world is made of.
+/// One world, with a session in its Salesforce.
 pub(crate) struct World {
+    /// The address of the world's Salesforce.
     pub(crate) salesforce: String,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
+    /// Every confirmed edit, for the judge.
     pub(crate) ledger: Ledger,
-    /// Where edits are seen to arrive, if anybody looks.
+    /// Awaits the edits on the other side; `None` for the script's world, which is not shown.
     pub(crate) watch: Option<Arc<Watch>>,
-    /// Ids that the teams know.
+    /// The Salesforce Ids of records that the teams created in Salesforce.
     pub(crate) ids: Mutex<HashMap<Known, String>>,
 }
 
 impl World {
-    /// Signed in as the sales team.
+    /// Signs in to this Salesforce as the sales team.
     pub(crate) async fn enter(
         salesforce: &str,
         ledger: Ledger,
@@ -46,7 +48,8 @@ impl World {
         Ok(Self { salesforce: salesforce.to_owned(), token, http, ledger, watch, ids: Mutex::default() })
     }
 
-    /// Writes down what was confirmed.
+    /// Writes confirmed edits into the ledger, and lets the watch await them. `burst` says what the edits are
+    /// together, if they are a burst.
     pub(crate) fn done(&self, mut edits: Vec<Edit>, burst: Option<&str>) -> Result<(), Failure> {
         self.ledger.write(&mut edits)?;
         if let Some(watch) = &self.watch {
@@ -73,7 +76,7 @@ impl World {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// The Id of a record, once it stands in Salesforce.
+    /// The Salesforce Id of a record; `None` if it is not in Salesforce.
     async fn id_of(&self, known: &Known) -> Result<Option<String>, Failure> {
         if let Some(id) = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(known) {
             return Ok(Some(id.clone()));
@@ -100,7 +103,9 @@ impl World {
         }
         let answer = self.call(Method::POST, &format!("sobjects/{}", known.object), Some(&body)).await?;
         let Some(id) = answer["id"].as_str() else {
-            return Err(Failure::new(format!("Salesforce refused a new record: {answer}")));
+            return Err(Failure::new(format!(
+                "the demo stopped, because the simulated Salesforce refused a new record: {answer}"
+            )));
         };
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(known.clone(), id.to_owned());
         self.done(created("salesforce", known, values), None)
@@ -125,7 +130,8 @@ impl World {
         self.done(created("postgres", known, values), None)
     }
 
-    /// An edit by hand: what stood there is read first. `None`: there is no such record in this world.
+    /// Edits a field as a person would, who sees the old value first. `None` if the record does not exist in
+    /// this world's Salesforce.
     pub(crate) async fn edit_in_salesforce(
         &self,
         known: &Known,
@@ -187,11 +193,13 @@ impl World {
     }
 }
 
-/// Somebody deleted the record first, which is no failure.
+/// Checks why an edit was refused. If somebody else deleted the record first, that is no failure.
 fn gone(answer: &Value) -> Result<(), Failure> {
     match answer[0]["errorCode"].as_str() {
         Some("ENTITY_IS_DELETED" | "NOT_FOUND" | "INVALID_CROSS_REFERENCE_KEY") => Ok(()),
-        _ => Err(Failure::new(format!("Salesforce refused an edit: {answer}"))),
+        _ => Err(Failure::new(format!(
+            "the demo stopped, because the simulated Salesforce refused an edit: {answer}"
+        ))),
     }
 }
 
@@ -203,7 +211,7 @@ fn created(side: &str, known: &Known, values: &[(&'static str, String)]) -> Vec<
     values.iter().map(|(field, value)| edit(side, known, "create", field, value, None)).collect()
 }
 
-/// A ledger entry of this moment.
+/// A ledger entry of a confirmed edit, with the current time.
 pub(crate) fn edit(
     side: &str,
     known: &Known,

@@ -1,24 +1,28 @@
-//! Deliveries in, receipts out.
+//! Messages in, receipts of the messages that are dealt with out.
 
 use jiff::Timestamp;
 use syncline_engine::Definition;
-use syncline_sync::apply::{Applied, apply};
+use syncline_sync::consume::{BatchOutcome, consume};
 use syncline_sync::{Delivery, Ports};
 
-/// Reconciles everything that was delivered together; what would not be done by a deadline is put off.
+/// Reconciles the touches of all deliveries together, and logs a summary (level debug).
+///
+/// With a `deadline`, no run is begun whose lease would end after it: the touches that are left are deferred.
+/// The result holds the receipts of messages that are dealt with, and of messages that have to be received
+/// again.
 pub async fn handle<P: Ports>(
     ports: &P,
     definitions: &[Definition],
     deliveries: &[Delivery],
     deadline: Option<Timestamp>,
-) -> Applied {
-    let applied = apply(ports, definitions, deliveries, deadline).await;
+) -> BatchOutcome {
+    let applied = consume(ports, definitions, deliveries, deadline).await;
     let summary = &applied.summary;
     tracing::debug!(
         messages = deliveries.len(),
         equal = summary.equal,
         skipped = summary.skipped,
-        put_off = summary.put_off,
+        deferred = summary.deferred,
         rows_inserted = summary.rows_inserted,
         rows_updated = summary.rows_updated,
         records_created = summary.records_created,

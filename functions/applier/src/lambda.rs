@@ -1,34 +1,42 @@
-//! Lambda's events: messages of SQS.
+//! The applier in Lambda: SQS events in, partial batch responses out.
+//!
+//! Source: the AWS Lambda developer guide on SQS, partial batch responses.
 
 use crate::handler::handle;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use syncline_aws::{Function, Metric, Wired, partial_batch, traces};
-use syncline_sync::apply::Applied;
+use syncline_sync::consume::BatchOutcome;
 use syncline_sync::{Delivery, State as _};
 
-/// So long wait messages that nothing can be done with.
+/// How long messages are deferred when no message can be processed.
 const PUT_ASIDE: SignedDuration = SignedDuration::from_secs(60);
 
-/// Reconciles the messages of one event. What fails comes again, and nothing else does.
+/// Reconciles the messages of one event. The response names the messages that SQS has to deliver again.
+///
+/// If nothing was applied yet, or the function cannot be wired, the messages are stored unopened in the state
+/// store and come due after 60 seconds.
 ///
 /// # Errors
-/// None so far: what the function is wired with cannot be had, its messages are kept for later.
+/// Never: a message that is neither reconciled nor stored is named in the response.
 pub async fn call(function: &Function, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     function.begin(event.context.xray_trace_id.clone());
     let deadline = Timestamp::try_from(event.context.deadline()).ok();
     let wired = match function.ready().await {
         Ok(Some(wired)) => wired,
         Ok(None) => {
-            return Ok(put_aside(function, event, "nothing is applied; run `syncline apply --stack`").await);
+            let why = "nothing is applied yet; run `syncline apply --stack NAME`";
+            return Ok(put_aside(function, event, why).await);
         }
         Err(error) => return Ok(put_aside(function, event, &error.to_string()).await),
     };
     let lease = wired.runtime.settings.lease;
     if deadline.is_some_and(|deadline| Timestamp::now() + lease > deadline) {
         tracing::error!(
-            "serve.lease is {lease:#}, and no run of it ends within this function's time-out: nothing is done. Deploy with a longer ApplierTimeout, or set a shorter serve.lease and run `syncline apply --stack`"
+            "serve.lease is {lease:#}, and this function's time-out ends before such a lease does, so no \
+             touch is reconciled: deploy with a longer ApplierTimeout, or set a shorter serve.lease and run \
+             `syncline apply --stack NAME`"
         );
     }
     tracing::debug!(traces = ?traces(&event.payload), "received");
@@ -40,9 +48,11 @@ pub async fn call(function: &Function, event: LambdaEvent<SqsEvent>) -> Result<S
     Ok(partial_batch(event.payload, work).await)
 }
 
-/// Keeps messages that nothing can be done with now, unopened: receives are for crashes, and five are the end.
+/// Stores the messages of an event unopened in the state store, so that they come due after [`PUT_ASIDE`]. A
+/// message that is left in the queue instead counts one more receive, and after five receives it becomes a
+/// dead letter; receives are meant to count crashes only.
 async fn put_aside(function: &Function, event: LambdaEvent<SqsEvent>, why: &str) -> SqsBatchResponse {
-    tracing::error!(why, "touches wait");
+    tracing::error!(why, "no message can be processed; messages are deferred for 60 seconds");
     let due = Timestamp::now() + PUT_ASIDE;
     partial_batch(event.payload, async |deliveries: &[Delivery]| {
         let mut done = Vec::new();
@@ -57,10 +67,10 @@ async fn put_aside(function: &Function, event: LambdaEvent<SqsEvent>, why: &str)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
-fn metrics(wired: &Wired, applied: &Applied) -> Vec<(Metric, f64)> {
-    let summary = &applied.summary;
+fn metrics(wired: &Wired, outcome: &BatchOutcome) -> Vec<(Metric, f64)> {
+    let summary = &outcome.summary;
     let mut metrics = wired.metrics();
-    if let Some(oldest) = applied.oldest {
+    if let Some(oldest) = outcome.oldest {
         metrics.push((Metric::Lag, Timestamp::now().duration_since(oldest).as_secs_f64().max(0.0)));
     }
     let rows = summary.rows_inserted + summary.rows_updated;
@@ -70,7 +80,7 @@ fn metrics(wired: &Wired, applied: &Applied) -> Vec<(Metric, f64)> {
         (Metric::RecordsWritten, records),
         (Metric::Conflicts, summary.conflicts),
         (Metric::Rejected, summary.rejected),
-        (Metric::PutOff, summary.put_off),
+        (Metric::PutOff, summary.deferred),
     ] {
         metrics.push((metric, count as f64));
     }

@@ -1,4 +1,4 @@
-//! The applier function.
+//! The Lambda function `applier`: makes the function once per process, then answers its invocations.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use syncline_aws::Function;

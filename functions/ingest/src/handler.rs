@@ -1,4 +1,6 @@
-//! One POST of Salesforce in, one acknowledgement out.
+//! One outbound message of Salesforce in, one acknowledgement out.
+//!
+//! Source: Salesforce's SOAP API guide, outbound messaging.
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
@@ -7,18 +9,19 @@ use std::num::NonZeroU32;
 use subtle::ConstantTimeEq;
 use syncline_engine::Definition;
 use syncline_salesforce::{acknowledgement, parse_notifications};
-use syncline_sync::{Clock, Ports, Queue, Source, Steps, Touch, ingest};
+use syncline_sync::{Clock, Ports, Queue, Source, Steps, Touch, enqueue};
 
-/// An outbound message of 100 notifications with the fields that this asks for is a hundredth of it; the limit is
-/// that of a function URL, so that both modes take the same.
+/// The longest body that is read, in bytes: 6 MiB, as for a function URL (Lambda quotas), so that Lambda and
+/// `syncline serve` accept the same messages. An outbound message of 100 notifications with the fields `Id`
+/// and `SystemModstamp` has about a hundredth of that.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
-/// Calls a second that one process takes, with or without the secret. Salesforce sends few at once, each for up to
-/// a hundred records.
+/// How many calls a second one process accepts, with or without the right secret. Salesforce makes few calls
+/// at once, each for up to 100 records.
 const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// And so many at once after a quiet time.
+/// How many calls one process accepts at once after a time without calls.
 const BURST: NonZeroU32 = NonZeroU32::new(500).unwrap();
 
-/// Who may call, and how often.
+/// The secret and the org of permitted callers, and how often they may call.
 pub struct Caller {
     secret: SecretString,
     organization_id: String,
@@ -26,36 +29,37 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever knows this secret and speaks for this org.
+    /// Callers whose address contains `secret` and whose messages are from this org (an Id of 15 or 18
+    /// characters). An empty secret permits nobody.
     #[must_use]
     pub fn new(secret: SecretString, organization_id: String) -> Self {
         let pace = RateLimiter::direct(Quota::per_second(CALLS_PER_SECOND).allow_burst(BURST));
         Self { secret, organization_id, pace }
     }
 
-    /// True if this is its secret. An empty secret lets nobody in.
+    /// True if `secret` is the right one; compared in constant time. Never true if the right secret is empty.
     fn knows(&self, secret: &str) -> bool {
         let own = self.secret.expose_secret();
         !own.is_empty() && bool::from(secret.as_bytes().ct_eq(own.as_bytes()))
     }
 }
 
-/// What stands behind the door: no more than what touches need.
+/// What one call needs besides its body: no more than it takes to check the caller and to queue touches.
 pub struct Door<'a, Q, S> {
-    /// The queue.
+    /// The queue of touches.
     pub queue: &'a Q,
-    /// Crash points.
+    /// Crash points, which do nothing in production.
     pub steps: &'a S,
-    /// Now.
+    /// The moment of the call, which becomes the moment of its touches.
     pub now: Timestamp,
-    /// The definitions.
+    /// The definitions of the syncs that are served.
     pub definitions: &'a [Definition],
-    /// Who may call.
+    /// Who may call, and how often.
     pub caller: &'a Caller,
 }
 
 impl<'a, Q: Queue, S: Steps> Door<'a, Q, S> {
-    /// The door of an instance.
+    /// The door of an instance, with its queue, crash points and clock.
     #[must_use]
     pub fn of<P: Ports<Queue = Q, Steps = S>>(
         ports: &'a P,
@@ -66,49 +70,62 @@ impl<'a, Q: Queue, S: Steps> Door<'a, Q, S> {
     }
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status code.
     pub status: u16,
-    /// The body, XML where Salesforce is the caller.
+    /// The body: an acknowledgement in SOAP with status 200, or with status 503 if the queue failed; else a
+    /// line of text.
     pub body: String,
 }
 
 impl Answer {
-    /// A refusal in words.
+    /// A response that refuses the call with this status and this message as a line of text.
     #[must_use]
     pub fn refused(status: u16, message: impl std::fmt::Display) -> Self {
         Self { status, body: format!("{message}\n") }
     }
 }
 
-/// Touches every record that an outbound message names. It is acknowledged only once the queue has all of them;
-/// anything else makes Salesforce send all of it again.
+/// Queues a touch for every record that an outbound message names, once for each sync of the record's object.
+///
+/// The status is 200 only after the queue has accepted all touches. With any other status Salesforce sends
+/// the whole message again: 429 (too many calls), 404 (wrong secret), 413 (body too long), 400 (not an
+/// outbound message), 403 (another org), 503 (the queue failed).
 pub async fn handle<Q: Queue, S: Steps>(door: Door<'_, Q, S>, secret: &str, body: &[u8]) -> Answer {
     let caller = door.caller;
     if caller.pace.check().is_err() {
-        return Answer::refused(429, "too many calls; Salesforce sends this message again by itself");
+        return Answer::refused(429, "too many calls; Salesforce sends this message again");
     }
     if !caller.knows(secret) {
-        tracing::warn!("outbound message with a wrong secret in its address refused");
+        tracing::warn!(
+            "a call was refused, because its address has a wrong secret; if Salesforce made it, correct the \
+             endpoint URL of its outbound message"
+        );
         return Answer::refused(404, "not found");
     }
     if body.len() > BODY_LIMIT {
-        return Answer::refused(413, format!("more than {BODY_LIMIT} bytes"));
+        return Answer::refused(413, format!("the body is longer than {BODY_LIMIT} bytes"));
     }
     let message = match parse_notifications(body) {
         Ok(message) => message,
         Err(error) => {
-            tracing::warn!(%error, "outbound message refused");
+            tracing::warn!(%error, "an outbound message was refused: it could not be read");
             return Answer::refused(400, error);
         }
     };
     if !same_organization(&message.organization_id, &caller.organization_id) {
-        tracing::warn!(organization = %message.organization_id, "outbound message of another org refused");
+        tracing::warn!(
+            organization = %message.organization_id,
+            "an outbound message was refused: it is from another org"
+        );
         return Answer::refused(
             403,
-            format!("organization {} is not the one that is synced", message.organization_id),
+            format!(
+                "this message is from org {}, which is not the org that is synced",
+                message.organization_id
+            ),
         );
     }
     let mut touches = Vec::new();
@@ -122,19 +139,24 @@ pub async fn handle<Q: Queue, S: Steps>(door: Door<'_, Q, S>, secret: &str, body
             touches.push(touch);
         }
     }
-    match ingest::enqueue_to(door.queue, door.steps, touches).await {
+    match enqueue::enqueue_to(door.queue, door.steps, touches).await {
         Ok(count) => {
-            tracing::debug!(count, "touched by an outbound message");
+            tracing::debug!(count, "touches of an outbound message are queued");
             Answer { status: 200, body: acknowledgement(true) }
         }
         Err(error) => {
-            tracing::error!(%error, "outbound message not acknowledged: the queue did not take its touches");
+            tracing::error!(
+                %error,
+                "an outbound message is not acknowledged, because the queue did not accept its touches; \
+                 Salesforce sends it again"
+            );
             Answer { status: 503, body: acknowledgement(false) }
         }
     }
 }
 
-/// Ids of 15 characters name the same org as the 18 that begin with them.
+/// True if both Ids name the same org: an Id of 15 characters and the Id of 18 characters that begins with it
+/// are the same.
 fn same_organization(one: &str, other: &str) -> bool {
     one == other || (one.len().min(other.len()) == 15 && one.get(..15) == other.get(..15))
 }
@@ -190,7 +212,7 @@ mod tests {
         }
         assert_eq!(called(&caller, "s3cret", b"<a/>").await, 400);
         let open = Caller::new(SecretString::from(""), "00D5e000000SIMuEAO".into());
-        assert_eq!(called(&open, "", b"<a/>").await, 404, "no secret is no open door");
+        assert_eq!(called(&open, "", b"<a/>").await, 404, "an empty secret must permit nobody");
     }
 
     #[tokio::test]
@@ -201,7 +223,7 @@ mod tests {
         for _ in 0..2_000 {
             refused += u32::from(called(&caller, "guess", b"").await == 429);
         }
-        assert!(refused > 1_000, "{refused} of 2000 guesses were refused by their number");
+        assert!(refused > 1_000, "only {refused} of 2000 calls with a wrong secret were refused as too many");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Lambda's events: calls of a function URL, or of an HTTP API in payload format 2.0, which is the same.
+//! Ingest in Lambda: requests to a function URL, or to an HTTP API of API Gateway with payload format 2.0.
+//!
+//! Both send the same event (AWS Lambda developer guide, invoking function URLs).
 
 use crate::handler::{Answer, Caller, Door, handle};
 use aws_lambda_events::event::lambda_function_urls::{LambdaFunctionUrlRequest, LambdaFunctionUrlResponse};
@@ -6,31 +8,32 @@ use base64::Engine as _;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use std::sync::Arc;
-use syncline_aws::{Applied, Function};
+use syncline_aws::{AppliedConfig, Function};
 use syncline_config::NoSteps;
 use tokio::sync::Mutex;
 
-/// Where Salesforce calls; the secret follows.
+/// The path that Salesforce calls, followed by the secret.
 const PATH: &str = "/salesforce/outbound/";
 
-/// A secret that was rotated counts after so long, and the old one no more.
+/// How long the secret is kept before it is read again. After a rotation the old secret is accepted for this
+/// long.
 const SECRET_KEPT: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a process keeps between calls.
+/// What a process of ingest keeps between calls: the function, and what was applied when it looked last.
 pub struct Ingest {
     function: Function,
     known: Mutex<Option<Known>>,
 }
 
-/// What is applied, who may call, and when that was read.
+/// What is applied, who may call, and when the secret was read.
 struct Known {
-    applied: Arc<Applied>,
+    applied: Arc<AppliedConfig>,
     caller: Arc<Caller>,
     read: Timestamp,
 }
 
 impl Ingest {
-    /// A process of this function.
+    /// Ingest in one process; reads nothing yet.
     #[must_use]
     pub fn new(function: Function) -> Self {
         Self { function, known: Mutex::default() }
@@ -39,7 +42,8 @@ impl Ingest {
     /// Answers one call.
     ///
     /// # Errors
-    /// Never: what fails is an answer that makes Salesforce send the message again.
+    /// Never: a failure becomes a response with another status than 200, after which Salesforce sends the
+    /// message again.
     pub async fn call(
         &self,
         event: LambdaEvent<LambdaFunctionUrlRequest>,
@@ -70,10 +74,15 @@ impl Ingest {
         };
         let (applied, caller) = match self.known().await {
             Ok(Some(known)) => known,
-            Ok(None) => return Answer::refused(503, "nothing is applied yet; run `syncline apply --stack`"),
+            Ok(None) => {
+                return Answer::refused(503, "nothing is applied yet; run `syncline apply --stack NAME`");
+            }
             Err(error) => {
-                tracing::error!(%error, "a call cannot be answered now");
-                return Answer::refused(503, "not now; Salesforce sends this message again by itself");
+                tracing::error!(%error, "a call was refused, because settings or secret could not be read");
+                return Answer::refused(
+                    503,
+                    "this message cannot be accepted now; Salesforce sends it again",
+                );
             }
         };
         let door = Door {
@@ -86,8 +95,8 @@ impl Ingest {
         handle(door, secret, &body).await
     }
 
-    /// What is applied and who may call, as it is now.
-    async fn known(&self) -> Result<Option<(Arc<Applied>, Arc<Caller>)>, syncline_sync::PortError> {
+    /// What is applied at this moment and who may call; `None` where nothing was applied yet.
+    async fn known(&self) -> Result<Option<(Arc<AppliedConfig>, Arc<Caller>)>, syncline_sync::PortError> {
         let mut known = self.known.lock().await;
         let before = known.as_ref().map(|known| known.applied.clone());
         let Some(applied) = self.function.applied(before.clone()).await? else { return Ok(None) };

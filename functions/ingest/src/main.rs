@@ -1,4 +1,4 @@
-//! The ingest function.
+//! The Lambda function `ingest`: makes the function once per process, then answers its invocations.
 
 use ingest::lambda::Ingest;
 use lambda_runtime::{Error, LambdaEvent, service_fn};

@@ -1,19 +1,22 @@
-//! What a schedule calls.
+//! What a schedule calls: one look at the capture log, one at the scans, and housekeeping.
 
 use jiff::SignedDuration;
 use syncline_engine::Definition;
 use syncline_sync::{Clock, Database, PortError, Ports, State, poll, watch};
 
-/// Looks at the capture log in one call, at most.
+/// How often [`poll_log`] reads the capture log in one call, at most.
 const LOG_ROUNDS: usize = 10;
 
-/// Takes what the capture log holds and what was put off and is due; answers the touches queued.
+/// Queues touches for the rows in the capture log and for the deferred touches that are due. Answers how many
+/// touches it queued.
 ///
 /// # Errors
-/// When a port fails; nothing is lost.
+/// When the database, the state store or the queue fails. Nothing is lost: what was not queued stays in the
+/// capture log or stays deferred.
 pub async fn poll_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<usize, PortError> {
     let mut touched = 0;
-    // Under a load that never pauses, what was put off has its turn too.
+    // The number of rounds is limited, so that deferred touches have their turn under a load that never
+    // pauses.
     for _ in 0..LOG_ROUNDS {
         let taken = poll::capture_log(ports, definitions).await?;
         touched += taken;
@@ -24,10 +27,12 @@ pub async fn poll_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result
     Ok(touched + poll::due(ports).await?)
 }
 
-/// Tombstones, ended bases and counters are kept so long: an undelete finds its row.
+/// How long tombstones, ended bases and counters are kept: 30 days, so that an undelete finds its row. A
+/// state store may forget counters earlier.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Makes history's next partitions, captures new partitions, drops what is out of date.
+/// Housekeeping: creates the next partitions of history, installs capture on new partitions of synced tables,
+/// and deletes tombstones, former keys of rows, ended bases and counters that are older than 30 days.
 ///
 /// # Errors
 /// When the database or the state store fails.
@@ -37,11 +42,14 @@ pub async fn keep_house<P: Ports>(ports: &P, definitions: &[Definition]) -> Resu
     ports.state().forget(before).await
 }
 
-/// Looks after both sides' availability and identity, then goes on with every sync's first scan or catch-up, a page each; answers the touches queued and whether more
-/// waits. A sync whose scan fails does not stop the others.
+/// Probes a side that was away, advances the pulse (which checks the database's identity), then reads the
+/// next page of every sync's first scan or catch-up. Answers how many touches it queued, and whether a scan
+/// has further pages. A sync whose scan fails does not stop the others.
 ///
 /// # Errors
-/// The last failure, once every sync had its turn.
+/// When the database or the state store fails before the scans, is not the one that the instance is bound to,
+/// or was restored alone: nothing is scanned then. When a scan fails: the last failure, after every sync had
+/// its turn.
 pub async fn poll_scans<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(usize, bool), PortError> {
     watch(ports, definitions).await?;
     let (mut touched, mut more, mut failure) = (0, false, None);
@@ -52,7 +60,11 @@ pub async fn poll_scans<P: Ports>(ports: &P, definitions: &[Definition]) -> Resu
                 more |= waits;
             }
             Err(error) => {
-                tracing::warn!(sync = %definition.name, %error, "scan put off");
+                tracing::warn!(
+                    sync = %definition.name,
+                    %error,
+                    "the scan of a sync failed; the next poll tries it again"
+                );
                 failure = Some(error);
             }
         }

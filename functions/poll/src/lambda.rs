@@ -1,4 +1,5 @@
-//! Lambda's events: a schedule, once a minute. One run serves every sync, several times where an interval is shorter.
+//! Poll in Lambda: EventBridge Scheduler starts a run once a minute. One run serves all syncs, and looks
+//! several times where an interval is shorter than a minute.
 
 use crate::handler::{keep_house, poll_log, poll_scans};
 use jiff::{SignedDuration, Timestamp};
@@ -7,22 +8,24 @@ use std::time::Duration;
 use syncline_aws::{Function, Metric, Wired};
 use syncline_sync::{PortError, State};
 
-/// A run ends before the next one is due.
+/// How long a run goes on looking, so that it ends before the schedule starts the next run.
 const RUN: SignedDuration = SignedDuration::from_secs(55);
-/// And so long before its own time-out.
+/// How long before the function's time-out a run begins no further look.
 const RESERVE: SignedDuration = SignedDuration::from_secs(15);
-/// A look that found so much is followed by another at once.
+/// A look that queued this many touches of the capture log and of deferred touches is followed by the next
+/// look at once.
 const FULL: usize = 400;
-/// When a look fails, the next one waits so long.
+/// How long a run waits after a look that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// What is out of date is dropped so often.
+/// How often housekeeping is done, by whichever run comes first.
 const HOUSE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// Looks at everything that is due, until the next run takes over. Two runs at once do no harm, and a look that fails
-/// does not end the run.
+/// Does housekeeping if it is due, then looks for changes until 55 seconds have passed. Two runs at the same
+/// time do no harm. A look that fails does not end the run.
 ///
 /// # Errors
-/// When the last look failed; nothing is lost, and the next run looks again.
+/// When the last look failed, or the metrics could not be reported. Nothing is lost: the next run looks
+/// again.
 pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) -> Result<(), Error> {
     function.begin(event.context.xray_trace_id.clone());
     let now = Timestamp::now();
@@ -36,7 +39,7 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
             Ok(Next::More) => Duration::ZERO,
             Ok(Next::In(wait)) => *wait,
             Err(error) => {
-                tracing::warn!(%error, "looked at again in a moment");
+                tracing::warn!(%error, "a look for changes failed; the next one is in 5 seconds");
                 AFTER_FAILURE
             }
         };
@@ -51,16 +54,17 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
 
 /// When to look again.
 enum Next {
-    /// At once: more waits.
+    /// At once, because there is more to read.
     More,
-    /// After a while.
+    /// After this time.
     In(Duration),
 }
 
-/// One look at everything.
+/// Looks once at the capture log, at the deferred touches and at the scans. Adds the touches queued to
+/// `touched`, also where a part of the look fails.
 async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortError> {
     let Some(wired) = function.ready().await? else {
-        tracing::info!("nothing is applied yet; run `syncline apply --stack`");
+        tracing::info!("nothing is applied yet; run `syncline apply --stack NAME`");
         return Ok(Next::In(Duration::from_secs(60)));
     };
     let (ports, definitions) = (&wired.runtime, &wired.definitions);
@@ -71,7 +75,7 @@ async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortErro
     Ok(if more || logged >= FULL { Next::More } else { Next::In(pause(&wired)) })
 }
 
-/// Drops what is out of date, if no other run did within the hour. What fails is done in an hour's time.
+/// Does housekeeping, if no other run did within the hour. If it fails, it is tried again within an hour.
 async fn keep_house_in_turn(function: &Function) {
     let kept = async {
         let Some(wired) = function.ready().await? else { return Ok(()) };
@@ -81,11 +85,11 @@ async fn keep_house_in_turn(function: &Function) {
         Ok::<(), PortError>(())
     };
     if let Err(error) = kept.await {
-        tracing::warn!(%error, "what is out of date could not be dropped, or the next partitions made");
+        tracing::warn!(%error, "housekeeping failed; it is tried again within an hour");
     }
 }
 
-/// Metrics of the run.
+/// Reports the metrics of the run: touches queued, paused syncs, and the metrics of the connections.
 async fn report(function: &Function, touched: usize) -> Result<(), PortError> {
     let Some(wired) = function.ready().await? else { return Ok(()) };
     let mut paused = 0.0;
@@ -99,7 +103,8 @@ async fn report(function: &Function, touched: usize) -> Result<(), PortError> {
     Ok(())
 }
 
-/// How long to wait for the next look: the capture log's interval, or a sync's if that is shorter.
+/// How long to wait for the next look: `LogInterval`, or the shortest `poll_interval` of a sync (counted as 1
+/// second at least) if that is shorter.
 fn pause(wired: &Wired) -> Duration {
     let shortest = wired.definitions.iter().map(|definition| definition.poll_interval_s).min().unwrap_or(60);
     wired.log_interval.min(Duration::from_secs(u64::from(shortest.max(1))))

@@ -1,18 +1,19 @@
-//! Alerts to a topic, metrics to the log.
+//! Alerts to an SNS topic and the log; metrics as lines of the log.
 
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::DisplayErrorContext;
 use serde_json::{Map, Value, json};
 use syncline_sync::{Alert, Alerts};
 
-/// Alerts go to an SNS topic, and to the log.
+/// The `Alerts` port: each alert is written to the log and published to an SNS topic. If SNS refuses, the log
+/// says so and the caller goes on.
 #[derive(Clone)]
 pub struct SnsAlerts {
-    /// The API.
+    /// The SNS client.
     pub client: Client,
-    /// The topic; without one, the log alone has them.
+    /// The ARN of the topic. Without a topic, alerts are written to the log only.
     pub topic: Option<String>,
-    /// The instance, for the subject.
+    /// The instance's name, for subject and text.
     pub instance: String,
 }
 
@@ -20,48 +21,54 @@ impl Alerts for SnsAlerts {
     async fn raise(&self, alert: Alert) {
         tracing::error!(sync = %alert.sync, "{}", alert.message);
         let Some(topic) = &self.topic else { return };
-        let subject = format!("Syncline {}: sync {} needs a look", self.instance, alert.sync);
+        let subject = format!("Syncline {}: sync {} needs attention", self.instance, alert.sync);
         let sent = self
             .client
             .publish()
             .topic_arn(topic)
+            // SNS takes fewer than 100 characters (API reference, Publish).
             .subject(subject.chars().take(99).collect::<String>())
             .message(format!("{}\n\nsync: {}\ninstance: {}\n", alert.message, alert.sync, self.instance))
             .send()
             .await;
         if let Err(error) = sent {
-            tracing::error!(error = %DisplayErrorContext(&error), "the alert could not be published");
+            tracing::error!(error = %DisplayErrorContext(&error), "the alert could not be published to SNS");
         }
     }
 }
 
-/// A metric. There are ten, all by instance and none by sync: each distinct one costs its user money every month.
+/// A CloudWatch metric in the namespace `Syncline`, with the instance's name as its only dimension
+/// (`Instance`). There is no dimension for the sync: CloudWatch charges each distinct metric every month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// Touches that were queued.
+    /// Touches that one run of poll queued.
     Touches,
-    /// Seconds since the oldest touch of a run was noticed.
+    /// Seconds from the moment at which the oldest touch of an invocation of the applier was noticed to the
+    /// end of that invocation's work.
     Lag,
-    /// Rows inserted, updated and deleted.
+    /// Rows that one invocation of the applier inserted and updated. Deleted rows are not counted.
     RowsWritten,
-    /// Salesforce records created, updated and deleted.
+    /// Salesforce records that one invocation of the applier created and updated. Deleted records are not
+    /// counted.
     RecordsWritten,
-    /// Conflicts.
+    /// Conflicts that one invocation of the applier recorded.
     Conflicts,
-    /// Records rejected.
+    /// Records that one invocation of the applier rejected.
     Rejected,
-    /// Touches put off.
+    /// Touches that one invocation of the applier deferred.
     PutOff,
-    /// Sign-ins that were refused.
+    /// 1 each time poll or the applier reports its metrics while Salesforce or the database refuses its
+    /// sign-in.
     SignInFailures,
-    /// Of a hundred Salesforce calls of the day, those used, by whomever.
+    /// The percentage of the org's allowance of Salesforce calls within 24 hours that is used, by Syncline
+    /// and by all other clients of the org.
     QuotaUsed,
-    /// Syncs that are paused.
+    /// Syncs that are paused at the end of a run of poll.
     Paused,
 }
 
 impl Metric {
-    /// All of them.
+    /// All metrics.
     pub const ALL: [Self; 10] = [
         Self::Touches,
         Self::Lag,
@@ -75,7 +82,7 @@ impl Metric {
         Self::Paused,
     ];
 
-    /// Its name and unit in CloudWatch.
+    /// The metric's name and unit in CloudWatch.
     #[must_use]
     pub fn name(self) -> (&'static str, &'static str) {
         match self {
@@ -93,7 +100,9 @@ impl Metric {
     }
 }
 
-/// One line of the embedded metric format, which CloudWatch makes metrics of without a call.
+/// One line in the embedded metric format (CloudWatch's embedded metric format specification). CloudWatch
+/// reads the line in the function's log and makes metrics of it, so that no API call is needed. Each value
+/// has the unit of its metric.
 #[must_use]
 pub fn metric_line(instance: &str, at: jiff::Timestamp, values: &[(Metric, f64)]) -> String {
     let metrics: Vec<Value> = values

@@ -1,30 +1,36 @@
-//! Bases and their pointers: loaded consistently, saved by compare-and-set.
+//! Bases and the pointers that lead to them: loaded by consistent reads, saved by compare-and-set.
+//!
+//! A pointer is an item that maps a Salesforce Id, a row's key or an external Id to the key of a base.
 
 use crate::table::{Condition, Item, Place, Table, Write, each, json, moment, number, text};
 use std::collections::HashMap;
 use syncline_engine::Base;
-use syncline_sync::{Conflict, Loaded, PortError, Put, RecordRef, Rejected};
+use syncline_sync::{Conflict, KnownRecord, PortError, Put, RecordRef, Rejected};
 
-/// A conflict stands for a year.
+/// How many days a conflict is kept; DynamoDB deletes the item after its `ttl`.
 const CONFLICT_DAYS: i64 = 365;
-/// Both values of a conflict and what names it stay below the 400 KB of an item.
+/// The longest value that a conflict keeps, in bytes of JSON. Two such values and the conflict's other fields
+/// stay below 400 KB, the limit of an item (DynamoDB's quotas).
 const LONGEST_VALUE: usize = 180 * 1024;
-/// And all values of a record's conflicts below the 4 MB of a transaction.
+/// The limit for all conflict values of one save together, in bytes of JSON: below 4 MB, the limit of a
+/// transaction (API reference, `TransactWriteItems`).
 const ALL_VALUES: usize = 3_500_000;
-/// Conflicts of one record that have items of their own; a transaction has 100 writes, of which a base takes 13.
+/// The most conflict items in one save. A transaction has at most 100 writes (API reference,
+/// `TransactWriteItems`), and the base with its pointers needs fewer than 20 of them.
 const MOST_CONFLICT_ITEMS: usize = 80;
-/// Ended bases of one list that are forgotten at once, an hour apart.
+/// The most ended bases of one list that one call of [`forget`] reads.
 const FORGOTTEN_AT_ONCE: usize = 2_000;
-/// Lists of what a person looks at are spread over so many keys of the index.
+/// How many lists of the index each kind of listed item is spread over, so that writes do not all meet in one
+/// partition of the index.
 pub(crate) const SHARDS: u64 = 4;
 
-/// The list that an item stands in, one of a few by its place.
+/// The list of the index for an item of this kind: one of [`SHARDS`], chosen by the hash of `of`.
 pub(crate) fn list_of(kind: &str, of: &str) -> String {
     let hash = blake3::hash(of.as_bytes());
     format!("{kind}#{}", u64::from(hash.as_bytes()[0]) % SHARDS)
 }
 
-/// All lists of a kind.
+/// The names of all lists of this kind.
 pub(crate) fn lists(kind: &str) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| format!("{kind}#{shard}"))
 }
@@ -57,8 +63,13 @@ fn pointer_places(sync: &str, base: &Base) -> Vec<Place> {
     pointers(base).iter().map(|pointer| pointer_place(sync, pointer)).collect()
 }
 
-/// What is known of the records that these lead to.
-pub(crate) async fn load(table: &Table, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+/// Loads the base and the rejected entry that each reference leads to, in the order of `refs`. The result is
+/// empty where a reference leads to no base.
+pub(crate) async fn load(
+    table: &Table,
+    sync: &str,
+    refs: &[RecordRef],
+) -> Result<Vec<KnownRecord>, PortError> {
     let pointed = table
         .get_many(
             refs.iter().filter(|one| !matches!(one, RecordRef::Base(_))).map(|one| pointer_place(sync, one)),
@@ -74,20 +85,23 @@ pub(crate) async fn load(table: &Table, sync: &str, refs: &[RecordRef]) -> Resul
     let places = keys.iter().flatten().flat_map(|key| [base_place(sync, key), rejected_place(sync, key)]);
     let found = table.get_many(places).await?;
     let of_ref = |(wanted, key): (&RecordRef, &Option<String>)| {
-        let Some(key) = key else { return Ok(Loaded::default()) };
-        let Some(item) = found.get(&base_place(sync, key)) else { return Ok(Loaded::default()) };
+        let Some(key) = key else { return Ok(KnownRecord::default()) };
+        let Some(item) = found.get(&base_place(sync, key)) else { return Ok(KnownRecord::default()) };
         let base: Base = item.body()?;
-        // A base that moved on between the two reads is not what this leads to any more.
+        // Pointer and base are read one after the other. If the base was given another Id or key in between,
+        // this reference leads to it no longer.
         if !matches!(wanted, RecordRef::Base(_)) && !pointers(&base).contains(wanted) {
-            return Ok(Loaded::default());
+            return Ok(KnownRecord::default());
         }
         let rejected = found.get(&rejected_place(sync, key)).map(Item::body::<Rejected>).transpose()?;
-        Ok(Loaded { base: Some(base), rejected })
+        Ok(KnownRecord { base: Some(base), rejected })
     };
     refs.iter().zip(&keys).map(of_ref).collect()
 }
 
-/// Saves bases, each for itself, with its pointers and conflicts in one transaction.
+/// Saves each base with its pointers and conflicts in one transaction of its own. The answers have the order
+/// of `puts`: `false` if another version of the base is stored, or a pointer belongs to another base that is
+/// live or has an intent. Then updates the number of linked records.
 pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
     let places = puts.iter().flat_map(|put| {
         let mut places = pointer_places(sync, &put.base);
@@ -124,7 +138,11 @@ pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec
     Ok(saved.into_iter().map(|(saved, _)| saved).collect())
 }
 
-/// The writes of one put and by how much the number of linked records changes; `None` if it cannot be saved.
+/// Prepares one save: the writes, and by how much they change the number of linked records. `None` if the
+/// save is known to fail.
+///
+/// `standing` holds the stored base and the stored pointers of every put, `others` the bases that own those
+/// pointers.
 fn prepare(
     sync: &str,
     put: Put,
@@ -167,7 +185,8 @@ fn prepare(
                     if body.live || body.intent.is_some() {
                         return Ok(None);
                     }
-                    // A base that is neither live nor under way gives its pointers up.
+                    // A base that is neither live nor has an intent is deleted, so that another record can
+                    // take over its Id, key or external Id.
                     if !given_up.contains(&place) {
                         let version = Condition::equal("version", number(other.number("version")));
                         writes.push(Write::Delete(place.clone(), Some(version)));
@@ -192,7 +211,8 @@ fn prepare(
     Ok(Some((writes, linked)))
 }
 
-/// One item for each conflict, or for a few together where a record has very many.
+/// The items of a save's conflicts: one item for each conflict, or several conflicts in one item where there
+/// are more than [`MOST_CONFLICT_ITEMS`].
 fn conflict_items(conflicts: Vec<Conflict>) -> Result<Vec<Item>, PortError> {
     let together = conflicts.len().div_ceil(MOST_CONFLICT_ITEMS).max(1);
     let longest = LONGEST_VALUE.min(ALL_VALUES / (2 * conflicts.len()).max(1));
@@ -212,7 +232,8 @@ fn conflict_items(conflicts: Vec<Conflict>) -> Result<Vec<Item>, PortError> {
     Ok(items)
 }
 
-/// The same, with values cut that an item cannot hold; what was cut says so.
+/// The conflict with each text value cut to `longest` bytes of JSON. A cut value ends with a note of its full
+/// length.
 fn shortened(mut conflict: Conflict, longest: usize) -> Conflict {
     for value in [&mut conflict.salesforce, &mut conflict.postgres] {
         if let syncline_engine::Value::Text(whole) = value
@@ -228,12 +249,13 @@ fn shortened(mut conflict: Conflict, longest: usize) -> Conflict {
     conflict
 }
 
-/// How long a text is as JSON.
+/// The length of a text as JSON, in bytes: quotes and control characters take more than one byte.
 fn escaped(text: &str) -> usize {
     serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
 }
 
-/// Forgets bases that ended before a moment, with their pointers.
+/// Deletes bases that ended before the moment `before` (in the form of [`moment`]), with their pointers: at
+/// most [`FORGOTTEN_AT_ONCE`] for each list. A base that was saved again since the index was read stays.
 pub(crate) async fn forget(table: &Table, before: &str) -> Result<(), PortError> {
     for list in lists("ended") {
         let items = table.list(list, Some(before), FORGOTTEN_AT_ONCE).await?;

@@ -1,4 +1,6 @@
-//! The one partial-batch wrapper of every function that a queue feeds.
+//! The partial-batch wrapper, which every function uses that receives SQS messages.
+//!
+//! Source: the AWS Lambda developer guide on SQS, partial batch responses (`ReportBatchItemFailures`).
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::FutureExt as _;
@@ -6,8 +8,11 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use syncline_sync::Delivery;
 
-/// Hands an event's messages to the work, which answers the receipts of those that are dealt with; every other
-/// comes again. A panic fails them all: each comes again, and then alone.
+/// Gives the messages of an event to `work`, which answers the receipts of the messages that are dealt with.
+/// The response names every other message as failed, so SQS delivers those again and no others.
+///
+/// If `work` panics, all messages of the event are named as failed. `syncline_sync::consume` then splits each
+/// message that was received before into single touches.
 pub async fn partial_batch(
     event: SqsEvent,
     work: impl AsyncFnOnce(&[Delivery]) -> Vec<String>,
@@ -29,7 +34,10 @@ pub async fn partial_batch(
     let done = AssertUnwindSafe(work(&deliveries)).catch_unwind().await;
     let done: BTreeSet<String> = done
         .unwrap_or_else(|_| {
-            tracing::error!("a batch panicked, which is a bug; its messages come again one by one");
+            tracing::error!(
+                "the work on a batch panicked, which is a bug; SQS delivers its messages again, and their \
+                 touches are tried one by one"
+            );
             Vec::new()
         })
         .into_iter()
@@ -47,7 +55,8 @@ pub async fn partial_batch(
     response
 }
 
-/// The trace headers that the messages of an event bear, without repeats: what their senders were called by.
+/// The X-Ray trace headers of an event's messages (`AWSTraceHeader`), sorted, each once. They name the
+/// invocations that sent the messages.
 #[must_use]
 pub fn traces(event: &SqsEvent) -> Vec<String> {
     let traces = event.records.iter().filter_map(|record| record.attributes.get("AWSTraceHeader").cloned());

@@ -1,4 +1,5 @@
-//! Clients of the AWS APIs, with credentials, region and endpoint as the environment gives them.
+//! The configuration that all AWS clients share: time-outs, retries and TLS. Credentials, region and endpoint
+//! come from the environment (environment variables, profile or role), as for every AWS SDK.
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -6,11 +7,15 @@ use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use std::time::Duration;
 
-/// Throttled and failing calls are tried so often, with waits that double, up to two seconds each.
+/// How often a throttled or failing call is tried in all. The waits between two tries double, up to 2 seconds
+/// each.
 const TRIES: u32 = 8;
 
-/// What every API client is made from. `program` stands in the user agent of each call, and so in the user's
-/// CloudTrail.
+/// Loads the configuration from which every AWS client is made. `program` becomes part of the user agent of
+/// each call, so that CloudTrail shows which program made the call.
+///
+/// A connection is given up after 2 seconds, one try of a call after 5 seconds, and the call with all its
+/// tries after 20 seconds.
 pub async fn sdk_config(program: &'static str) -> SdkConfig {
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();

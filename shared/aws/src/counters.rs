@@ -1,15 +1,17 @@
-//! Counters within a sliding window, and the bucket of calls. Each is one item, changed by compare-and-set.
+//! Counters within a sliding window (the delete limit), and the bucket of Salesforce calls. Each counter and
+//! the bucket is one item, changed by compare-and-set.
 
 use crate::table::{Condition, Item, Place, Table, json, number, text, wait};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_sync::PortError;
 
-/// How often a change is tried while others change the same item.
+/// How often a change is tried while other runs change the same item at the same time.
 const TRIES: u32 = 30;
-/// What was counted is kept so long.
+/// How long counts are kept; no window may be longer.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
 
+/// Counts by minute; the key is minutes since 1970. A negative count is an allowance.
 type Minutes = BTreeMap<i64, i64>;
 
 fn place(counter: &str) -> Place {
@@ -17,12 +19,13 @@ fn place(counter: &str) -> Place {
 }
 
 fn counted(minutes: &Minutes, now: Timestamp, window: SignedDuration) -> i64 {
-    // The minute in which the window begins counts whole.
+    // The minute in which the window begins counts as a whole.
     let from = (now - window).as_second().div_euclid(60);
     minutes.range(from..).map(|(_, count)| count).sum()
 }
 
-/// Changes what an item holds until nobody else did meanwhile; `None` of the change leaves it as it is.
+/// Changes the document of an item by compare-and-set, and tries again while other runs change the item at
+/// the same time. Where `change` answers `None` as the new document, nothing is written.
 async fn change<T, R>(
     table: &Table,
     place: &Place,
@@ -44,10 +47,12 @@ where
         }
         wait(tried.min(4)).await;
     }
-    Err(PortError::Store { message: format!("{}: others change it all the time", place.pk) })
+    Err(PortError::Store {
+        message: format!("item {}: other runs changed it during each of {TRIES} tries", place.pk),
+    })
 }
 
-/// Adds to the minute; drops what no window reaches any more.
+/// Adds `count` to the minute of `now`, and drops minutes older than [`KEPT`].
 fn added(mut minutes: Minutes, count: i64, now: Timestamp) -> Minutes {
     let oldest = (now - KEPT).as_second().div_euclid(60);
     *minutes.entry(now.as_second().div_euclid(60)).or_default() += count;
@@ -55,7 +60,8 @@ fn added(mut minutes: Minutes, count: i64, now: Timestamp) -> Minutes {
     minutes
 }
 
-/// Counts more if that stays within the limit.
+/// Counts `count` more, if the sum within the window stays at or below `limit`; else counts nothing and
+/// answers `false`.
 pub(crate) async fn take(
     table: &Table,
     counter: &str,
@@ -73,7 +79,7 @@ pub(crate) async fn take(
     .await
 }
 
-/// What is counted within the window.
+/// The sum within the window up to `now`; it is below 0 where more was allowed than counted.
 pub(crate) async fn taken(
     table: &Table,
     counter: &str,
@@ -85,13 +91,14 @@ pub(crate) async fn taken(
     Ok(counted(&minutes, now, window))
 }
 
-/// Lets more through.
+/// Lets `count` more through the counter, from the minute of `now` on for the length of a window.
 pub(crate) async fn allow(table: &Table, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     change(table, &place(counter), |minutes: Minutes| (Some(added(minutes, -count, now)), ())).await
 }
 
-/// Takes calls from the bucket; answers what is left.
+/// Takes calls from the bucket, and answers how many are left, which may be below 0. The bucket begins with
+/// `capacity` calls and fills by `per_second` up to `capacity`.
 pub(crate) async fn draw(
     table: &Table,
     calls: u64,
@@ -106,7 +113,7 @@ pub(crate) async fn draw(
         let (left, at) = known.unwrap_or((capacity, now));
         let seconds = now.duration_since(at).as_secs_f64().max(0.0);
         let left = (left + per_second * seconds).min(capacity) - calls;
-        // To look costs no write.
+        // A call that only asks how many are left (`calls` is 0) writes nothing, except for the first item.
         (((calls > 0.0) || known.is_none()).then_some(Some((left, at.max(now)))), left)
     })
     .await

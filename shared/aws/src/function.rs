@@ -1,8 +1,12 @@
-//! What a function is wired with: made once per process, renewed when something was applied or a secret rotated.
+//! The wiring of a Lambda function: clients of AWS, connections to both sides, and the definitions.
+//!
+//! A process makes the wiring at its first invocation and keeps it between invocations. The wiring is made
+//! again after `syncline apply --stack` stored something else, and after a side refused the secret, which may
+//! have been rotated.
 
 use crate::alerts::{Metric, SnsAlerts, metric_line};
 use crate::clients::sdk_config;
-use crate::instance::{Applied, InstanceSettings};
+use crate::instance::{AppliedConfig, InstanceSettings};
 use crate::queue::SqsQueue;
 use crate::runtime::AwsRuntime;
 use crate::secret::{Stage, postgres_address, read_secret};
@@ -18,15 +22,15 @@ use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
 use syncline_sync::{PortError, Settings};
 use tokio::sync::Mutex;
 
-/// Connections of one function: a run holds two at a time, an invocation a few runs.
+/// The most connections to PostgreSQL of one process. A run holds two at a time.
 const CONNECTIONS: usize = 5;
-/// After a sign-in was refused, secrets are read again at most so often.
+/// The shortest time between two renewals of the wiring while a side refuses the secret.
 const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
-/// What the template tells a function, in its environment.
+/// The environment variables of a function, which `template.yaml` sets.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The instance, for metrics and alerts.
+    /// The instance's name, for metrics and alerts (`SYNCLINE_INSTANCE`).
     pub instance: String,
     table: String,
     queue_url: String,
@@ -39,15 +43,18 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// What stands in this process's environment.
+    /// Reads the environment of this process. Empty variables count as not set. `SYNCLINE_LOG_INTERVAL` is in
+    /// seconds, 60 where it is not set or not a number.
     ///
     /// # Errors
-    /// The name of a variable that is missing.
+    /// When a variable that every function needs is not set; the message names the variable.
     pub fn read() -> Result<Self, PortError> {
         let optional = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let required = |name: &str| {
             optional(name).ok_or_else(|| PortError::Store {
-                message: format!("{name} is not set; the template sets it, so deploy the template as it is"),
+                message: format!(
+                    "environment variable {name} is not set; deploy template.yaml, which sets it"
+                ),
             })
         };
         Ok(Self {
@@ -66,7 +73,7 @@ impl Environment {
     }
 }
 
-/// What a process of a function keeps between invocations.
+/// What a process of a function keeps between invocations: AWS clients, and the wiring once it is made.
 pub struct Function {
     environment: Environment,
     state: DynamoState,
@@ -76,21 +83,23 @@ pub struct Function {
     wired: Mutex<Option<Arc<Wired>>>,
 }
 
-/// Both sides and what is applied, ready to work with.
+/// A function's wiring: connections to both sides, and what `syncline apply --stack` stored.
 pub struct Wired {
-    stamp: String,
+    /// [`AppliedConfig::revision`] of what this wiring was made from.
+    revision: String,
     made: Timestamp,
     pool: Pool,
-    /// The ports.
+    /// The ports of `syncline-sync`.
     pub runtime: AwsRuntime,
-    /// The definitions.
+    /// The definitions of the syncs that are served.
     pub definitions: Vec<Definition>,
-    /// How often the capture log is looked at.
+    /// How often poll looks at the capture log (parameter `LogInterval` of the template).
     pub log_interval: Duration,
 }
 
 impl Wired {
-    /// Metrics that say how a run went for both sides.
+    /// The metrics of the connections: the share of Salesforce calls used, where Salesforce has told it, and
+    /// a refused sign-in, where there was one.
     #[must_use]
     pub fn metrics(&self) -> Vec<(Metric, f64)> {
         let usage = self.runtime.salesforce.usage();
@@ -111,10 +120,11 @@ impl Wired {
 }
 
 impl Function {
-    /// A function of this process. `program` stands in the user agent of its calls.
+    /// Reads the environment and makes the AWS clients; connects to neither side yet. `program` becomes part
+    /// of the user agent of all calls to AWS.
     ///
     /// # Errors
-    /// When the environment is not the template's.
+    /// When the environment lacks a variable that the template sets.
     pub async fn new(program: &'static str) -> Result<Self, PortError> {
         syncline_salesforce::install_crypto_provider();
         let environment = Environment::read()?;
@@ -134,24 +144,25 @@ impl Function {
         })
     }
 
-    /// The state store.
+    /// The state store on DynamoDB.
     #[must_use]
     pub fn state(&self) -> &DynamoState {
         &self.state
     }
 
-    /// The queue.
+    /// The queue of touches on SQS.
     #[must_use]
     pub fn queue(&self) -> &SqsQueue {
         &self.queue
     }
 
-    /// An invocation begins; what it sends bears its trace header.
+    /// Begins an invocation: messages that are sent from now on carry its X-Ray trace header, if it has one.
     pub fn begin(&self, trace: Option<String>) {
         self.queue.set_trace(trace);
     }
 
-    /// Writes metrics to the log, where CloudWatch finds them.
+    /// Writes metrics to the function's log, from which CloudWatch reads them. Writes nothing where there are
+    /// none.
     #[expect(clippy::print_stdout, reason = "the embedded metric format is a line of the function's output")]
     pub fn emit(&self, metrics: &[(Metric, f64)]) {
         if !metrics.is_empty() {
@@ -159,38 +170,45 @@ impl Function {
         }
     }
 
-    /// What has to stand in the address that Salesforce calls.
+    /// The secret that the address which Salesforce calls has to contain; empty where the secret has no text
+    /// value.
     ///
     /// # Errors
-    /// When Secrets Manager does not answer.
+    /// When the environment names no ingest secret, or Secrets Manager does not answer or refuses.
     pub async fn ingest_secret(&self) -> Result<SecretString, PortError> {
         let secret = self.secret(self.environment.ingest_secret.as_deref(), Stage::Current).await?;
         Ok(secret.unwrap_or_default())
     }
 
-    /// What is applied, read again if anything of it changed since `known`; `None` where nothing is yet.
+    /// What `syncline apply --stack` stored: `known` if nothing changed since it was read, else read again;
+    /// `None` where nothing was applied yet. An unchanged answer costs one read of a small item.
     ///
     /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn applied(&self, known: Option<Arc<Applied>>) -> Result<Option<Arc<Applied>>, PortError> {
-        let stamp = self.state.applied_stamp().await?;
+    /// When DynamoDB does not answer, or a newer release stored settings that this release cannot read.
+    pub async fn applied(
+        &self,
+        known: Option<Arc<AppliedConfig>>,
+    ) -> Result<Option<Arc<AppliedConfig>>, PortError> {
+        let revision = self.state.applied_revision().await?;
         match known {
-            Some(known) if stamp.as_deref() == Some(&known.stamp) => Ok(Some(known)),
+            Some(known) if revision.as_deref() == Some(&known.revision) => Ok(Some(known)),
             _ => Ok(self.state.applied().await?.map(Arc::new)),
         }
     }
 
-    /// Both sides and the definitions as they are applied now; `None` where nothing is applied yet. Made anew when
-    /// something was applied, or when a side has refused the secret.
+    /// The wiring for what is applied at this moment; `None` where nothing was applied yet. The wiring is
+    /// made again when something else was applied, and when a side has refused the secret and the wiring is
+    /// older than 10 seconds.
     ///
     /// # Errors
-    /// When DynamoDB or Secrets Manager does not answer, or a secret is not what it has to be.
+    /// When DynamoDB or Secrets Manager does not answer, when a secret does not have the form that the
+    /// settings ask for, or when a newer release stored settings that this release cannot read.
     pub async fn ready(&self) -> Result<Option<Arc<Wired>>, PortError> {
         let mut wired = self.wired.lock().await;
-        let stamp = self.state.applied_stamp().await?;
+        let revision = self.state.applied_revision().await?;
         if let Some(known) = &*wired {
             let stale = known.was_refused() && known.made + RENEW_EVERY < Timestamp::now();
-            if stamp.as_deref() == Some(&known.stamp) && !stale {
+            if revision.as_deref() == Some(&known.revision) && !stale {
                 return Ok(Some(known.clone()));
             }
         }
@@ -203,13 +221,14 @@ impl Function {
 
     async fn secret(&self, name: Option<&str>, stage: Stage) -> Result<Option<SecretString>, PortError> {
         let name = name.ok_or_else(|| PortError::Store {
-            message: "a secret's name is missing in the environment; deploy the template as it is".to_owned(),
+            message: "the environment lacks the name of a secret; deploy template.yaml, which sets it"
+                .to_owned(),
         })?;
         read_secret(&self.secrets, name, stage).await
     }
 
-    async fn wire(&self, applied: Applied) -> Result<Wired, PortError> {
-        let Applied { stamp, settings, definitions } = applied;
+    async fn wire(&self, applied: AppliedConfig) -> Result<Wired, PortError> {
+        let AppliedConfig { revision, settings, definitions } = applied;
         let lease = SignedDuration::from_secs(settings.lease_s);
         let key = self.secret(self.environment.fingerprint_secret.as_deref(), Stage::Current).await?;
         let key = fingerprint_key(&key.unwrap_or_default());
@@ -235,16 +254,18 @@ impl Function {
             },
         };
         let log_interval = self.environment.log_interval;
-        Ok(Wired { stamp, made: Timestamp::now(), pool, runtime, definitions, log_interval })
+        Ok(Wired { revision, made: Timestamp::now(), pool, runtime, definitions, log_interval })
     }
 
-    /// The client with the first version of the secret that signs in, or with the current one if none does.
+    /// A client of the Salesforce side. The versions of the secret are tried in the order of [`Stage::ALL`]:
+    /// the first one that Salesforce does not refuse is used, or the current one if Salesforce refuses all.
     async fn salesforce(
         &self,
         settings: &InstanceSettings,
         lease: SignedDuration,
     ) -> Result<Client, PortError> {
-        // A call ends within two thirds of a lease.
+        // A call takes at most two thirds of a lease. A run sends it in the first third, so it ends before
+        // the lease does.
         let call = Duration::try_from(lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
         let mut current = None;
         for stage in Stage::ALL {
@@ -263,14 +284,22 @@ impl Function {
             if signed_in.is_ok() || !client.was_refused() {
                 return Ok(client);
             }
-            tracing::warn!(stage = stage.word(), "Salesforce refuses this version of the secret");
+            tracing::warn!(
+                stage = stage.word(),
+                "Salesforce refuses to sign in with this version of the secret"
+            );
             current = current.or(Some(client));
         }
-        current.ok_or_else(|| PortError::Store { message: "the Salesforce secret has no value".to_owned() })
+        current.ok_or_else(|| PortError::Store {
+            message: "the Salesforce secret has no text value; store one with \
+                      `aws secretsmanager put-secret-value`"
+                .to_owned(),
+        })
     }
 
-    /// The pool with the first version of the secret that the database takes, or with the current one if it takes
-    /// none; and host and port.
+    /// A pool of connections to the database, and the database's host and port. The versions of the secret
+    /// are tried in the order of [`Stage::ALL`]: the first one that PostgreSQL does not refuse is used, or
+    /// the current one if PostgreSQL refuses all.
     async fn pool(&self, settings: &InstanceSettings) -> Result<(Pool, String), PortError> {
         let mut current = None;
         for stage in Stage::ALL {
@@ -291,14 +320,21 @@ impl Function {
             if connected.is_ok() || !made.0.was_refused() {
                 return Ok(made);
             }
-            tracing::warn!(stage = stage.word(), "PostgreSQL refuses this version of the secret");
+            tracing::warn!(
+                stage = stage.word(),
+                "PostgreSQL refuses to connect with this version of the secret"
+            );
             current = current.or(Some(made));
         }
-        current.ok_or_else(|| PortError::Store { message: "the Postgres secret has no value".to_owned() })
+        current.ok_or_else(|| PortError::Store {
+            message: "the Postgres secret has no text value; store one with \
+                      `aws secretsmanager put-secret-value`"
+                .to_owned(),
+        })
     }
 }
 
-/// Where a secret and the settings lead to.
+/// The database's address and TLS mode, from the secret and from the stored settings.
 fn database_settings(secret: &SecretString, settings: &InstanceSettings) -> Result<DatabaseSettings, String> {
     let address = postgres_address(secret, &settings.whereabouts)?;
     let sslmode = settings.sslmode.as_deref().map(str::parse).transpose();
@@ -306,7 +342,8 @@ fn database_settings(secret: &SecretString, settings: &InstanceSettings) -> Resu
     DatabaseSettings::parse(address.expose_secret(), sslmode).map_err(|error| error.to_string())
 }
 
-/// The fingerprint key that a secret's text leads to, whatever its length and characters.
+/// Derives the key of the fingerprints from a secret's text, which may have any length and any characters.
+/// The key is BLAKE3's key derivation of the text, so the same text always gives the same key.
 #[must_use]
 pub fn fingerprint_key(secret: &SecretString) -> FingerprintKey {
     FingerprintKey::new(blake3::derive_key(

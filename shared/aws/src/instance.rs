@@ -1,4 +1,6 @@
-//! What `apply` stores for the functions: how the instance is set up, what it is bound to, its definitions.
+//! What `syncline apply --stack` stores for the functions: the instance's settings, the org and the database
+//! that the instance is bound to, and its definitions. Also the numbers and lists that `syncline status` and
+//! other commands show.
 
 use crate::secret::Whereabouts;
 use crate::state::DynamoState;
@@ -14,50 +16,55 @@ use syncline_sync::{
     Breaker, Conflict, DailyCalls, HeldRecord, Overview, PortError, Rejected, ShownConflict, State as _,
 };
 
-/// How an instance is set up, as the functions need it: what `syncline.toml` says outside of the syncs, and what
-/// the instance is bound to.
+/// The settings of an instance, as the functions need them: what `syncline.toml` says outside of the syncs,
+/// and the org and the database that the instance is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSettings {
-    /// The form of this document.
-    pub v: u8,
+    /// The form number of this document; [`SETTINGS_FORM`] when this release writes it.
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The instance's name.
     pub instance: String,
-    /// Where to sign in to Salesforce.
+    /// The URL where Syncline signs in to Salesforce.
     pub login_url: String,
-    /// How.
+    /// The way of signing in; the Salesforce secret has to have the JSON of that way.
     pub auth: Auth,
-    /// The API version.
+    /// The version of Salesforce's REST API, such as `62.0`.
     pub api_version: String,
-    /// The daily calls.
+    /// How many Salesforce calls a day Syncline may use.
     pub daily_calls: DailyCalls,
-    /// How long an intent keeps others away, in seconds.
+    /// How long an intent keeps other runs away from its record, in seconds.
     pub lease_s: i64,
-    /// How far catch-up looks back, in seconds.
+    /// How far catch-up looks back behind its cursor, in seconds.
     pub look_back_s: i64,
-    /// `sslmode`, if given.
+    /// `postgres.sslmode`, where the file sets it.
     pub sslmode: Option<String>,
-    /// Where the database is, if the secret does not say.
+    /// Where the database is, as far as the secret does not say.
     #[serde(default)]
     pub whereabouts: Whereabouts,
-    /// The org that the instance is bound to.
+    /// The Id of the org that the instance is bound to.
     pub organization_id: String,
-    /// The database that it is bound to.
+    /// The database that the instance is bound to.
     pub identity: Identity,
-    /// The syncs that are served: one that is gone from the file is left alone, though its definition is kept.
+    /// The names of the syncs that are served. A sync that is no longer in the file is not served; its
+    /// definition stays stored.
     pub syncs: Vec<String>,
 }
 
-/// The form of [`InstanceSettings`] that this code writes.
+/// The attribute that holds the revision. Functions of earlier releases read it under this name.
+const REVISION: &str = "stamp";
+
+/// The form number of [`InstanceSettings`] that this release writes, and the newest that it reads.
 pub const SETTINGS_FORM: u8 = 1;
 
-/// What is applied, as it stood when it was read.
+/// What `syncline apply --stack` stored, as it was when it was read.
 #[derive(Clone, Debug)]
-pub struct Applied {
-    /// Changes whenever anything of this does.
-    pub stamp: String,
-    /// The settings.
+pub struct AppliedConfig {
+    /// A random text that changes each time settings or a definition are stored.
+    pub revision: String,
+    /// The instance's settings.
     pub settings: InstanceSettings,
-    /// The definitions, by name.
+    /// The definitions of the syncs that are served, in the order of their names.
     pub definitions: Vec<Definition>,
 }
 
@@ -70,49 +77,56 @@ fn definition_place(sync: &str) -> Place {
 }
 
 impl DynamoState {
-    /// What says whether anything was applied since: one small read.
+    /// The present value of [`AppliedConfig::revision`]; `None` where nothing was applied yet. It costs one read of a
+    /// small item, and tells whether anything was applied since an [`AppliedConfig`] was read.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn applied_stamp(&self) -> Result<Option<String>, PortError> {
-        Ok(self.table.get(&place()).await?.map(|item| item.text("stamp").to_owned()))
+    pub async fn applied_revision(&self) -> Result<Option<String>, PortError> {
+        Ok(self.table.get(&place()).await?.map(|item| item.text(REVISION).to_owned()))
     }
 
-    /// What is applied.
+    /// Reads the settings and the definitions; `None` where nothing was applied yet.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or a newer release has applied what this one does not understand.
-    pub async fn applied(&self) -> Result<Option<Applied>, PortError> {
+    /// When DynamoDB does not answer, or a newer release stored settings that this release cannot read.
+    pub async fn applied(&self) -> Result<Option<AppliedConfig>, PortError> {
         let items = self.table.partition(&place().pk).await?;
         let Some(head) = items.iter().find(|item| item.text("sk") == "instance") else { return Ok(None) };
         let settings: InstanceSettings = head.body()?;
-        if settings.v > SETTINGS_FORM {
+        if settings.form > SETTINGS_FORM {
             return Err(PortError::Store {
-                message: "a newer release has applied this instance; deploy that release, or run its `syncline apply` again with this one".to_owned(),
+                message:
+                    "a newer release of Syncline stored the settings of this instance, and this release \
+                          cannot read them; deploy the newer release again"
+                        .to_owned(),
             });
         }
         let definitions = items.iter().filter(|item| item.text("sk").starts_with("definition#"));
         let mut definitions: Vec<Definition> = definitions.map(Item::body).collect::<Result<_, _>>()?;
         definitions.retain(|definition| settings.syncs.contains(&definition.name));
-        Ok(Some(Applied { stamp: head.text("stamp").to_owned(), settings, definitions }))
+        Ok(Some(AppliedConfig { revision: head.text(REVISION).to_owned(), settings, definitions }))
     }
 
-    /// Stores how the instance is set up and what it is bound to.
+    /// Stores the settings, whatever was stored before.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn put_settings(&self, settings: &InstanceSettings) -> Result<(), PortError> {
-        let item = Item::at(&place()).with("stamp", text(token())).with("body", text(json(settings)?));
+        let item = Item::at(&place()).with(REVISION, text(token())).with("body", text(json(settings)?));
         self.table.put(item, None).await.map(|_| ())
     }
 
-    /// Binds the instance to another org or database from now on; the pulse begins anew.
+    /// Binds the instance to this org and this database from now on. The pulse in the state store is deleted,
+    /// so that the next beat of the database's pulse is accepted as it is.
     ///
     /// # Errors
-    /// When DynamoDB does not answer.
+    /// When DynamoDB does not answer, or nothing was applied yet.
     pub async fn rebind(&self, organization_id: &str, identity: &Identity) -> Result<(), PortError> {
         let Some(applied) = self.applied().await? else {
-            return Err(PortError::Store { message: "nothing is applied yet".to_owned() });
+            return Err(PortError::Store {
+                message: "nothing is applied yet; run `syncline apply --stack NAME`".to_owned(),
+            });
         };
         let settings = InstanceSettings {
             organization_id: organization_id.to_owned(),
@@ -123,11 +137,13 @@ impl DynamoState {
         self.table.delete(&Place::new(&["pulse"], "-"), None).await.map(|_| ())
     }
 
-    /// Stores a definition; one that differs from the stored one gets the next version, and every record is looked
-    /// at again. Answers what stands.
+    /// Stores a definition and answers the stored one. A definition that differs from the stored one in
+    /// anything but its version gets the next version. Its sync's cursor is deleted with it, so that poll
+    /// looks at every record again.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or somebody else applies at the same moment.
+    /// When DynamoDB does not answer, or another `syncline apply` stores the same definition at the same
+    /// time.
     pub async fn put_definition(&self, definition: &Definition) -> Result<Definition, PortError> {
         let place = definition_place(&definition.name);
         let known: Option<Definition> = self.table.get(&place).await?.map(|item| item.body()).transpose()?;
@@ -148,10 +164,15 @@ impl DynamoState {
         ];
         if !self.table.transact(writes).await? {
             return Err(PortError::Store {
-                message: format!("sync {} is being applied by somebody else; apply again", next.name),
+                message: format!(
+                    "another `syncline apply` stored sync {} at the same time; run \
+                     `syncline apply --stack NAME` again",
+                    next.name
+                ),
             });
         }
-        // Only now: who reads the table in between must not take the old definition for the new one.
+        // `AppliedConfig::revision` changes after the definition, not before: a function that read the table in
+        // between would keep the old definition together with the new revision.
         let values = HashMap::from([(":stamp".to_owned(), text(token()))]);
         self.table
             .update(&self::place(), "SET #stamp = :stamp", values, Some("attribute_exists(pk)"))
@@ -159,11 +180,12 @@ impl DynamoState {
         Ok(next)
     }
 
-    /// Forgets what was agreed on, with its pointers; answers how many bases. No run may be under way. What is applied stays, and what is
-    /// rejected, put off or in the conflict log.
+    /// Deletes all bases with their pointers, held entries, cursors, numbers of linked records and the pulse,
+    /// and answers how many bases that were. Settings, definitions, rejected entries, deferred touches and
+    /// conflicts stay. No run may be under way while it works.
     ///
     /// # Errors
-    /// When DynamoDB does not answer; run again, it goes on.
+    /// When DynamoDB does not answer. Call it again: it goes on with what is left.
     pub async fn rebuild(&self) -> Result<u64, PortError> {
         let mut forgotten = 0;
         let kinds = ["base#", "id#", "key#", "external-id#", "cursor#", "linked#", "pulse"];
@@ -179,7 +201,7 @@ impl DynamoState {
         Ok(forgotten)
     }
 
-    /// Numbers of the instance, but for those of the queue and the capture log.
+    /// The numbers that `syncline status` shows, without those of the queues and the capture log.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -208,7 +230,7 @@ impl DynamoState {
         Ok(overview)
     }
 
-    /// The newest items of a kind, newest first.
+    /// The newest `limit` items of a kind, the newest first.
     async fn newest(&self, kind: &'static str, limit: usize) -> Result<Vec<Item>, PortError> {
         let found =
             each(crate::bases::lists(kind).map(|list| self.table.list(list, None, limit)).collect()).await?;
@@ -218,7 +240,7 @@ impl DynamoState {
         Ok(items)
     }
 
-    /// The last conflicts, newest first.
+    /// The newest `limit` conflicts, the newest first.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -228,7 +250,7 @@ impl DynamoState {
         Ok(groups.into_iter().flatten().take(limit).map(ShownConflict::from).collect())
     }
 
-    /// The last rejected records, newest first.
+    /// The newest `limit` rejected records, the newest first.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -236,7 +258,7 @@ impl DynamoState {
         self.newest("rejected", limit).await?.iter().map(Item::body).collect()
     }
 
-    /// The last held records, newest first, with the moment since when they are.
+    /// The newest `limit` held records, the newest first; `at` is the moment since when a record is held.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -248,8 +270,8 @@ impl DynamoState {
         self.newest("held", limit).await?.iter().map(of_item).collect()
     }
 
-    /// Who may go on with scheduled work that one run at a time is enough for; `false` if another run had its turn
-    /// within `every`.
+    /// Takes the turn for scheduled work of this name, so that one run does it: `true` if no other run took
+    /// the turn within the time `every` before `now`. Else `false`: the work is done already.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -267,7 +289,7 @@ impl DynamoState {
 }
 
 impl Table {
-    /// Every item, without what stands in them.
+    /// The keys of every item of the table.
     async fn everything(&self) -> Result<Vec<Item>, PortError> {
         let mut items = Vec::new();
         let mut pages =

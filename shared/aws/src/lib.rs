@@ -1,29 +1,69 @@
-//! State on DynamoDB, queue on SQS FIFO, secrets in Secrets Manager, alerts to SNS, metrics by log lines; and what
-//! every function is wired with.
+//! The AWS adapters of Syncline: the ports of `syncline-sync` on AWS services, and the wiring of a Lambda
+//! function.
+//!
+//! | what Syncline needs | AWS service |
+//! | --- | --- |
+//! | state store | one DynamoDB table |
+//! | queue of touches, and its dead letters | SQS FIFO queues |
+//! | secrets of both sides, the fingerprint key, the secret in ingest's address | Secrets Manager |
+//! | alerts | an SNS topic, and the log |
+//! | metrics | log lines in CloudWatch's embedded metric format |
+//!
+//! Not in this crate: decisions about records (`syncline-engine` and `syncline-sync` make them), the handlers
+//! and the event types of each function (`functions/`; only the answer to a batch of SQS messages is here),
+//! and the resources themselves (`template.yaml`).
+//!
+//! Begin with [`Function`], which shows what a process of a function is made of, then read [`DynamoState`]
+//! and [`SqsQueue`].
+//!
+//! # Layout
+//!
+//! - `function`: reads the environment, secrets and stored settings, and connects a function to both sides.
+//! - `runtime`: all ports of `syncline-sync` in one struct.
+//! - `instance`: what `syncline apply --stack` stores for the functions, and the numbers and lists that
+//!   commands show.
+//! - `state`: the `State` port; its longer methods are in the next three modules.
+//! - `bases`: bases with their pointers and conflicts.
+//! - `deferred`: deferred touches and messages, and the parents that touches wait for.
+//! - `counters`: counters within a sliding window (the delete limit), and the bucket of Salesforce calls.
+//! - `table`: calls to one DynamoDB table: keys, conditions, batches, transactions, retries.
+//! - `queue`: the `Queue` port on SQS FIFO, and dead letters.
+//! - `alerts`: alerts and metrics.
+//! - `secret`: versions of a secret, and the database address in a secret.
+//! - `clients`: time-outs and retries that all AWS clients share.
+//! - `batch` (feature `lambda`): answers SQS which messages of an event failed.
+//! - `stack` (feature `stack`): finds a deployed stack by its name.
 //!
 //! # The table
 //!
-//! One table, keys `pk` and `sk`, both text. Every record has partition keys of its own, so that no partition takes
-//! the traffic of a whole sync. Documents are JSON in `body`, with a form number of their own.
+//! The table has the keys `pk` (partition) and `sk` (sort), both text. Each record has partition keys of its
+//! own, so that the traffic of a sync is spread over many partitions. A document is JSON in the attribute
+//! `body`. Documents carry a form number of their own (`v` or `form`), except conflicts, counters and the
+//! bucket of calls.
 //!
-//! | pk | sk | what |
+//! | pk | sk | what the item holds |
 //! | --- | --- | --- |
-//! | `base#SYNC#KEY` | `base` | a base: `version` for compare-and-set, `live` |
-//! | | `rejected`, `held` | why the record needs a person |
-//! | `id#SYNC#ID`, `key#SYNC#KEY`, `external-id#SYNC#ID` | `to` | pointers: `base`, the key of the base |
-//! | `conflict#ID` | `conflict` | a conflict; `ttl` after a year |
-//! | `put-off#SYNC#RECORD` | `put-off` | a touch that is put off: `token`, `free` if it waits for no parent |
-//! | `message#TOKEN` | `put-off` | a message of a newer form, as it came |
-//! | `waits#PARENT` | `!`, a `put-off` key | that somebody waits for this parent, and who; `ttl` after 30 days |
-//! | `cursor#SYNC`, `breaker#SIDE`, `paused#SYNC`, `counter#NAME`, `pace`, `pulse`, `linked#SYNC`, `turn#WORK` | `-` | one each |
-//! | `instance` | `instance`, `definition#SYNC` | what `apply` stores |
+//! | `base#SYNC#KEY` | `base` | a base; `version` for compare-and-set, `live` as in the base |
+//! | `base#SYNC#KEY` | `rejected`, `held` | why the record is rejected or held |
+//! | `id#SYNC#ID`, `key#SYNC#KEY`, `external-id#SYNC#ID` | `to` | a pointer: `base` is the key of the base |
+//! | `conflict#ID` | `conflict` | one or several conflicts of one record; `ttl` after 365 days |
+//! | `put-off#SYNC#RECORD` | `put-off` | a deferred touch; `token`: its version; `free`: awaits no parent |
+//! | `message#TOKEN` | `put-off` | a deferred message, unopened: `body` as it was received, and its `group` |
+//! | `waits#PARENT` | `!` | a mark: deferred touches wait for this parent; `ttl` after 30 days |
+//! | `waits#PARENT` | pk of a `put-off` item | one touch that waits for this parent; `ttl` after 30 days |
+//! | `cursor#SYNC`, `paused#SYNC`, `linked#SYNC` | `-` | one item for each sync |
+//! | `breaker#SIDE`, `counter#NAME`, `turn#WORK` | `-` | one item for each side, counter, scheduled work |
+//! | `pace`, `pulse` | `-` | one item for the instance |
+//! | `instance` | `instance`, `definition#SYNC` | what `syncline apply --stack` stores |
 //!
-//! The index `listed` (`list`, `at`) has conflicts, rejected and held records by time, bases that ended, and what is
-//! put off by when it is due, each in four lists. Nothing that a merge rests on is read through it.
+//! The index `listed` (keys `list` and `at`) lists conflicts, rejected records, held records, ended bases,
+//! and deferred touches and messages by when they are due. Each kind is spread over four lists. The index
+//! lags behind the table, so nothing that a merge rests on is read through the index.
 //!
-//! A base and the pointers that a save changes are one transaction, and so are its conflicts. The number of linked
-//! records is counted beside it: a process that dies in between leaves it off by a few, which only the share in a
-//! delete limit and `status` see.
+//! A save writes a base, the pointers that the save changes, and the base's conflicts in one DynamoDB
+//! transaction. The number of linked records (`linked#SYNC`) is updated by a separate call after that. If the
+//! process ends between the two, the number stays wrong by a few records. Only `syncline status` and the
+//! percentage of a delete limit use the number.
 
 mod alerts;
 mod bases;
@@ -31,9 +71,9 @@ mod bases;
 mod batch;
 mod clients;
 mod counters;
+mod deferred;
 mod function;
 mod instance;
-mod put_off;
 mod queue;
 mod runtime;
 mod secret;
@@ -48,7 +88,7 @@ pub use aws_config::SdkConfig;
 pub use batch::{partial_batch, traces};
 pub use clients::sdk_config;
 pub use function::{Environment, Function, Wired, fingerprint_key};
-pub use instance::{Applied, InstanceSettings, SETTINGS_FORM};
+pub use instance::{AppliedConfig, InstanceSettings, SETTINGS_FORM};
 pub use queue::SqsQueue;
 pub use runtime::AwsRuntime;
 pub use secret::{Stage, Whereabouts, postgres_address, read_secret};

@@ -1,4 +1,6 @@
-//! The Queue port on SQS FIFO, and its dead letters.
+//! The `Queue` port of `syncline-sync` on an SQS FIFO queue, and the dead letters of such a queue.
+//!
+//! Source: the API reference of Amazon SQS.
 
 use crate::table::{failed, token, wait};
 use aws_sdk_sqs::Client;
@@ -11,43 +13,49 @@ use futures_util::StreamExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use syncline_sync::{DeadLetter, Delivery, PortError, Queue};
 
-/// Entries in one batch, at most (its API reference).
+/// The most entries in one batch (API reference, `SendMessageBatch`).
 const BATCH: usize = 10;
-/// Bytes in one batch, at most. SQS takes four times as much by now; older endpoints take this.
+/// The most bytes of message bodies in one batch: 256 KiB. SQS accepts 1 MiB; older endpoints accept 256 KiB
+/// only.
 const BATCH_BYTES: usize = 256 * 1024;
-/// How often entries that SQS could not take are sent again.
+/// How often an entry is sent in all, where SQS answers that it failed through no fault of the sender.
 const TRIES: u32 = 5;
-/// Requests under way at the same time.
+/// The most batches that are being sent at the same time.
 const AT_ONCE: usize = 8;
-/// While dead letters are looked at, nobody else sees them.
+/// The visibility timeout of dead letters while they are read, in seconds: during that time no other reader
+/// receives them.
 const LOOK_S: i32 = 20;
 
-/// A queue on SQS.
+/// An SQS FIFO queue. Clones share one client and one trace header.
 #[derive(Clone)]
 pub struct SqsQueue {
     client: Client,
     url: String,
-    /// Shared by clones: a process of a function has one invocation at a time.
+    /// The trace header of the invocation under way. Clones share it, because a process of a function has one
+    /// invocation at a time.
     trace: Arc<Mutex<Option<String>>>,
 }
 
+/// One message to send.
 struct Entry {
+    /// The position of the message among the messages of the call.
     place: usize,
     group: String,
     body: String,
-    /// A random one for each entry, repeated only where this very send is: a computed one would let SQS drop a
-    /// second touch for five minutes.
+    /// A random id, which is reused only when this same entry is sent again. With an id computed from the
+    /// body, SQS would drop a second touch with the same body for five minutes.
     deduplication: String,
 }
 
 impl SqsQueue {
-    /// The queue at an address.
+    /// The queue with this URL.
     #[must_use]
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self { client, url: url.into(), trace: Arc::default() }
     }
 
-    /// From now on messages bear the trace header of the invocation that sends them.
+    /// Sets the X-Ray trace header (`AWSTraceHeader`) of all messages that are sent from now on; `None` sends
+    /// none.
     pub fn set_trace(&self, trace: Option<String>) {
         *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
     }
@@ -56,7 +64,8 @@ impl SqsQueue {
         format!("SQS {call} on {}", self.url.rsplit('/').next().unwrap_or_default())
     }
 
-    /// Sends one batch; entries that SQS failed for a reason of its own are sent again.
+    /// Sends one batch. Entries that SQS reports as failed through a fault of its own are sent again. The
+    /// results are pairs of the message's position and its result, in no particular order.
     async fn send_batch(&self, mut entries: Vec<Entry>) -> Vec<(usize, Result<(), PortError>)> {
         let mut sent = Vec::new();
         for tried in 0..TRIES {
@@ -85,7 +94,7 @@ impl SqsQueue {
                 match answer.failed.iter().find(|failed| failed.id == place) {
                     None => sent.push((entry.place, Ok(()))),
                     Some(failed) if failed.sender_fault || tried + 1 == TRIES => {
-                        let words = failed.message.as_deref().unwrap_or("no words");
+                        let words = failed.message.as_deref().unwrap_or("no message");
                         let message = format!("{}: {}: {words}", self.what("SendMessageBatch"), failed.code);
                         sent.push((entry.place, Err(PortError::Store { message })));
                     }
@@ -124,7 +133,8 @@ impl SqsQueue {
             .queue_url(&self.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, BATCH)).unwrap_or(1))
             .set_visibility_timeout(visibility_s)
-            // Without waiting SQS asks only some of its servers, and an empty answer says little.
+            // With a wait time of 0 SQS asks only a part of its servers, and may answer nothing although
+            // there are messages (API reference, ReceiveMessage).
             .set_wait_time_seconds(visibility_s.map(|_| 2))
             .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
@@ -156,7 +166,8 @@ impl SqsQueue {
         Ok(())
     }
 
-    /// How many messages wait or are under way, about.
+    /// About how many messages are in the queue: those that can be received, and those that were received but
+    /// not deleted yet. SQS counts approximately.
     ///
     /// # Errors
     /// When SQS does not answer.
@@ -174,7 +185,9 @@ impl SqsQueue {
         Ok(counts.values().filter_map(|count| count.parse::<u64>().ok()).sum())
     }
 
-    /// What is in this queue of dead letters; of one group ten at most, for SQS shows no more at once.
+    /// The messages of this queue of dead letters. They stay in the queue and can be received again at once.
+    /// Of one group at most ten are listed, because SQS delivers no more of a group until those are deleted
+    /// or visible again.
     ///
     /// # Errors
     /// When SQS does not answer.
@@ -192,11 +205,11 @@ impl SqsQueue {
         Ok(found.iter().map(|one| DeadLetter::of(&one.body, one.receive_count, None)).collect())
     }
 
-    /// Sends everything in this queue of dead letters to another; answers how many messages that were. A message
-    /// leaves this queue once the other has it.
+    /// Moves all messages of this queue of dead letters to the queue `to`, and answers how many it moved. A
+    /// message is deleted from this queue only after the other queue has accepted it.
     ///
     /// # Errors
-    /// When SQS does not answer; what was not sent is still here.
+    /// When SQS does not answer. Messages that were not sent are still in this queue.
     pub async fn redrive(&self, to: &Self) -> Result<u64, PortError> {
         let mut count = 0;
         loop {
@@ -232,7 +245,7 @@ fn delivery(message: Message) -> Delivery {
     }
 }
 
-/// Batches by count and bytes.
+/// Splits messages into batches of at most [`BATCH`] entries and [`BATCH_BYTES`] bytes, in their order.
 fn batches(messages: Vec<(String, String)>) -> Vec<Vec<Entry>> {
     let mut batches: Vec<Vec<Entry>> = Vec::new();
     let mut bytes = 0;

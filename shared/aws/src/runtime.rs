@@ -1,4 +1,4 @@
-//! The ports of a function.
+//! All ports of `syncline-sync` as poll and applier use them in AWS.
 
 use crate::alerts::SnsAlerts;
 use crate::queue::SqsQueue;
@@ -8,23 +8,23 @@ use syncline_postgres::PostgresDatabase;
 use syncline_salesforce::Client;
 use syncline_sync::{Ports, Settings, Steps};
 
-/// Everything that poll and applier work with.
+/// The ports that poll and applier work with, and the instance's settings. [`Ports`] gives access to each.
 pub struct AwsRuntime<S = NoSteps> {
-    /// Salesforce.
+    /// The REST client of the Salesforce side, signed in with the stack's secret.
     pub salesforce: Client,
-    /// Postgres.
+    /// The Postgres side.
     pub database: PostgresDatabase,
-    /// DynamoDB.
+    /// The state store, on DynamoDB.
     pub state: DynamoState,
-    /// SQS.
+    /// The queue of touches, on SQS.
     pub queue: SqsQueue,
-    /// SNS and the log.
+    /// Alerts, to an SNS topic and the log.
     pub alerts: SnsAlerts,
-    /// Randomness.
+    /// The system's source of random bits.
     pub random: SystemRandom,
-    /// Nothing, but where a test kills it.
+    /// Crash points: they do nothing in production; a test ends the run at one of them.
     pub steps: S,
-    /// The instance's settings.
+    /// The instance's settings, as `syncline apply --stack` stored them.
     pub settings: Settings,
 }
 

@@ -1,4 +1,4 @@
-//! Secrets in Secrets Manager.
+//! Secrets in Secrets Manager: their versions, and the database's address in a Postgres secret.
 
 use crate::table::failed;
 use aws_sdk_secretsmanager::Client;
@@ -7,22 +7,22 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use syncline_sync::PortError;
 
-/// Which version of a secret.
+/// A version of a secret, by its staging label (Secrets Manager user guide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The one that counts.
+    /// The version in use.
     Current,
-    /// The one that a rotation under way has made and may have set already.
+    /// The version that a rotation under way has made, and may have set in the service already.
     Pending,
-    /// The one before.
+    /// The version that was in use before.
     Previous,
 }
 
 impl Stage {
-    /// In the order in which they are tried when a sign-in fails.
+    /// All versions, in the order in which a function tries them.
     pub const ALL: [Self; 3] = [Self::Current, Self::Pending, Self::Previous];
 
-    /// Secrets Manager's own word.
+    /// The staging label in Secrets Manager.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -33,10 +33,12 @@ impl Stage {
     }
 }
 
-/// Reads a version of a secret; `None` where it has none.
+/// Reads a version of a secret, named by its name or ARN (API reference, `GetSecretValue`). `None` where that
+/// version has no text value, and where the secret has no pending or previous version.
 ///
 /// # Errors
-/// When Secrets Manager refuses: its words, with the secret's name.
+/// When Secrets Manager does not answer or refuses; the message names the secret and has the words of Secrets
+/// Manager.
 pub async fn read_secret(
     client: &Client,
     secret: &str,
@@ -57,17 +59,19 @@ pub async fn read_secret(
     }
 }
 
-/// Where the database is, where a secret does not say: what RDS keeps for itself has name and password only.
+/// Where the database is, as far as the secret does not say: the secret that RDS manages itself holds user
+/// name and password only. The values come from `[postgres]` in `syncline.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct Whereabouts {
-    /// The host.
+    /// Host name or IP address.
     pub host: Option<String>,
-    /// The port.
+    /// The port; 5432 where neither the secret nor the file has one.
     pub port: Option<u16>,
-    /// The database.
+    /// The database's name.
     pub database: Option<String>,
 }
 
+/// The JSON that RDS writes into a secret.
 #[derive(Deserialize)]
 struct OfRds {
     username: String,
@@ -77,7 +81,7 @@ struct OfRds {
     dbname: Option<String>,
 }
 
-/// RDS writes a number; people write text as well.
+/// A port as RDS writes it, a number, or as people may write it, a text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Port {
@@ -85,11 +89,13 @@ enum Port {
     Text(String),
 }
 
-/// The address in a Postgres secret: `postgres://…` as it is, or the JSON that RDS writes
-/// (`{"username", "password", "host", "port", "dbname"}`).
+/// The database's address from a Postgres secret. The secret is either the address itself (`postgres://…`),
+/// or the JSON that RDS writes (`{"username", "password", "host", "port", "dbname"}`); the latter becomes a
+/// connection string of `key=value` pairs.
 ///
 /// # Errors
-/// A sentence that says what is missing, without the secret.
+/// When the secret has neither form, or host or database name are nowhere: a sentence that says what is
+/// missing and does not contain the secret.
 pub fn postgres_address(secret: &SecretString, whereabouts: &Whereabouts) -> Result<SecretString, String> {
     let text = secret.expose_secret().trim();
     if !text.starts_with('{') {
@@ -100,7 +106,7 @@ pub fn postgres_address(secret: &SecretString, whereabouts: &Whereabouts) -> Res
         .map_err(|_| format!("the Postgres secret is neither postgres://… nor {shape}"))?;
     let missing = |name: &str| {
         format!(
-            "the Postgres secret says no {name}; set postgres.{name} in syncline.toml, or add it to the secret"
+            "the Postgres secret has no {name}; set postgres.{name} in syncline.toml, or add it to the secret"
         )
     };
     let host = rds.host.or_else(|| whereabouts.host.clone()).ok_or_else(|| missing("host"))?;

@@ -1,23 +1,25 @@
-//! A deployed stack, found by its name.
+//! A deployed CloudFormation stack, found by its name: how commands learn which table and queues to use.
 
 use crate::table::failed;
 use aws_sdk_cloudformation::Client;
 use std::collections::BTreeMap;
 use syncline_sync::PortError;
 
-/// What a stack says of itself: the outputs of `template.yaml`.
+/// A stack and its outputs, which `template.yaml` declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
-    /// Its name.
+    /// The stack's name.
     pub name: String,
     outputs: BTreeMap<String, String>,
 }
 
 impl Stack {
-    /// Asks CloudFormation.
+    /// Reads the stack's outputs from CloudFormation (API reference, `DescribeStacks`). Empty outputs count
+    /// as absent.
     ///
     /// # Errors
-    /// When there is no such stack, or it is none of ours.
+    /// When CloudFormation does not answer or has no such stack, or when the stack has no output
+    /// `StateTable`.
     pub async fn find(config: &aws_config::SdkConfig, name: &str) -> Result<Self, PortError> {
         let answer = Client::new(config).describe_stacks().stack_name(name).send().await;
         let answer =
@@ -33,20 +35,21 @@ impl Stack {
         Ok(stack)
     }
 
-    /// An output that every stack has.
+    /// The value of an output that every stack of Syncline has.
     ///
     /// # Errors
-    /// When this one has not.
+    /// When this stack has no such output, or an empty one.
     pub fn output(&self, name: &str) -> Result<&str, PortError> {
         self.optional(name).ok_or_else(|| PortError::Store {
             message: format!(
-                "stack {} has no output {name}; was it deployed from Syncline's template.yaml?",
+                "stack {} has no output {name}; name a stack that was deployed from Syncline's template.yaml",
                 self.name
             ),
         })
     }
 
-    /// An output that depends on parameters.
+    /// The value of an output that only some stacks have, depending on their parameters; `None` where it is
+    /// absent or empty.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.outputs.get(name).map(String::as_str)

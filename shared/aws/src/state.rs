@@ -1,16 +1,18 @@
-//! The State port.
+//! The `State` port of `syncline-sync` on DynamoDB. The crate's documentation has the items of the table.
 
 use crate::bases::rejected_place;
 use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text};
-use crate::{bases, counters, put_off};
+use crate::{bases, counters, deferred};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use syncline_engine::{BaseKey, Held, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    Breaker, Cleared, Cursor, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State,
+    Breaker, Cleared, Cursor, Due, HeldRecord, KnownRecord, Outcomes, PortError, Put, RecordRef, Rejected,
+    State,
 };
 
-/// Which record was rejected, or held and seen so last, and when.
+/// The part of a rejected or held entry that says which record it is about and when it was made. `seen` is
+/// the moment at which a held record was last found held; rejected entries have none.
 #[derive(serde::Deserialize)]
 struct Noted {
     at: Timestamp,
@@ -19,17 +21,18 @@ struct Noted {
     postgres_key: Option<PostgresKey>,
 }
 
-/// What a side says, at most: an item has 400 KB.
+/// The longest message of a side that a rejected entry keeps, in bytes; an item is at most 400 KB (DynamoDB's
+/// quotas).
 const LONGEST_MESSAGE: usize = 16 * 1024;
 
-/// State on DynamoDB.
+/// The state store of an instance in one DynamoDB table.
 #[derive(Clone)]
 pub struct DynamoState {
     pub(crate) table: Table,
 }
 
 impl DynamoState {
-    /// The state in a table.
+    /// The state store in the table with this name.
     #[must_use]
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
         Self { table: Table { client, name: table.into() } }
@@ -59,8 +62,9 @@ impl DynamoState {
         self.table.put(item, None).await.map(|_| ())
     }
 
-    /// When it was held first stays; and a delete that was seen stays one though a later look finds the record
-    /// merely missing.
+    /// Stores a held record. The moment at which the record was first held is kept. An entry that says
+    /// "deleted" is not replaced by a later one that says "missing" of the same side: the delete was seen,
+    /// and absence is no new evidence.
     async fn hold(&self, sync: &str, held: &HeldRecord) -> Result<(), PortError> {
         let place = held_place(sync, &held.record);
         let (how, condition) = match &held.held {
@@ -88,7 +92,7 @@ pub(crate) fn held_place(sync: &str, record: &str) -> Place {
 }
 
 impl State for DynamoState {
-    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<KnownRecord>, PortError> {
         bases::load(&self.table, sync, refs).await
     }
 
@@ -103,7 +107,8 @@ impl State for DynamoState {
 
     async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
         let Outcomes { rejected, held, cleared, begun, deferred, linked } = outcomes;
-        // Most records that are cleared were neither: looking is cheaper than deleting.
+        // Most cleared records were neither rejected nor held. A read costs less than a delete, so entries
+        // are read first, and only those that exist are deleted.
         let places = |one: &Cleared| [rejected_place(sync, &one.record), held_place(sync, &one.record)];
         let standing = self.table.get_many(cleared.iter().flat_map(places)).await?;
         let mut older = Vec::new();
@@ -119,27 +124,27 @@ impl State for DynamoState {
         }
         each(older.iter().map(|(place, known)| self.table.delete(place, Some(known.clone()))).collect())
             .await?;
-        // Of two for one record the last one counts.
+        // Where the outcomes hold two entries of one record, the last one counts.
         let rejected: BTreeMap<String, Rejected> =
             rejected.into_iter().map(|one| (one.record.clone(), one)).collect();
         each(rejected.into_values().map(|one| self.reject(sync, one)).collect()).await?;
         let held: BTreeMap<String, HeldRecord> =
             held.into_iter().map(|one| (one.record.clone(), one)).collect();
         each(held.values().map(|one| self.hold(sync, one)).collect()).await?;
-        put_off::store(&self.table, sync, deferred).await?;
-        put_off::linked(&self.table, &linked).await
+        deferred::store(&self.table, sync, deferred).await?;
+        deferred::linked(&self.table, &linked).await
     }
 
     async fn defer_message(&self, group: &str, body: &str, due: Timestamp) -> Result<(), PortError> {
-        put_off::store_message(&self.table, group, body, due).await
+        deferred::store_message(&self.table, group, body, due).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
-        put_off::due(&self.table, now, limit).await
+        deferred::due(&self.table, now, limit).await
     }
 
     async fn drop_due(&self, tokens: &[String]) -> Result<(), PortError> {
-        put_off::drop_due(&self.table, tokens).await
+        deferred::drop_due(&self.table, tokens).await
     }
 
     async fn cursor(&self, sync: &str) -> Result<Cursor, PortError> {
@@ -193,7 +198,7 @@ impl State for DynamoState {
     }
 
     async fn make_due(&self, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
-        put_off::make_due(&self.table, now, spread).await
+        deferred::make_due(&self.table, now, spread).await
     }
 
     async fn pulse(&self) -> Result<u64, PortError> {
@@ -207,7 +212,7 @@ impl State for DynamoState {
         self.table.update(&Place::new(&["pulse"], "-"), "SET #beat = :beat", values, later).await.map(|_| ())
     }
 
-    /// Counters forget by themselves.
+    /// Forgets ended bases only: counters drop what is older than 48 hours whenever they count.
     async fn forget(&self, before: Timestamp) -> Result<(), PortError> {
         bases::forget(&self.table, &moment(before)).await
     }

@@ -1,4 +1,7 @@
-//! One DynamoDB table: items, batches, conditions, and what is throttled tried again.
+//! Calls to one DynamoDB table: items, batches, conditions and transactions. Throttled keys and transactions
+//! that met another transaction are tried again.
+//!
+//! Source: the API reference of Amazon DynamoDB.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -14,17 +17,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use syncline_sync::PortError;
 
-/// Keys in one BatchGetItem, at most (its API reference).
+/// The most keys in one call of BatchGetItem (API reference, `BatchGetItem`).
 const BATCH_KEYS: usize = 100;
-/// Requests under way at the same time.
+/// The most calls of [`each`] that are under way at the same time.
 pub(crate) const AT_ONCE: usize = 32;
-/// How often what was throttled or met another transaction is tried, waits doubling from [`FIRST_WAIT`].
+/// How often throttled keys, and transactions that met another transaction, are tried in all.
 const TRIES: u32 = 8;
+/// The wait after the first try; it doubles with each try.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
-/// The index over items that a person or a schedule asks for by time.
+/// The name of the table's index, by which commands and poll find items by time.
 pub(crate) const LISTED: &str = "listed";
 
-/// Where an item is.
+/// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) pk: String,
@@ -32,8 +36,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A place by the parts of its partition key. Parts that are long stand as their hash: a partition key has
-    /// 2,048 bytes at most.
+    /// The key of an item, from the parts of its partition key and its sort key. A part longer than 600 bytes
+    /// is replaced by its hash: a partition key is at most 2,048 bytes long and a sort key at most 1,024
+    /// (DynamoDB's quotas).
     pub(crate) fn new(parts: &[&str], sk: &str) -> Self {
         let parts: Vec<String> = parts.iter().map(|part| bounded(part)).collect();
         Self { pk: parts.join("#"), sk: bounded(sk) }
@@ -67,7 +72,7 @@ pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
 pub(crate) struct Item(pub(crate) HashMap<String, AttributeValue>);
 
 impl Item {
-    /// An item at a place.
+    /// A new item with this key and no other attributes.
     pub(crate) fn at(place: &Place) -> Self {
         Self(place.attributes())
     }
@@ -77,7 +82,7 @@ impl Item {
         self
     }
 
-    /// The same, found in the index under a list and a moment.
+    /// Adds the attributes by which the index `listed` finds the item: a list and a moment.
     pub(crate) fn listed(self, list: String, at: String) -> Self {
         self.with("list", text(list)).with("at", text(at))
     }
@@ -86,22 +91,25 @@ impl Item {
         Place { pk: self.text("pk").to_owned(), sk: self.text("sk").to_owned() }
     }
 
+    /// A text attribute; empty where the item has none of this name.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.0.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
     }
 
+    /// A number attribute; 0 where the item has none of this name.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.0.get(name).and_then(|value| value.as_n().ok()).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
+    /// A boolean attribute; `false` where the item has none of this name.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.0.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
     }
 
-    /// What stands in `body`.
+    /// The document in `body`.
     pub(crate) fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, PortError> {
         serde_json::from_str(self.text("body")).map_err(|error| PortError::Store {
-            message: format!("item {} cannot be read: {error}", self.place().pk),
+            message: format!("the document of item {} cannot be read: {error}", self.place().pk),
         })
     }
 }
@@ -111,7 +119,7 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<String, PortError> 
     serde_json::to_string(value).map_err(|error| PortError::Store { message: error.to_string() })
 }
 
-/// A condition with the values it names.
+/// A condition expression with the values that it names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Condition {
     pub(crate) expression: String,
@@ -119,12 +127,12 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// Nothing stands there.
+    /// The condition that there is no item with this key.
     pub(crate) fn absent() -> Self {
         Self { expression: "attribute_not_exists(pk)".to_owned(), values: HashMap::new() }
     }
 
-    /// An attribute holds this.
+    /// The condition that an attribute has this value.
     pub(crate) fn equal(name: &str, value: AttributeValue) -> Self {
         Self {
             expression: format!("#{name} = :{name}"),
@@ -132,7 +140,7 @@ impl Condition {
         }
     }
 
-    /// Nothing stands there, or this holds.
+    /// The condition that there is no item with this key, or that this condition holds.
     pub(crate) fn or_absent(self) -> Self {
         Self { expression: format!("attribute_not_exists(pk) OR {}", self.expression), ..self }
     }
@@ -146,7 +154,8 @@ impl Condition {
     }
 }
 
-/// The names behind each `#name` of an expression: any of them may be, or become, a word of DynamoDB's own.
+/// The attribute name for each `#name` in an expression. Expressions use `#name` everywhere, because any
+/// attribute name may be, or become, a reserved word of DynamoDB.
 fn names_in(expression: &str) -> Option<HashMap<String, String>> {
     let named = expression.split('#').skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -156,16 +165,16 @@ fn names_in(expression: &str) -> Option<HashMap<String, String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// One write of several.
+/// One write of a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    /// The item stands from now on, if the condition holds.
+    /// Puts the item in place of any item with the same key, if the condition holds.
     Put(Item, Option<Condition>),
-    /// Nothing stands there any more, if the condition holds.
+    /// Deletes the item with this key, if the condition holds.
     Delete(Place, Option<Condition>),
 }
 
-/// A moment as text that sorts by time.
+/// A moment as a text of fixed form (nine digits of the second), so that texts sort by time.
 pub(crate) fn moment(at: jiff::Timestamp) -> String {
     format!("{at:.9}")
 }
@@ -173,12 +182,14 @@ pub(crate) fn moment(at: jiff::Timestamp) -> String {
 /// 64 random bits as hex digits.
 pub(crate) fn token() -> String {
     let mut bytes = [0; 8];
-    // The system's source does not fail once the process runs; zeros would only make two tokens alike.
+    // The system's source does not fail once the process runs. If it did, the token would be zeros, and two
+    // tokens would be alike.
     let _ = SystemRandom::new().fill(&mut bytes);
     format!("{:016x}", u64::from_le_bytes(bytes))
 }
 
-/// The error of a call that the SDK has given up on.
+/// The error of a call that the SDK has given up: which call (`what`), then the service's code and message,
+/// or the SDK's own words where no answer came.
 pub(crate) fn failed<E, R>(what: &str, error: SdkError<E, R>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -186,14 +197,15 @@ where
 {
     let message = match error.as_service_error().map(|error| (error.code(), error.message())) {
         Some((code, words)) => {
-            format!("{what}: {}: {}", code.unwrap_or("refused"), words.unwrap_or("no words"))
+            format!("{what}: {}: {}", code.unwrap_or("refused"), words.unwrap_or("no message"))
         }
         None => format!("{what}: {}", DisplayErrorContext(&error)),
     };
     PortError::Store { message }
 }
 
-/// Waits that double, a little longer or shorter each time so that two do not meet again.
+/// Waits 25 ms, doubled `tried` times (at most 6 times), multiplied by a random factor from 0.5 to 1.5, so
+/// that two runs that met each other do not meet again.
 pub(crate) async fn wait(tried: u32) {
     let mut byte = [0; 1];
     let _ = SystemRandom::new().fill(&mut byte);
@@ -201,7 +213,7 @@ pub(crate) async fn wait(tried: u32) {
     tokio::time::sleep(wait.mul_f64(0.5 + f64::from(byte[0]) / 255.0)).await;
 }
 
-/// The table.
+/// The table and the client that calls it. Every error is a [`PortError::Store`].
 #[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) client: Client,
@@ -213,7 +225,7 @@ impl Table {
         format!("DynamoDB {call} on table {}", self.name)
     }
 
-    /// One item, read consistently.
+    /// Reads one item, consistently; `None` where there is none.
     pub(crate) async fn get(&self, place: &Place) -> Result<Option<Item>, PortError> {
         let answer = self
             .client
@@ -227,7 +239,7 @@ impl Table {
         Ok(answer.item.map(Item))
     }
 
-    /// Items that stand at these places, read consistently.
+    /// Reads the items with these keys, consistently. The result has no entry for a key without item.
     pub(crate) async fn get_many(
         &self,
         places: impl IntoIterator<Item = Place>,
@@ -262,12 +274,19 @@ impl Table {
             wait(tried).await;
         }
         Err(PortError::Store {
-            message: format!("{}: {} keys stay unprocessed", self.what("BatchGetItem"), keys.len()),
+            message: format!(
+                "{}: {} keys are still unprocessed after {TRIES} tries",
+                self.what("BatchGetItem"),
+                keys.len()
+            ),
         })
     }
 
-    /// Puts an item; `false` if the condition does not hold. What this very call put before its answer was lost
-    /// counts as put: `write` tells it from another's of the same content.
+    /// Puts an item; `false` if the condition does not hold.
+    ///
+    /// The SDK repeats a call whose answer was lost. If the first try has put the item, the condition of the
+    /// second does not hold, but the item counts as put: a random attribute `write` tells this call's item
+    /// from one with the same content that another call put.
     pub(crate) async fn put(&self, item: Item, condition: Option<Condition>) -> Result<bool, PortError> {
         let conditional = condition.is_some();
         let item = if conditional { item.with("write", text(token())) } else { item };
@@ -298,7 +317,7 @@ impl Table {
         }
     }
 
-    /// Deletes an item; `false` if the condition does not hold.
+    /// Deletes the item with this key; `false` if the condition does not hold.
     pub(crate) async fn delete(
         &self,
         place: &Place,
@@ -329,7 +348,8 @@ impl Table {
         }
     }
 
-    /// Updates an item; `false` if the condition does not hold.
+    /// Updates the item with this key by an update expression, or creates it; `false` if the condition does
+    /// not hold.
     pub(crate) async fn update(
         &self,
         place: &Place,
@@ -364,7 +384,9 @@ impl Table {
         }
     }
 
-    /// All of the writes or none; `false` if a condition does not hold.
+    /// Does all of the writes or none, in one transaction; `false` if a condition does not hold. A repeated
+    /// call is done once, by its request token (API reference, `TransactWriteItems`). A single write is done
+    /// without a transaction.
     pub(crate) async fn transact(&self, writes: Vec<Write>) -> Result<bool, PortError> {
         let mut writes = writes;
         if writes.len() == 1 {
@@ -402,7 +424,10 @@ impl Table {
             wait(tried).await;
         }
         Err(PortError::Store {
-            message: format!("{}: still in conflict after {TRIES} tries", self.what("TransactWriteItems")),
+            message: format!(
+                "{}: another transaction was in the way in each of {TRIES} tries",
+                self.what("TransactWriteItems")
+            ),
         })
     }
 
@@ -434,7 +459,7 @@ impl Table {
         built.map_err(|error| PortError::Store { message: error.to_string() })
     }
 
-    /// Items under one partition key, read consistently.
+    /// Reads all items with this partition key, consistently, in the order of their sort keys.
     pub(crate) async fn partition(&self, pk: &str) -> Result<Vec<Item>, PortError> {
         let mut items = Vec::new();
         let mut pages = self
@@ -453,8 +478,9 @@ impl Table {
         Ok(items)
     }
 
-    /// Items of a list by their moment: the oldest first up to a moment, or the newest first. Read through the
-    /// index, a moment late: for what is only shown, or taken up a little later just as well.
+    /// Reads up to `limit` items of a list of the index: with `until` those up to that moment, the oldest
+    /// first; without it the newest first. The index lags a little behind the table, so use this only for
+    /// items that are shown, or that can as well be taken up a little later.
     pub(crate) async fn list(
         &self,
         list: String,
@@ -490,8 +516,8 @@ impl Table {
         Ok(items)
     }
 
-    /// A page of a list's items after a moment, and where the next page begins: however many there are, they need not
-    /// fit into memory.
+    /// Reads one page of a list's items after a moment, and where the next page begins; `None` after the last
+    /// page. A list may be larger than memory, so it is read page by page.
     pub(crate) async fn page(
         &self,
         list: &str,
@@ -516,7 +542,7 @@ impl Table {
         Ok((items, page.last_evaluated_key.map(Item)))
     }
 
-    /// How many items a list has.
+    /// Counts the items of a list.
     pub(crate) async fn count(&self, list: String) -> Result<u64, PortError> {
         let mut count = 0_u64;
         let mut pages = self
@@ -538,7 +564,7 @@ impl Table {
     }
 }
 
-/// Runs calls, so many at a time; the results stand in their order.
+/// Runs calls, [`AT_ONCE`] at a time. The results have the order of the calls. Ends with the first error.
 pub(crate) async fn each<R, F>(calls: Vec<F>) -> Result<Vec<R>, PortError>
 where
     F: Future<Output = Result<R, PortError>>,

@@ -1,4 +1,20 @@
-//! `syncline.toml`: parsed and validated with every problem in one answer; secrets; telemetry; the system's clock and randomness.
+//! The configuration file `syncline.toml`, and what every real process of Syncline needs besides: secrets,
+//! logging, the system's clock and the system's randomness.
+//!
+//! Not in this crate: connections to either side. Whether the objects, fields, tables and columns of the file
+//! exist is found out by `syncline_sync::define`, from what both sides describe. Secrets in AWS Secrets
+//! Manager are read by `syncline-aws`.
+//!
+//! Begin with [`Config`] and [`Config::parse`]. `syncline.example.toml` shows every section and key of the
+//! file.
+//!
+//! # Layout
+//!
+//! - `parse`: the types of the configuration, and how the sections of the file become these types.
+//! - `reader`: reads single values from TOML tables, and collects every problem.
+//! - `secret`: references to secrets, such as `env:NAME`, and the secrets that they name.
+//! - `telemetry`: starts logging, for people or as JSON.
+//! - `system`: the ports of `syncline-sync` for the clock, for randomness and for crash points.
 
 mod parse;
 mod reader;

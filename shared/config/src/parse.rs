@@ -1,4 +1,5 @@
-//! `syncline.toml`, read whole: every problem is in one answer, by the name of its key.
+//! The configuration in `syncline.toml`: its types, and how they are read from the file. A file with problems
+//! is refused as a whole, with one message for each problem; a message begins with the name of its key.
 
 use crate::reader::{Reader, Section, kind};
 use crate::secret::SecretRef;
@@ -10,135 +11,143 @@ use syncline_salesforce::Auth;
 use syncline_sync::DailyCalls;
 use toml::{Table, Value};
 
-/// `[salesforce]`.
+/// The section `[salesforce]`: how Syncline connects to Salesforce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalesforceConfig {
-    /// The My Domain address, or login or test.
+    /// The address at which Syncline signs in, without a slash at its end: the org's My Domain, or
+    /// `https://login.salesforce.com`, or `https://test.salesforce.com`.
     pub login_url: String,
-    /// How to sign in.
+    /// The way in which Syncline signs in.
     pub auth: Auth,
-    /// The secret.
+    /// Where the JSON with the credentials is; [`Auth::shape`] shows its form.
     pub secret: SecretRef,
-    /// The pinned API version.
+    /// The version of Salesforce's API that Syncline uses, such as `62.0`.
     pub api_version: String,
-    /// The daily calls that Syncline may use.
+    /// How many of the org's daily API calls Syncline may use.
     pub daily_calls: DailyCalls,
-    /// The external Id field.
+    /// The API name of the external Id field, by which a created record is found again.
     pub external_id: String,
-    /// The marker field.
+    /// The API name of the marker: the field in which each write of Syncline leaves the id of its intent.
     pub marker: String,
 }
 
-/// `[postgres]`.
+/// The section `[postgres]`: how Syncline connects to the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresConfig {
-    /// The secret: an address.
+    /// Where the database's address is, which contains the password.
     pub secret: SecretRef,
-    /// `sslmode`, if given.
+    /// PostgreSQL's `sslmode`. `None` leaves the choice to the address; if the address has none either, it is
+    /// `verify-full`, or `disable` for a database on this machine.
     pub sslmode: Option<String>,
-    /// The host, where the secret does not say: what RDS keeps for itself has name and password only.
+    /// The database's host, for a stack in AWS whose secret does not contain one: the secret that RDS manages
+    /// itself has user name and password only.
     pub host: Option<String>,
-    /// The port, likewise.
+    /// The database's port, for a stack in AWS whose secret does not contain one.
     pub port: Option<u16>,
-    /// The database, likewise.
+    /// The database's name, for a stack in AWS whose secret does not contain one.
     pub database: Option<String>,
 }
 
-/// `[ingest]`.
+/// The section `[ingest]`: how `syncline serve` receives Salesforce's outbound messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestConfig {
-    /// What stands in the address that Salesforce calls.
+    /// Where the secret part of the address is to which Salesforce sends its outbound messages.
     pub secret: SecretRef,
 }
 
-/// `[serve]`.
+/// The section `[serve]`: settings of the running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
-    /// Where it listens.
+    /// The address and port on which `syncline serve` listens for HTTP.
     pub listen: SocketAddr,
-    /// How long an intent keeps other runs away.
+    /// How long an intent keeps other runs away from its record.
     pub lease: SignedDuration,
-    /// How far catch-up looks back.
+    /// How far before its cursor catch-up reads Salesforce again, because a record may become visible only
+    /// minutes after its stamp.
     pub look_back: SignedDuration,
-    /// Runs side by side.
+    /// How many workers of `syncline serve` reconcile at the same time.
     pub workers: usize,
 }
 
 /// One field of a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The Salesforce API name.
+    /// The field's API name in Salesforce.
     pub field: String,
-    /// The column.
+    /// The column of the table.
     pub column: String,
-    /// Which way.
+    /// Which side's changes of this field are carried across.
     pub direction: Direction,
-    /// The sync of the parents.
+    /// For a lookup, the name of the sync that pairs the parents. The column holds the key of the parent's
+    /// row, and the field holds the parent's Salesforce Id.
     pub lookup: Option<String>,
 }
 
 /// The fields of a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fields {
-    /// `"*"`: every field that can be kept, frozen when applied.
+    /// `"*"`: every field that can be set in a create and whose type Syncline knows. The first `apply` fixes
+    /// the list of fields; a field that the object gets later is not synced.
     All,
-    /// Those that are named.
+    /// The fields that the file names.
     Named(Vec<Field>),
 }
 
-/// `[sync.NAME]`.
+/// A section `[sync.NAME]`: one Salesforce object that is paired with one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
-    /// Its name.
+    /// The sync's name.
     pub name: String,
-    /// The object.
+    /// The API name of the Salesforce object.
     pub object: String,
-    /// The schema.
+    /// The schema of the table; `public` if the file names none.
     pub schema: String,
-    /// The table.
+    /// The name of the table, without its schema.
     pub table: String,
-    /// The link column.
+    /// The link column: the column that holds the Salesforce Id of the row's record.
     pub link: String,
-    /// The winner of conflicts.
+    /// The primary: the side that wins a conflict.
     pub primary: Side,
-    /// Which way.
+    /// Which side's changes are carried across.
     pub direction: Direction,
-    /// What happens where there is no base.
+    /// What happens where both sides hold a value and there is no base.
     pub on_first_link: FirstLink,
-    /// What deletes lead to.
+    /// What a delete on one side leads to on the other.
     pub deletes: Deletes,
-    /// How many within an hour.
+    /// How many deletes are carried across within an hour before the sync pauses.
     pub delete_limit: DeleteLimit,
-    /// The link is kept in a table of Syncline's own.
+    /// True if the links are in a table of Syncline's own, so that the user's table needs no link column.
     pub link_table: bool,
-    /// Between two catch-ups.
+    /// The time between two catch-ups in Salesforce.
     pub poll_interval: SignedDuration,
-    /// The fields.
+    /// The fields that are synced.
     pub fields: Fields,
 }
 
-/// `syncline.toml`.
+/// The whole file `syncline.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The instance's name.
+    /// The instance's name, `default` if the file names none. It is a part of external Ids and, unless it is
+    /// `default`, of the schema's name.
     pub instance: String,
-    /// `[salesforce]`.
+    /// The section `[salesforce]`.
     pub salesforce: SalesforceConfig,
-    /// `[postgres]`.
+    /// The section `[postgres]`.
     pub postgres: PostgresConfig,
-    /// `[ingest]`, where outbound messages come in.
+    /// The section `[ingest]`; `None` if no outbound messages are received, so that catch-up alone finds
+    /// changes.
     pub ingest: Option<IngestConfig>,
-    /// `[serve]`.
+    /// The section `[serve]`, with defaults for what the file leaves out.
     pub serve: ServeConfig,
-    /// The syncs, by name.
+    /// The syncs, sorted by name.
     pub syncs: Vec<Sync>,
 }
 
-/// What is wrong with a file: everything at once.
+/// Every problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", problems.join("\n"))]
 pub struct ConfigError {
-    /// One sentence each, with the key that it is about.
+    /// One message for each problem, which begins with the name of the key.
     pub problems: Vec<String>,
 }
 
@@ -150,10 +159,10 @@ const DIRECTIONS: &[(&str, Direction)] = &[
 ];
 
 impl Config {
-    /// Reads the text of a file.
+    /// Reads the text of a configuration file.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// When the text is not TOML, or is not a valid configuration: every problem at once.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let table: Table = text
             .parse()
@@ -162,7 +171,10 @@ impl Config {
         let mut root = Section::new("", &table);
         let instance = reader.text(&mut root, "instance").unwrap_or_else(|| "default".to_owned());
         if !is_name(&instance) {
-            reader.problem("instance", "has to be lower-case letters, digits and _, 30 at most");
+            reader.problem(
+                "instance",
+                "must begin with a lower-case letter and contain only lower-case letters, digits and _, 30 characters at most",
+            );
         }
         let salesforce =
             reader.table(&mut root, "salesforce", true).and_then(|table| salesforce(&mut reader, table));
@@ -184,12 +196,12 @@ impl Config {
                         Value::Table(table) => syncs.extend(sync(&mut reader, name, table)),
                         other => reader.problem(
                             &format!("sync.{name}"),
-                            format!("is {}, and has to be a section", kind(other)),
+                            format!("must be a section [sync.{name}], not {}", kind(other)),
                         ),
                     }
                 }
             }
-            None => reader.problem("sync", "there is no sync; add a section such as [sync.contacts]"),
+            None => reader.problem("sync", "no sync is configured; add a section such as [sync.contacts]"),
         }
         reader.close(&root);
         check_syncs(&mut reader, &syncs);
@@ -220,7 +232,9 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
         if !url.starts_with("https://") && !loopback {
             reader.problem(
                 "salesforce.login_url",
-                format!("is {url:?}; it has to begin with https:// (plain http is for loopback only)"),
+                format!(
+                    "is {url:?}, but must begin with https:// (http:// is for addresses of this machine only)"
+                ),
             );
         }
     }
@@ -229,7 +243,7 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
     if !table.contains_key("auth") {
         reader.problem(
             "salesforce.auth",
-            "is missing; it has to be jwt, client-credentials, refresh-token or password",
+            "is missing; add one of: jwt, client-credentials, refresh-token, password",
         );
     }
     let auth = reader.choice(&mut section, "auth", &auths);
@@ -239,7 +253,7 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
     if !number.is_some_and(|number| (50..=99).contains(&number)) {
         reader.problem(
             "salesforce.api_version",
-            format!("is {api_version:?}; it has to be like \"62.0\", 50.0 or later"),
+            format!("is {api_version:?}, but must be a version such as \"62.0\", 50.0 or later"),
         );
     }
     let daily_calls = daily_calls(reader, section.get("daily_calls"));
@@ -257,7 +271,7 @@ fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
     })
 }
 
-/// Half of the org's allowance, if nothing is said.
+/// Reads `daily_calls`; half of the org's daily allowance is the default.
 fn daily_calls(reader: &mut Reader, value: Option<&Value>) -> DailyCalls {
     let wanted = match value {
         None => return DailyCalls::Percent(50),
@@ -273,7 +287,7 @@ fn daily_calls(reader: &mut Reader, value: Option<&Value>) -> DailyCalls {
     wanted.unwrap_or_else(|| {
         reader.problem(
             "salesforce.daily_calls",
-            "has to be a number of calls, or a share of the org's allowance such as \"30%\"",
+            "must be a number of calls, or a share of the org's daily allowance such as \"30%\"",
         );
         DailyCalls::Percent(50)
     })
@@ -282,7 +296,7 @@ fn daily_calls(reader: &mut Reader, value: Option<&Value>) -> DailyCalls {
 const POLICIES: &[(&str, DeletePolicy)] =
     &[("keep", DeletePolicy::Keep), ("propagate", DeletePolicy::Propagate), ("review", DeletePolicy::Review)];
 
-/// One policy for both sides, or one for each.
+/// Reads `deletes`, which is one policy for both sides, or a table with one policy for each side.
 fn deletes(reader: &mut Reader, path: &str, section: &mut Section<'_>, table: &Table) -> Deletes {
     if let Some(Value::Table(sides)) = table.get("deletes") {
         let _ = section.get("deletes");
@@ -304,7 +318,7 @@ fn delete_limit(reader: &mut Reader, path: &str, section: &mut Section<'_>) -> D
         None => return limit,
         Some(Value::Table(table)) => table,
         Some(_) => {
-            reader.problem(&path, "has to be { percent = 5, count = 100 }");
+            reader.problem(&path, "must be a table such as { percent = 5, count = 100 }");
             return limit;
         }
     };
@@ -318,7 +332,7 @@ fn delete_limit(reader: &mut Reader, path: &str, section: &mut Section<'_>) -> D
                 *place = u32::try_from(*number).unwrap_or(*place);
             }
             Some(_) => {
-                reader.problem(&format!("{path}.{name}"), format!("has to be a number from 0 to {most}"));
+                reader.problem(&format!("{path}.{name}"), format!("must be a number from 0 to {most}"));
             }
         }
     }
@@ -337,7 +351,7 @@ fn postgres(reader: &mut Reader, table: &Table) -> Option<PostgresConfig> {
         None => None,
         Some(Value::Integer(port)) if (1..=65_535).contains(port) => u16::try_from(*port).ok(),
         Some(_) => {
-            reader.problem("postgres.port", "has to be a number from 1 to 65535");
+            reader.problem("postgres.port", "must be a number from 1 to 65535");
             None
         }
     };
@@ -359,7 +373,7 @@ fn serve_config(reader: &mut Reader, table: Option<&Table>) -> ServeConfig {
             Ok(listen) => serve.listen = listen,
             Err(_) => reader.problem(
                 "serve.listen",
-                format!("is {text:?}; it has to be an address and a port such as \"127.0.0.1:8080\""),
+                format!("is {text:?}, but must be an IP address and a port, such as \"127.0.0.1:8080\""),
             ),
         }
     }
@@ -370,7 +384,7 @@ fn serve_config(reader: &mut Reader, table: Option<&Table>) -> ServeConfig {
         Some(Value::Integer(count)) if (1..=16).contains(count) => {
             serve.workers = usize::try_from(*count).unwrap_or(serve.workers);
         }
-        Some(_) => reader.problem("serve.workers", "has to be a number from 1 to 16"),
+        Some(_) => reader.problem("serve.workers", "must be a number from 1 to 16"),
     }
     reader.close(&section);
     serve
@@ -380,7 +394,10 @@ fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
     let path = format!("sync.{name}");
     let mut section = Section::new(&path, table);
     if !is_name(name) {
-        reader.problem(&path, "a sync's name has to be lower-case letters, digits and _, 30 at most");
+        reader.problem(
+            &path,
+            "the name of a sync must begin with a lower-case letter and contain only lower-case letters, digits and _, 30 characters at most",
+        );
     }
     let object = reader.required(&mut section, "object", "\"Contact\"");
     let qualified = reader.required(&mut section, "table", "\"public.contacts\"");
@@ -400,7 +417,7 @@ fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
         None => false,
         Some(Value::Boolean(yes)) => *yes,
         Some(_) => {
-            reader.problem(&format!("{path}.link_table"), "has to be true or false");
+            reader.problem(&format!("{path}.link_table"), "must be true or false");
             false
         }
     };
@@ -411,14 +428,18 @@ fn sync(reader: &mut Reader, name: &str, table: &Table) -> Option<Sync> {
         Some(_) => {
             reader.problem(
                 &format!("{path}.fields"),
-                "has to be \"*\" or a section of fields, FirstName = \"first_name\"",
+                format!(
+                    "must be \"*\", or a section [{path}.fields] with lines such as FirstName = \"first_name\""
+                ),
             );
             None
         }
         None => {
             reader.problem(
                 &format!("{path}.fields"),
-                "is missing; add [sync.NAME.fields] with FirstName = \"first_name\", or fields = \"*\"",
+                format!(
+                    "is missing; add a section [{path}.fields] with lines such as FirstName = \"first_name\", or fields = \"*\" for all fields"
+                ),
             );
             None
         }
@@ -463,12 +484,18 @@ fn fields(reader: &mut Reader, path: &str, table: &Table) -> Vec<Field> {
             }
             other => reader.problem(
                 &path,
-                format!("is {}, and has to be a column's name or {{ column = … }}", kind(other)),
+                format!(
+                    "is {}, but must be the name of a column in quotes, or a table such as {{ column = \"first_name\" }}",
+                    kind(other)
+                ),
             ),
         }
     }
     if fields.is_empty() && table.is_empty() {
-        reader.problem(&format!("{path}.fields"), "maps no field");
+        reader.problem(
+            &format!("{path}.fields"),
+            "no field is mapped; add a line such as FirstName = \"first_name\"",
+        );
     }
     fields
 }
@@ -480,13 +507,20 @@ fn check_syncs(reader: &mut Reader, syncs: &[Sync]) {
         for field in fields {
             let path = format!("sync.{}.fields.{}", sync.name, field.field);
             if let Some(other) = columns.insert(&field.column, &field.field) {
-                reader.problem(&path, format!("column {} is mapped to {other} already", field.column));
+                reader.problem(
+                    &path,
+                    format!("column {} is already mapped to {other}; map each column once", field.column),
+                );
             }
             if let Some(parent) = &field.lookup
                 && !syncs.iter().any(|other| other.name == *parent)
             {
-                reader
-                    .problem(&path, format!("lookup names sync {parent:?}, and there is no [sync.{parent}]"));
+                reader.problem(
+                    &path,
+                    format!(
+                        "lookup names the sync {parent:?}, but there is no [sync.{parent}]; add it, or name another sync"
+                    ),
+                );
             }
         }
     }
@@ -573,17 +607,17 @@ mod tests {
         "#;
         let error = Config::parse(text).unwrap_err().to_string();
         for words in [
-            "instnace: is no setting; is instance meant?",
+            "instnace: there is no such setting; did you mean instance?",
             "salesforce.login_url: is \"http://acme",
-            "salesforce.auth: is \"token\"; it has to be jwt, client-credentials",
-            "salesforce.secret: it has to be env:NAME, file:PATH or secretsmanager:NAME",
+            "salesforce.auth: is \"token\", but must be one of: jwt, client-credentials",
+            "salesforce.secret: must be env:NAME, file:PATH or secretsmanager:NAME",
             "postgres.secret: is missing",
             "postgres.sslmode: is \"prefer\"",
             "serve.listen",
             "serve.workers",
-            "sync.Contacts: a sync's name has to be lower-case",
+            "sync.Contacts: the name of a sync must begin with a lower-case letter",
             "sync.Contacts.table: is missing",
-            "sync.Contacts.primry: is no setting; is primary meant?",
+            "sync.Contacts.primry: there is no such setting; did you mean primary?",
             "sync.Contacts.poll_interval: is \"soon\"",
             "sync.Contacts.deletes: is \"never\"",
             "sync.Contacts.delete_limit.count",
@@ -601,7 +635,10 @@ mod tests {
             .replace("lookup = \"accounts\"", "lookup = \"nobody\"")
             .replace("\"level\"", "\"last_name\"");
         let error = Config::parse(&text).unwrap_err().to_string();
-        assert!(error.contains("there is no [sync.nobody]") && error.contains("is mapped to"), "{error}");
+        assert!(
+            error.contains("there is no [sync.nobody]") && error.contains("is already mapped to"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! Reading TOML tables so that every mistake is kept, by the name of its key.
+//! Reads values from TOML tables. A wrong value does not end the reading: the problem is collected under the
+//! full name of its key, so that a user sees all problems at once.
 
 use crate::secret::SecretRef;
 use jiff::SignedDuration;
 use toml::{Table, Value};
 
-/// Reads tables and keeps what is wrong with them.
+/// Collects the problems that are found while tables are read.
 #[derive(Default)]
 pub(crate) struct Reader {
+    /// One message for each problem. A message begins with the full name of the key, such as `serve.listen`.
     pub(crate) problems: Vec<String>,
 }
 
-/// A table under way: keys that nobody asked for are problems in the end.
+/// A table that is being read. It remembers which keys were asked for; [`Reader::close`] reports the other
+/// keys of the table as problems.
 pub(crate) struct Section<'a> {
+    /// The name of the table in the file, such as `sync.contacts`; empty for the top of the file.
     path: String,
     pub(crate) table: &'a Table,
     known: Vec<&'static str>,
@@ -41,14 +45,11 @@ impl Reader {
         match section.get(key)? {
             Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
             Value::String(_) => {
-                self.problem(&section.key(key), "is empty");
+                self.problem(&section.key(key), "must not be empty");
                 None
             }
             other => {
-                self.problem(
-                    &section.key(key),
-                    format!("is {}, and has to be a text in quotes", kind(other)),
-                );
+                self.problem(&section.key(key), format!("must be a text in quotes, not {}", kind(other)));
                 None
             }
         }
@@ -64,7 +65,7 @@ impl Reader {
             return self.text(section, key);
         }
         section.known.push(key);
-        self.problem(&section.key(key), format!("is missing; for example {key} = {example}"));
+        self.problem(&section.key(key), format!("is missing; add it, for example {key} = {example}"));
         None
     }
 
@@ -78,7 +79,7 @@ impl Reader {
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            self.problem(&section.key(key), format!("is {text:?}; it has to be {}", words.join(", ")));
+            self.problem(&section.key(key), format!("is {text:?}, but must be one of: {}", words.join(", ")));
         }
         found
     }
@@ -95,7 +96,7 @@ impl Reader {
             _ => {
                 self.problem(
                     &section.key(key),
-                    format!("is {text:?}; it has to be a time such as \"30s\" or \"5m\""),
+                    format!("is {text:?}, but must be a time longer than zero, such as \"30s\" or \"5m\""),
                 );
                 default
             }
@@ -127,22 +128,20 @@ impl Reader {
         match section.get(key) {
             Some(Value::Table(table)) => Some(table),
             Some(other) => {
-                self.problem(
-                    &section.key(key),
-                    format!("is {}, and has to be a section [{key}]", kind(other)),
-                );
+                self.problem(&section.key(key), format!("must be a section [{key}], not {}", kind(other)));
                 None
             }
             None => {
                 if required {
-                    self.problem(&section.key(key), format!("the section [{key}] is missing"));
+                    self.problem(&section.key(key), format!("the section [{key}] is missing; add it"));
                 }
                 None
             }
         }
     }
 
-    /// Keys that mean nothing, with the nearest that does.
+    /// Reports every key of the table that was not asked for, with the known key whose name is most similar,
+    /// if one is similar enough.
     pub(crate) fn close(&mut self, section: &Section<'_>) {
         for key in section.table.keys().filter(|key| !section.known.contains(&key.as_str())) {
             let near = section
@@ -150,13 +149,13 @@ impl Reader {
                 .iter()
                 .min_by_key(|known| strsim::levenshtein(known, key))
                 .filter(|known| strsim::levenshtein(known, key) <= 3);
-            let hint = near.map(|known| format!("; is {known} meant?")).unwrap_or_default();
-            self.problem(&section.key(key), format!("is no setting{hint}"));
+            let hint = near.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+            self.problem(&section.key(key), format!("there is no such setting{hint}"));
         }
     }
 }
 
-/// What a value is, in words.
+/// The kind of a value in words, for messages.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a text",

@@ -1,55 +1,60 @@
-//! Where secrets are, and what they look like.
+//! References to secrets in the configuration file, and how the secrets behind them are read.
 
 use secrecy::SecretString;
 use std::path::PathBuf;
 
-/// Where a secret is kept.
+/// A reference to a secret: where the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRef {
-    /// `env:NAME`.
+    /// `env:NAME`: in an environment variable.
     Env(String),
-    /// `file:PATH`.
+    /// `file:PATH`: in a file.
     File(PathBuf),
-    /// `secretsmanager:NAME`, which a stack in AWS reads.
+    /// `secretsmanager:NAME`: in AWS Secrets Manager. This crate does not read such a secret: a stack, and
+    /// commands with `--stack`, use the secrets with which the stack was deployed.
     SecretsManager(String),
 }
 
-/// A secret that cannot be had.
+/// Why a secret could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The variable is not set.
-    #[error("environment variable {0} is not set")]
+    /// The environment variable with this name is not set, or is empty.
+    #[error("environment variable {0} is not set or is empty; set it, then run the command again")]
     NotSet(String),
     /// The file cannot be read.
-    #[error("{path} cannot be read: {message}")]
+    #[error("file {path} cannot be read: {message}; correct the path, or let this user read the file")]
     File {
-        /// The path.
+        /// The path as the configuration names it.
         path: String,
-        /// The system's words.
+        /// The error message of the operating system.
         message: String,
     },
-    /// It is in Secrets Manager, which only Syncline in AWS reads.
+    /// The secret with this name is in Secrets Manager, and the process does not work on a stack in AWS.
     #[error(
-        "secretsmanager:{0} is read by a stack in AWS and by commands with --stack; use env:NAME or file:PATH here"
+        "secretsmanager:{0} can be used with a stack in AWS only; name env:NAME or file:PATH instead, or run the command with --stack NAME"
     )]
     Elsewhere(String),
 }
 
 impl SecretRef {
-    /// Reads a reference.
+    /// Parses a reference such as `env:NAME`.
     ///
     /// # Errors
-    /// A sentence that says which references there are.
+    /// When the text is not a reference. The message lists the forms of a reference and does not repeat the
+    /// text, which may be a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
             Some(("secretsmanager", name)) if !name.is_empty() => Ok(Self::SecretsManager(name.to_owned())),
-            _ => Err("it has to be env:NAME, file:PATH or secretsmanager:NAME".to_owned()),
+            _ => Err(
+                "must be env:NAME, file:PATH or secretsmanager:NAME; the secret itself does not belong in this file"
+                    .to_owned(),
+            ),
         }
     }
 
-    /// What it is called in messages.
+    /// Where the secret is, in words for messages, such as `environment variable DATABASE_URL`.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
@@ -59,10 +64,11 @@ impl SecretRef {
         }
     }
 
-    /// The secret.
+    /// Reads the secret from the environment or from a file. White space at the end of a file is left out.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the environment variable is not set or is empty, when the file cannot be read, or when the secret
+    /// is in Secrets Manager.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Env(name) => match std::env::var(name) {

@@ -1,10 +1,11 @@
-//! The system's clock and randomness, for the ports of every real process.
+//! The ports of `syncline-sync` for the clock, for randomness and for crash points, as every real process
+//! uses them.
 
 use jiff::Timestamp;
 use ring::rand::SecureRandom as _;
 use syncline_sync::{Clock, Random, Step, Steps};
 
-/// The system's clock.
+/// The clock of the operating system.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -13,24 +14,28 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's randomness.
+/// The randomness of the operating system.
 pub struct SystemRandom(ring::rand::SystemRandom);
 
 impl SystemRandom {
-    /// The source that the system offers.
+    /// Opens the operating system's source of randomness.
     #[must_use]
     pub fn new() -> Self {
         Self(ring::rand::SystemRandom::new())
     }
 
-    /// Random bytes.
+    /// Returns random bytes, such as a new fingerprint key.
     ///
     /// # Panics
-    /// When the system has no randomness: no write would be safe.
+    /// When the operating system gives no random bytes. Ids of intents would not be unique then, so no write
+    /// would be safe.
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        assert!(self.0.fill(&mut bytes).is_ok(), "the system has no randomness");
+        assert!(
+            self.0.fill(&mut bytes).is_ok(),
+            "the operating system gives no random bytes; Syncline cannot write safely without them"
+        );
         bytes
     }
 }
@@ -47,7 +52,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// Nothing happens between steps.
+/// Crash points that do nothing. Only tests stop a run between two of its steps.
 pub struct NoSteps;
 
 impl Steps for NoSteps {

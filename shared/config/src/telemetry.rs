@@ -1,15 +1,15 @@
-//! Logs: for people or as JSON, on standard error, never with record values.
+//! Logging to standard error, for people or as JSON. Log lines never hold values of records.
 
 use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     #[default]
     Human,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -20,18 +20,19 @@ impl FromStr for LogFormat {
         match text {
             "human" => Ok(Self::Human),
             "json" => Ok(Self::Json),
-            other => Err(format!("{other:?} is neither human nor json")),
+            other => Err(format!("{other:?} is not a log format; use human or json")),
         }
     }
 }
 
-/// Starts logging, once per process. `RUST_LOG` sets what is shown; without it, what a person should know.
+/// Starts logging, once per process. The environment variable `RUST_LOG` sets which lines are logged. Without
+/// `RUST_LOG`, these are lines of level info and above, and of `tokio_postgres` only level warn and above.
 pub fn init_telemetry(format: LogFormat) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tokio_postgres=warn"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // An error says that logging was started already.
+    // The only error is that logging was started before, which does no harm.
     let _ = match format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

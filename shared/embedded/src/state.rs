@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Side};
 use syncline_postgres::{Connection, Instance, Pool, store_error};
 use syncline_sync::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected,
-    State, Touch,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, KnownRecord, Outcomes, PortError, Put, RecordRef,
+    Rejected, State, Touch,
 };
 use tokio_postgres::types::{ToSql, Type};
 
@@ -106,8 +106,8 @@ fn text(row: &tokio_postgres::Row, column: usize) -> Result<String, PortError> {
 }
 
 impl State for EmbeddedState {
-    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
-        let mut loaded = vec![Loaded::default(); refs.len()];
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<KnownRecord>, PortError> {
+        let mut loaded = vec![KnownRecord::default(); refs.len()];
         if refs.is_empty() {
             return Ok(loaded);
         }
@@ -148,7 +148,7 @@ impl State for EmbeddedState {
                 .transpose()
                 .map_err(|error| unreadable(&error))?;
             if let Some(slot) = usize::try_from(place).ok().and_then(|place| loaded.get_mut(place)) {
-                *slot = Loaded { base: Some(base), rejected };
+                *slot = KnownRecord { base: Some(base), rejected };
             }
         }
         Ok(loaded)

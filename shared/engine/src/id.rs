@@ -112,6 +112,20 @@ impl<'de> Deserialize<'de> for SalesforceId {
 #[serde(transparent)]
 pub struct PostgresKey(pub String);
 
+impl PostgresKey {
+    /// The key of a row whose key columns hold these texts, in index order.
+    #[must_use]
+    pub fn of_columns<T: Into<String>>(columns: impl IntoIterator<Item = T>) -> Self {
+        Self(serde_json::Value::from_iter(columns.into_iter().map(Into::into)).to_string())
+    }
+
+    /// The texts of the key columns, in index order. `None` if this is not the JSON array that a key is.
+    #[must_use]
+    pub fn columns(&self) -> Option<Vec<String>> {
+        serde_json::from_str(&self.0).ok()
+    }
+}
+
 impl fmt::Display for PostgresKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -130,7 +144,13 @@ impl BaseKey {
     /// Returns `None` when nothing identifies the record.
     #[must_use]
     pub fn first(id: Option<&SalesforceId>, key: Option<&PostgresKey>) -> Option<Self> {
-        id.map(|id| Self(id.as_str().to_owned())).or_else(|| key.map(|key| Self(format!("p:{key}"))))
+        id.map(|id| Self(id.as_str().to_owned())).or_else(|| key.map(Self::of_row))
+    }
+
+    /// The key of the base of a row whose record has no Salesforce Id yet.
+    #[must_use]
+    pub fn of_row(key: &PostgresKey) -> Self {
+        Self(format!("p:{key}"))
     }
 }
 
@@ -161,6 +181,14 @@ mod tests {
         assert_eq!(first(Some(&id), Some(&key)).as_deref(), Some("0035c00000ABcdeAAD"));
         assert_eq!(first(None, Some(&key)).as_deref(), Some("p:[\"1\"]"));
         assert_eq!(first(None, None), None);
+    }
+
+    #[test]
+    fn a_key_gives_back_the_columns_that_it_was_made_of() {
+        let key = PostgresKey::of_columns(["42", "a \"b\""]);
+        assert_eq!(key.0, r#"["42","a \"b\""]"#);
+        assert_eq!(key.columns().unwrap(), ["42", "a \"b\""]);
+        assert_eq!(PostgresKey("42".to_owned()).columns(), None);
     }
 
     #[test]

@@ -44,6 +44,36 @@ pub enum Presence {
     Missing,
 }
 
+impl Presence {
+    /// A text that differs for all that differs, to make one fingerprint over everything that a side holds.
+    #[must_use]
+    pub fn fingerprinted_text(&self) -> String {
+        match self {
+            Self::Present(image) => {
+                image.iter().map(|(field, cell)| cell.fingerprinted_text(field)).collect()
+            }
+            Self::Deleted => "deleted".to_owned(),
+            Self::Missing => "missing".to_owned(),
+        }
+    }
+}
+
+impl Cell {
+    /// Each part bears its length, so that no two cells run into one text.
+    fn fingerprinted_text(&self, field: &str) -> String {
+        let (kind, text) = match self {
+            Self::Value(value) => match value.text() {
+                Some(text) => ("value", text),
+                None => ("null", String::new()),
+            },
+            Self::Waiting(Parent::Salesforce(sync, id)) => ("waits for a record", format!("{sync} {id}")),
+            Self::Waiting(Parent::Postgres(sync, key)) => ("waits for a row", format!("{sync} {key}")),
+            Self::Unreadable(error) => ("unreadable", error.to_string()),
+        };
+        format!("{}:{field}={kind}:{}:{text};", field.len(), text.len())
+    }
+}
+
 /// One field of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldWrite {

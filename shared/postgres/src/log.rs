@@ -105,7 +105,7 @@ pub(crate) async fn take<'a>(
                 return Ok((id, Err(row.try_get(1)?)));
             }
             let mut touch = Touch {
-                v: TOUCH_FORM,
+                form: TOUCH_FORM,
                 sync: row.try_get(1)?,
                 id: link.or(old_link).and_then(|link| SalesforceId::parse(&link).ok()),
                 key: key.map(PostgresKey),

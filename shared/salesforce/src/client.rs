@@ -265,7 +265,7 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> SalesforceError {
     let item = items.into_iter().next();
     let url = url.split('?').next().unwrap_or(url).to_owned();
     match (status, item) {
-        (_, Some(item)) if item.code == "REQUEST_LIMIT_EXCEEDED" => SalesforceError::Limit(item.message),
+        (_, Some(item)) if item.code == "REQUEST_LIMIT_EXCEEDED" => SalesforceError::QuotaSpent(item.message),
         (status, item) if status.is_server_error() => {
             let words = item.map(|item| format!("{}: {}", item.code, item.message));
             SalesforceError::Unanswered { url, message: words.unwrap_or_else(|| status.to_string()) }
@@ -285,7 +285,7 @@ mod tests {
     fn a_refusal_is_read_from_salesforces_list() {
         let body = br#"[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
         let error = refusal("http://x/y?q=secret", StatusCode::FORBIDDEN, body);
-        assert_eq!(error, SalesforceError::Limit("TotalRequests Limit exceeded.".into()));
+        assert_eq!(error, SalesforceError::QuotaSpent("TotalRequests Limit exceeded.".into()));
         let error = refusal("http://x/y?q=secret", StatusCode::BAD_GATEWAY, b"<html>");
         assert!(!error.to_string().contains("secret"), "{error}");
     }

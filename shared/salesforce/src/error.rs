@@ -49,7 +49,7 @@ pub enum SalesforceError {
     },
     /// The daily allowance is spent.
     #[error("REQUEST_LIMIT_EXCEEDED: {0}")]
-    Limit(String),
+    QuotaSpent(String),
     /// The call was refused as a whole; nothing was carried out.
     #[error("{code}: {message}")]
     Refused {
@@ -67,7 +67,7 @@ impl From<SalesforceError> for PortError {
     fn from(error: SalesforceError) -> Self {
         let side = Side::Salesforce;
         match error {
-            SalesforceError::Limit(message) => Self::Limit { message },
+            SalesforceError::QuotaSpent(message) => Self::QuotaSpent { message },
             SalesforceError::OtherOrg { .. } => Self::Identity { message: error.to_string() },
             SalesforceError::Refused { ref code, .. } if is_about_the_definition(code) => {
                 Self::Definition { side, message: error.to_string() }

@@ -5,11 +5,11 @@
 //! and nothing here knows HTTP, SQL or a runtime: no spawn, no timer, no channel, so that a simulation can
 //! drive it step by step.
 
-pub mod apply;
+pub mod consume;
 pub mod define;
+mod delete_limit;
 pub mod describe;
-pub mod ingest;
-mod limit;
+pub mod enqueue;
 mod outage;
 mod pace;
 pub mod poll;
@@ -19,14 +19,14 @@ mod retry;
 mod touch;
 mod view;
 
-pub use limit::{DELETE_WINDOW, delete_counter};
+pub use delete_limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
     Alert, Alerts, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord,
-    Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, Loaded, LogBatch, MessageBody,
+    Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody,
     NewRecord, Origin, Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef,
     RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage,
-    ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome,
+    ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

@@ -20,10 +20,10 @@ pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortErro
                 ports.state().put_breaker(side, &breaker.failed(now, &error.to_string())).await?;
             }
         }
-        Disposition::Limit => {
+        Disposition::QuotaSpent => {
             let breaker = ports.state().breaker(Side::Salesforce).await?;
             if breaker.open_until.is_none() {
-                let breaker = breaker.limited(now, &error.to_string());
+                let breaker = breaker.quota_spent(now, &error.to_string());
                 ports.state().put_breaker(Side::Salesforce, &breaker).await?;
             }
         }
@@ -71,8 +71,8 @@ async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), Po
                 tracing::info!(%side, "answers again");
             }
             Err(error @ PortError::Store { .. }) => return Err(error),
-            Err(error @ PortError::Limit { .. }) => {
-                ports.state().put_breaker(side, &breaker.limited(now, &error.to_string())).await?;
+            Err(error @ PortError::QuotaSpent { .. }) => {
+                ports.state().put_breaker(side, &breaker.quota_spent(now, &error.to_string())).await?;
             }
             Err(error @ PortError::Identity { .. }) => {
                 for definition in definitions {

@@ -1,7 +1,7 @@
 //! Touches from everything that does not call us: the capture log, catch-up, first scans, and what was put off.
 
-use crate::ingest::enqueue;
-use crate::limit::look_ahead;
+use crate::delete_limit::look_ahead;
+use crate::enqueue::enqueue;
 use crate::outage::{any_away, note_error, pause};
 use crate::pace;
 use crate::ports::{
@@ -158,7 +158,7 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     let page = ports.salesforce().scan(&definition.object, from).await?;
     if cursor.scan_started.is_none() && page.date.duration_since(stamp) > OLDEST_CURSOR {
         // What was deleted that long ago is out of the recycle bin: every record is looked at.
-        let fresh = Cursor { v: 1, ..Cursor::default() };
+        let fresh = Cursor { form: 1, ..Cursor::default() };
         ports.state().put_cursor(&definition.name, &fresh).await?;
         return Ok((0, true));
     }
@@ -202,7 +202,7 @@ async fn first_scan_of_salesforce<P: Ports>(
         cursor.scan_started = None;
         cursor.stamp = Some(started - ports.settings().look_back);
     }
-    cursor.v = 1;
+    cursor.form = 1;
     ports.state().put_cursor(&definition.name, &cursor).await?;
     Ok((sent, true))
 }

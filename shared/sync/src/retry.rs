@@ -10,7 +10,7 @@ pub enum Disposition {
     /// Put off; the side's breaker counts the failure.
     Retry(Side),
     /// Put off until the side takes calls again.
-    Limit,
+    QuotaSpent,
     /// Put off, and the sync is paused for a person to look.
     Pause,
     /// Not acknowledged: there is nowhere to put them off.
@@ -22,7 +22,7 @@ pub enum Disposition {
 pub fn disposition(error: &PortError) -> Disposition {
     match error {
         PortError::Outage { side, .. } => Disposition::Retry(*side),
-        PortError::Limit { .. } => Disposition::Limit,
+        PortError::QuotaSpent { .. } => Disposition::QuotaSpent,
         PortError::Definition { .. } | PortError::Identity { .. } => Disposition::Pause,
         PortError::Store { .. } => Disposition::Release,
     }
@@ -61,16 +61,16 @@ impl Breaker {
             let seconds = 5_i64.saturating_mul(1 << failures.saturating_sub(8).min(10)).min(60);
             now + SignedDuration::from_secs(seconds)
         });
-        Self { v: 1, failures, open_until, message: message.to_owned() }
+        Self { form: 1, failures, open_until, message: message.to_owned() }
     }
 
     /// The breaker once the daily allowance is spent: a minute, doubling to 16.
     #[must_use]
-    pub fn limited(&self, now: Timestamp, message: &str) -> Self {
+    pub fn quota_spent(&self, now: Timestamp, message: &str) -> Self {
         let failures = self.failures.saturating_add(1);
         let minutes = 1_i64 << failures.saturating_sub(1).min(4);
         let open_until = Some(now + SignedDuration::from_mins(minutes));
-        Self { v: 1, failures, open_until, message: message.to_owned() }
+        Self { form: 1, failures, open_until, message: message.to_owned() }
     }
 
     /// True while the side is left alone: until a probe after `open_until` finds that it answers.
@@ -90,7 +90,7 @@ mod tests {
         let side = Side::Salesforce;
         let table = [
             (PortError::Outage { side, message: message.clone() }, Disposition::Retry(side)),
-            (PortError::Limit { message: message.clone() }, Disposition::Limit),
+            (PortError::QuotaSpent { message: message.clone() }, Disposition::QuotaSpent),
             (PortError::Definition { side, message: message.clone() }, Disposition::Pause),
             (PortError::Identity { message: message.clone() }, Disposition::Pause),
             (PortError::Store { message }, Disposition::Release),
@@ -131,7 +131,7 @@ mod tests {
         let mut breaker = Breaker::default();
         let mut minutes = vec![];
         for _ in 0..6 {
-            breaker = breaker.limited(now, "REQUEST_LIMIT_EXCEEDED");
+            breaker = breaker.quota_spent(now, "REQUEST_LIMIT_EXCEEDED");
             minutes.push(breaker.open_until.unwrap().as_second() / 60);
         }
         assert_eq!(minutes, [1, 2, 4, 8, 16, 16]);

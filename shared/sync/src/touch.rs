@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use syncline_engine::{PostgresKey, SalesforceId, SyncName};
+use syncline_engine::{BaseKey, PostgresKey, SalesforceId, SyncName};
 
 /// The form of a [`Touch`] that this code writes.
 pub const TOUCH_FORM: u8 = 1;
@@ -53,7 +53,8 @@ pub struct DeleteEvidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     /// The form of this document, [`TOUCH_FORM`].
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The sync.
     pub sync: SyncName,
     /// The record's Id, if known.
@@ -106,7 +107,7 @@ impl Touch {
 
     fn bare(sync: &str, source: Source, at: Timestamp) -> Self {
         Self {
-            v: TOUCH_FORM,
+            form: TOUCH_FORM,
             sync: sync.to_owned(),
             id: None,
             key: None,
@@ -126,7 +127,7 @@ impl Touch {
     pub fn record(&self) -> String {
         match (&self.id, &self.key) {
             (Some(id), _) => id.as_str().to_owned(),
-            (None, Some(key)) => format!("p:{key}"),
+            (None, Some(key)) => BaseKey::of_row(key).0,
             (None, None) => String::new(),
         }
     }
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_touch_is_named_by_its_id_else_by_its_row_and_put_off_by_what_it_names() {
+    fn a_touch_is_named_by_its_id_else_by_its_row_and_deferred_by_what_it_names() {
         let of_id = touch(1);
         let of_key = Touch::of_key("accounts", key(1), Source::CaptureLog, of_id.at);
         assert_eq!(

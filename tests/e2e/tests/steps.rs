@@ -198,5 +198,5 @@ async fn touch(place: &Place, id: &str) {
     let id = syncline_engine::SalesforceId::parse(id).unwrap();
     let now = jiff::Timestamp::now();
     let touch = syncline_sync::Touch::of_id("contacts", id, syncline_sync::Source::OutboundMessage, now);
-    syncline_sync::ingest::enqueue(&runtime, vec![touch]).await.unwrap();
+    syncline_sync::enqueue::enqueue(&runtime, vec![touch]).await.unwrap();
 }

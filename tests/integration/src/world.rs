@@ -322,13 +322,13 @@ impl World {
             poll::poll_log(self, &self.definitions).await.unwrap();
             let deliveries = self.queue.receive(10).await.unwrap();
             if deliveries.is_empty() {
-                let put_off = self
+                let deferred = self
                     .database
                     .count("SELECT count(*) FROM syncline.deferred WHERE cardinality(waits_for) = 0")
                     .await;
                 let messages = self.database.count("SELECT count(*) FROM syncline.queue_message").await;
                 let log = self.database.count("SELECT count(*) FROM syncline.log").await;
-                if put_off + messages + log == 0 {
+                if deferred + messages + log == 0 {
                     return summary;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -338,7 +338,7 @@ impl World {
                     let (breakers, touches) =
                         (self.database.text(breakers).await, self.database.text(touches).await);
                     panic!(
-                        "{put_off} put off, {messages} messages, {log} log rows; {breakers:?}; {touches:?}"
+                        "{deferred} put off, {messages} messages, {log} log rows; {breakers:?}; {touches:?}"
                     );
                 }
                 continue;

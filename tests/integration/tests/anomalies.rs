@@ -92,7 +92,7 @@ async fn a_late_update_does_not_revive_a_deleted_record() {
         syncline_sync::Source::OutboundMessage,
         jiff::Timestamp::now(),
     );
-    syncline_sync::ingest::enqueue(&world, vec![touch]).await.unwrap();
+    syncline_sync::enqueue::enqueue(&world, vec![touch]).await.unwrap();
     world.to_rest().await;
     assert_eq!(
         (world.records("Contact"), world.database.count("SELECT count(*) FROM contacts").await),

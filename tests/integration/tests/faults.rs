@@ -200,7 +200,7 @@ async fn a_field_that_is_gone_pauses_the_sync_and_names_it() {
 }
 
 #[tokio::test]
-async fn a_newer_message_is_put_off_unopened() {
+async fn a_newer_message_is_deferred_unopened() {
     let world = world().await;
     world.database.run("INSERT INTO syncline.queue_group (name) VALUES ('contacts.0') ON CONFLICT DO NOTHING;
         INSERT INTO syncline.queue_message (queue_group, body) VALUES ('contacts.0', '{\"v\": 9, \"touches\": {\"packed\": true}}')").await;

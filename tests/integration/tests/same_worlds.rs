@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use support::cluster::TestDatabase;
 use support::{SteppedClock, Values, key_of_text, key_text, name_of};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
-use syncline_sync::{Clock, HeldRecord, Ports, Queue, Rejected, Source, Touch, ingest};
+use syncline_sync::{Clock, HeldRecord, Ports, Queue, Rejected, Source, Touch, enqueue};
 
 /// Seeds from 0 on that run here; `SYNCLINE_SAME_WORLDS=START+COUNT` says otherwise.
 const SEEDS: u64 = 60;
@@ -239,7 +239,7 @@ impl Real {
         let (mut caught_up, mut tries) = (None, 0);
         for _ in 0..600 {
             self.now();
-            ingest::enqueue(&self.world, std::mem::take(&mut self.messages)).await.unwrap();
+            enqueue::enqueue(&self.world, std::mem::take(&mut self.messages)).await.unwrap();
             poll::poll_log(&self.world, &self.world.definitions).await.unwrap();
             self.world.scan().await;
             let mut worked = false;

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
 use syncline_engine::{Base, Definition, FirstLink, Side};
 use syncline_sync::{
-    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, apply, delete_counter, ingest,
+    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, consume, delete_counter, enqueue,
     poll, watch,
 };
 
@@ -137,7 +137,7 @@ async fn applier(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
         return;
     }
     // Boxed, for most are idle and end before it.
-    let applied = Box::pin(apply::apply(&ports, &definitions, &deliveries, None)).await;
+    let applied = Box::pin(consume::consume(&ports, &definitions, &deliveries, None)).await;
     let _ = ports.queue().done(&applied.done).await;
     let _ = ports.queue().release(&applied.release).await;
 }
@@ -321,7 +321,7 @@ impl Schedule {
                 self.hit("fault: request limit");
                 self.outage_steps = 1 + dice.below(40);
                 let message = "REQUEST_LIMIT_EXCEEDED".to_owned();
-                self.memory().org.set_down(Some(PortError::Limit { message }));
+                self.memory().org.set_down(Some(PortError::QuotaSpent { message }));
             }
             Kind::Restore => self.backup_or_restore(),
             Kind::RestoreAlone => self.restore_alone(),
@@ -453,7 +453,7 @@ impl Schedule {
             ports
                 .memory
                 .state
-                .put_cursor(world::CONTACTS, &Cursor { v: 1, ..Cursor::default() })
+                .put_cursor(world::CONTACTS, &Cursor { form: 1, ..Cursor::default() })
                 .await
                 .unwrap();
         });
@@ -490,7 +490,7 @@ impl Schedule {
 
     /// Salesforce sends again what was not answered.
     fn enqueue(&self, touches: Vec<Touch>) {
-        self.to_end(async |ports| while ingest::enqueue(&ports, touches.clone()).await.is_err() {});
+        self.to_end(async |ports| while enqueue::enqueue(&ports, touches.clone()).await.is_err() {});
     }
 
     fn to_end<F: Future<Output = ()>>(&self, work: impl FnOnce(SimPorts) -> F) {

@@ -53,7 +53,7 @@ fn conflict(number: u32) -> Conflict {
 
 fn rejected(number: u32) -> Rejected {
     Rejected {
-        v: 1,
+        form: 1,
         sync: SYNC.into(),
         record: id(number).to_string(),
         salesforce_id: Some(id(number)),
@@ -77,7 +77,7 @@ pub async fn state<S: State>(
     bases_are_saved_by_compare_and_set(state).await;
     a_pointer_leads_to_one_base(state).await;
     conflicts_count_only_with_their_base(state, conflicts).await;
-    put_off_touches_fold_and_come_due(state).await;
+    deferred_touches_fold_and_come_due(state).await;
     outcomes_are_kept_until_cleared(state).await;
     a_delete_that_was_seen_stays_one(state, held).await;
     counters_slide_and_let_nobody_past_their_limit(state).await;
@@ -144,7 +144,7 @@ async fn conflicts_count_only_with_their_base<S: State>(state: &S, conflicts: im
     assert_eq!(conflicts().await, 1, "the same conflict saved twice is one");
 }
 
-async fn put_off_touches_fold_and_come_due<S: State>(state: &S) {
+async fn deferred_touches_fold_and_come_due<S: State>(state: &S) {
     let touch = |number, second| Touch::of_id(SYNC, id(number), Source::CatchUp, at(second));
     let mut deleted = touch(1, 3);
     deleted.evidence.sf_deleted = true;
@@ -190,7 +190,7 @@ async fn put_off_touches_fold_and_come_due<S: State>(state: &S) {
 
 async fn outcomes_are_kept_until_cleared<S: State>(state: &S) {
     let held = HeldRecord {
-        v: 1,
+        form: 1,
         sync: SYNC.into(),
         record: id(1).to_string(),
         salesforce_id: Some(id(1)),
@@ -232,7 +232,7 @@ async fn a_delete_that_was_seen_stays_one<S: State>(state: &S, kept: impl AsyncF
     let held = |second, held| {
         let record = id(8).to_string();
         let record = HeldRecord {
-            v: 1,
+            form: 1,
             sync: SYNC.into(),
             record,
             salesforce_id: None,

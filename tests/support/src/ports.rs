@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
+use syncline_sync::reconcile::Tally;
 use syncline_sync::{Alert, Alerts, Clock, DailyCalls, Ports, Random, Settings, Step, Steps};
 
 /// A clock that moves when it is told to.
@@ -100,20 +101,50 @@ impl Steps for NoSteps {
 
 /// Steps that give way, so that a scheduler can crash and interleave there; the last one passed is kept.
 #[derive(Clone, Default)]
-pub struct YieldingSteps(Arc<Mutex<Option<Step>>>);
+pub struct YieldingSteps {
+    last: Arc<Mutex<Option<Step>>>,
+    tallies: Arc<Mutex<Tallies>>,
+}
+
+/// How the runs so far ended.
+#[derive(Clone, Debug, Default)]
+struct Tallies {
+    last: Option<Tally>,
+    uneven: Vec<Tally>,
+}
 
 impl YieldingSteps {
     /// The step passed last.
     #[must_use]
     pub fn last(&self) -> Option<Step> {
-        *self.0.lock().unwrap()
+        *self.last.lock().unwrap()
+    }
+
+    /// The fates of the last run that came to its end.
+    #[must_use]
+    pub fn last_tally(&self) -> Option<Tally> {
+        self.tallies.lock().unwrap().last.clone()
+    }
+
+    /// Runs that a touch left twice, or not at all.
+    #[must_use]
+    pub fn uneven_tallies(&self) -> Vec<Tally> {
+        self.tallies.lock().unwrap().uneven.clone()
     }
 }
 
 impl Steps for YieldingSteps {
     async fn at(&self, step: Step) {
-        *self.0.lock().unwrap() = Some(step);
+        *self.last.lock().unwrap() = Some(step);
         yield_now().await;
+    }
+
+    fn tally(&self, tally: &Tally) {
+        let mut tallies = self.tallies.lock().unwrap();
+        if !tally.is_even() {
+            tallies.uneven.push(tally.clone());
+        }
+        tallies.last = Some(tally.clone());
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncline_engine::{Base, BaseKey, Held, Side};
 use syncline_sync::{
-    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, PortError, Put, RecordRef,
+    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, PortError, Put, RecordRef,
     Rejected, State, Touch,
 };
 
@@ -88,7 +88,7 @@ impl MemoryState {
 
     /// Touches put off.
     #[must_use]
-    pub fn put_off(&self) -> usize {
+    pub fn deferred(&self) -> usize {
         self.inner.lock().unwrap().deferred.len()
     }
 
@@ -138,7 +138,7 @@ fn pointers(base: &Base) -> Vec<RecordRef> {
 }
 
 impl State for MemoryState {
-    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<KnownRecord>, PortError> {
         yield_now().await;
         let inner = self.inner.lock().unwrap();
         let of_ref = |wanted: &RecordRef| {
@@ -147,7 +147,7 @@ impl State for MemoryState {
             let rejected = base
                 .as_ref()
                 .and_then(|base| inner.rejected.get(&(sync.to_owned(), base.key.0.clone())).cloned());
-            Loaded { base, rejected }
+            KnownRecord { base, rejected }
         };
         Ok(refs.iter().map(of_ref).collect())
     }

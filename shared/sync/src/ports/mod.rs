@@ -14,10 +14,11 @@ pub use salesforce::{
     ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use state::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, Loaded, Outcomes, Put, RecordRef,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Put, RecordRef,
     Rejected, State,
 };
 
+use crate::reconcile::Tally;
 use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use syncline_engine::{FingerprintKey, Side, SyncName};
@@ -33,9 +34,9 @@ pub enum PortError {
         /// Its own words, or the connection's.
         message: String,
     },
-    /// Salesforce's daily allowance is spent.
+    /// Salesforce's daily allowance of calls is spent.
     #[error("Salesforce's request limit is reached: {message}")]
-    Limit {
+    QuotaSpent {
         /// Salesforce's words.
         message: String,
     },
@@ -120,6 +121,11 @@ pub enum Step {
 pub trait Steps: Send + Sync {
     /// A run passes a step.
     fn at(&self, step: Step) -> impl Future<Output = ()> + Send;
+
+    /// A run is about to store the fates of its touches. Tests see to it that the tally is even.
+    fn tally(&self, tally: &Tally) {
+        let _ = tally;
+    }
 }
 
 /// What an instance is set to.
@@ -136,6 +142,21 @@ pub struct Settings {
     pub daily_calls: Option<DailyCalls>,
     /// The instance's fingerprint key.
     pub key: FingerprintKey,
+}
+
+impl Settings {
+    /// The longest that a call to Salesforce may take.
+    #[must_use]
+    pub fn longest_call(&self) -> SignedDuration {
+        longest_call(self.lease)
+    }
+}
+
+/// The longest that a call to Salesforce may take under a lease: two thirds of it. A call is begun only in the first
+/// third of its intent's lease, so that it ends before the lease does.
+#[must_use]
+pub fn longest_call(lease: SignedDuration) -> SignedDuration {
+    SignedDuration::from_millis(i64::try_from(lease.as_millis() * 2 / 3).unwrap_or(i64::MAX))
 }
 
 /// How many calls a day Syncline may use.

@@ -9,7 +9,8 @@ use std::future::Future;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageBody {
     /// The form of this document.
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The touches.
     pub touches: Vec<Touch>,
 }
@@ -21,7 +22,7 @@ impl MessageBody {
     /// A body of this form.
     #[must_use]
     pub fn new(touches: Vec<Touch>) -> Self {
-        Self { v: Self::FORM, touches }
+        Self { form: Self::FORM, touches }
     }
 }
 

@@ -26,7 +26,7 @@ pub enum RecordRef {
 
 /// What is known of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct KnownRecord {
     /// Its base.
     pub base: Option<Base>,
     /// Why it was rejected, if it is.
@@ -64,7 +64,8 @@ pub struct Conflict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     /// The form of this document.
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The sync.
     pub sync: SyncName,
     /// The record: its base's key.
@@ -93,7 +94,8 @@ pub struct Rejected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRecord {
     /// The form of this document.
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The sync.
     pub sync: SyncName,
     /// The record: its base's key.
@@ -149,7 +151,8 @@ pub struct Due {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The form of this document.
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// The first scan of Salesforce is done.
     pub salesforce_scanned: bool,
     /// The first scan of the table is done.
@@ -173,7 +176,8 @@ pub struct Cursor {
 pub struct Breaker {
     /// The form of this document.
     #[serde(default)]
-    pub v: u8,
+    #[serde(rename = "v")]
+    pub form: u8,
     /// Outage errors in a row.
     pub failures: u32,
     /// The side is left alone until then.
@@ -239,7 +243,7 @@ pub trait State: Send + Sync {
         &self,
         sync: &str,
         refs: &[RecordRef],
-    ) -> impl Future<Output = Result<Vec<Loaded>, PortError>> + Send;
+    ) -> impl Future<Output = Result<Vec<KnownRecord>, PortError>> + Send;
 
     /// Saves bases by compare-and-set, each for itself. `false`: another version stands, or its Id, key or
     /// external Id leads to another base.

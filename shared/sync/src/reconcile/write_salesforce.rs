@@ -1,41 +1,36 @@
-//! Steps 8 and 9: records of Salesforce, their links, and the outcomes in history.
+//! Step 8: records of Salesforce are created, updated and deleted.
 
-use super::image::depends_on_others;
-use super::intents::Writing;
-use super::rows::TransactionOf;
+use super::fate::{Exits, Fate, Stepped};
+use super::record::{InRun, Intended};
+use super::refusal::depends_on_others;
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{
-    Database, HistoryOutcome, NewRecord, ReadOutcome, RecordUpdate, Row, RowOutcome, RowRef, RowWrite,
-    Salesforce, Transaction, WriteAnswer, WriteOutcome,
+    HistoryOutcome, NewRecord, ReadOutcome, RecordUpdate, Salesforce, WriteAnswer, WriteOutcome,
 };
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
-use syncline_engine::{Action, PostgresKey, SalesforceId, Side, Stamp, Value};
+use syncline_engine::{Action, SalesforceId, Side, Stamp, Value};
 
-/// Records of one call: what an sObject collection takes.
+/// Records of one call, at most: what an sObject collection takes.
 const RECORDS_PER_CALL: usize = 200;
 
 /// How often a record that Salesforce calls deleted is read again before it counts as refused.
 const DELETED_TRIES: u32 = 5;
 
-/// A link to write back into its row.
-struct NewLink {
-    record: String,
-    key: PostgresKey,
-    id: SalesforceId,
-    /// What the column may still show.
-    replaced: Vec<SalesforceId>,
-}
+/// A read of Salesforce that is older than this is repeated before a write.
+const FRESH: SignedDuration = SignedDuration::from_millis(50);
 
 /// The kind of a call that writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Call {
     Create,
     Update,
     Delete,
 }
 
-impl Kind {
+impl Call {
+    const IN_ORDER: [Self; 3] = [Self::Create, Self::Update, Self::Delete];
+
     fn of(action: &Action) -> Self {
         match action {
             Action::Create(_) => Self::Create,
@@ -45,314 +40,203 @@ impl Kind {
     }
 }
 
-/// A read of Salesforce that is older is repeated before a write.
-const FRESH: SignedDuration = SignedDuration::from_millis(50);
-
-impl<'a, P: Ports> Run<'a, P> {
-    /// Step 8. An error here is an answer like any other: Postgres stands already, and each record goes on for
-    /// itself. A call is only begun while the lease outlasts it.
-    pub(super) async fn write_salesforce(&mut self, writings: Vec<Writing>) -> Vec<Writing> {
-        let mut pending: Vec<(Kind, Vec<Writing>)> =
-            [Kind::Create, Kind::Update, Kind::Delete].map(|kind| (kind, Vec::new())).into();
-        for writing in writings {
-            let kind = Kind::of(&writing.work.plan.salesforce);
-            if let Some((_, list)) = pending.iter_mut().find(|(known, _)| *known == kind) {
-                list.push(writing);
-            }
-        }
+impl<P: Ports> Run<'_, P> {
+    /// Step 8. Writes to Salesforce, up to 200 records in one call. An error here is an answer like any other: Postgres
+    /// is written already, and each record goes on for itself. A call is begun only while the lease outlasts it. Every
+    /// record goes on, with what became of its write; the touches are for records that are tried again beside that.
+    pub(super) async fn write_salesforce(&mut self, records: Vec<Intended>) -> Stepped<Intended> {
+        let mut exits = Exits::default();
         let mut done = Vec::new();
-        for (kind, mut writings) in pending {
-            while !writings.is_empty() {
-                let chunk: Vec<Writing> = writings.drain(..writings.len().min(RECORDS_PER_CALL)).collect();
-                self.send(kind, chunk, &mut done).await;
+        let mut left = records;
+        for call in Call::IN_ORDER {
+            let (mut of_call, others): (Vec<Intended>, Vec<Intended>) =
+                left.into_iter().partition(|intended| Call::of(&intended.planned.plan.salesforce) == call);
+            left = others;
+            while !of_call.is_empty() {
+                let chunk = of_call.drain(..of_call.len().min(RECORDS_PER_CALL)).collect();
+                done.extend(self.send(call, chunk, &mut exits).await);
             }
         }
-        done
+        exits.with(done)
     }
 
-    /// One call for records that are created, updated or deleted.
-    async fn send(&mut self, kind: Kind, mut chunk: Vec<Writing>, done: &mut Vec<Writing>) {
-        if kind != Kind::Create && !self.too_late_to_send(&chunk) {
-            chunk = self.unmoved(chunk, done).await;
+    /// One call.
+    async fn send(&mut self, call: Call, chunk: Vec<Intended>, exits: &mut Exits) -> Vec<Intended> {
+        let mut done = Vec::new();
+        let mut chunk = chunk;
+        if call != Call::Create && !self.is_too_late_to_send(&chunk) {
+            chunk = self.unmoved(chunk, &mut done).await;
             if chunk.is_empty() {
-                return;
+                return done;
             }
         }
-        if self.too_late_to_send(&chunk) {
-            done.extend(not_sent(chunk));
-            return;
+        if self.is_too_late_to_send(&chunk) {
+            done.extend(chunk.into_iter().map(Intended::not_sent));
+            return done;
         }
         let salesforce = self.ports.salesforce();
-        let answer = match kind {
-            Kind::Create => {
+        let answer = match call {
+            Call::Create => {
                 let records: Vec<NewRecord> = chunk.iter().map(new_record).collect();
                 salesforce.create(self.definition, &records).await
             }
-            Kind::Update => {
+            Call::Update => {
                 let records: Vec<RecordUpdate> = chunk.iter().filter_map(record_update).collect();
                 salesforce.update(self.definition, &records).await
             }
-            Kind::Delete => {
-                let ids: Vec<SalesforceId> = chunk.iter().filter_map(|writing| writing.work.id()).collect();
+            Call::Delete => {
+                let ids: Vec<SalesforceId> = chunk.iter().filter_map(InRun::id).collect();
                 salesforce.delete(self.definition, &ids).await
             }
         };
-        let answered = self.answered(chunk, answer);
-        done.extend(answered);
+        match answer {
+            Ok(answer) => self.note_answer(&mut chunk, answer, exits),
+            Err(error) => self.note_outage(&mut chunk, error),
+        }
+        done.extend(chunk);
+        done
     }
 
-    /// Salesforce has no compare-and-set. In a run of many records the read is a while ago by now: records are read
-    /// once more, and those whose fields somebody has edited meanwhile are left alone and touched again.
-    async fn unmoved(&mut self, chunk: Vec<Writing>, done: &mut Vec<Writing>) -> Vec<Writing> {
+    /// Salesforce has no compare-and-set. In a run of many records the read is some time ago by now: so records are
+    /// read once more, and a record whose fields somebody has edited meanwhile is left alone and tried again.
+    async fn unmoved(&mut self, mut chunk: Vec<Intended>, done: &mut Vec<Intended>) -> Vec<Intended> {
         if self.read_begun.is_none_or(|begun| self.now() < begun + FRESH) {
             return chunk;
         }
-        let ids: Vec<SalesforceId> = chunk.iter().filter_map(|writing| writing.work.id()).collect();
+        let ids: Vec<SalesforceId> = chunk.iter().filter_map(InRun::id).collect();
         let answer = match self.ports.salesforce().read(self.definition, &ids).await {
             Ok(answer) => answer,
             Err(error) => {
-                done.extend(self.answered(chunk, Err(error)));
+                self.note_outage(&mut chunk, error);
+                done.extend(chunk);
                 return Vec::new();
             }
         };
+        let mut outcomes = answer.outcomes.into_iter();
         let mut unmoved = Vec::new();
-        for (mut writing, outcome) in chunk.into_iter().zip(answer.outcomes) {
-            let before = writing.work.record().map(|record| &record.values);
-            let mut fields = writing.work.plan.salesforce.fields().into_iter().flatten();
-            let deletes = writing.work.plan.salesforce == Action::Delete;
-            let same = match &outcome {
-                ReadOutcome::Record(record) if deletes => before == Some(&record.values),
-                ReadOutcome::Record(record) => fields
-                    .all(|(name, _)| before.and_then(|before| before.get(name)) == record.values.get(name)),
-                _ => false,
-            };
-            if same {
-                unmoved.push(writing);
+        for intended in chunk {
+            let outcome = outcomes.next().unwrap_or(ReadOutcome::Absent);
+            if stands_as_it_was_read(&intended, &outcome) {
+                unmoved.push(intended);
             } else {
-                writing.outcome = Some(HistoryOutcome::Refused);
-                writing.again = true;
-                done.push(writing);
+                done.push(intended.not_sent());
             }
         }
         unmoved
     }
 
-    /// A call takes at most two thirds of a lease (`Settings::lease`), so it is sent in the first third.
-    fn too_late_to_send(&self, writings: &[Writing]) -> bool {
-        let lease_ms = self.ports.settings().lease.as_millis();
-        let call = SignedDuration::from_millis(i64::try_from(lease_ms * 2 / 3).unwrap_or(i64::MAX));
-        let now = self.now();
-        writings
-            .iter()
-            .filter_map(|writing| Some(writing.base.intent.as_ref()?.lease_until))
-            .any(|until| now + call > until)
+    /// A call takes at most the two thirds of a lease that [`crate::Settings::longest_call`] leaves it.
+    fn is_too_late_to_send(&self, records: &[Intended]) -> bool {
+        let ends = self.now() + self.ports.settings().longest_call();
+        records.iter().filter_map(Intended::lease_until).any(|until| ends > until)
     }
 
-    fn answered(
-        &mut self,
-        mut writings: Vec<Writing>,
-        answer: Result<WriteAnswer, PortError>,
-    ) -> Vec<Writing> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                for writing in &mut writings {
-                    writing.outcome = Some(HistoryOutcome::Refused);
-                    self.again(writing.work.retouch(), Backoff::Outage);
-                }
-                self.summary.outage = Some(error);
-                return writings;
-            }
-        };
+    /// Nothing of the call was written.
+    fn note_outage(&mut self, records: &mut [Intended], error: PortError) {
+        for intended in records {
+            intended.outcome = Some(HistoryOutcome::Refused);
+            intended.decided = Some(Fate::Again(self.again(intended.retouch(), Backoff::Outage)));
+        }
+        self.summary.outage = Some(error);
+    }
+
+    fn note_answer(&mut self, records: &mut [Intended], answer: WriteAnswer, exits: &mut Exits) {
         self.summary.reached_salesforce = true;
         let written =
             Stamp::Written { after: answer.after, until: answer.date + SignedDuration::from_secs(2) };
         let mut outcomes = answer.outcomes.into_iter();
-        for writing in &mut writings {
-            let outcome = outcomes.next().unwrap_or(WriteOutcome::Unknown);
-            writing.outcome = Some(match outcome {
+        for intended in records {
+            match outcomes.next().unwrap_or(WriteOutcome::Unknown) {
                 WriteOutcome::Written(id) => {
-                    match writing.work.plan.salesforce {
+                    match intended.planned.plan.salesforce {
                         Action::Create(_) => self.summary.records_created += 1,
                         Action::Delete => self.summary.records_deleted += 1,
                         _ => self.summary.records_updated += 1,
                     }
-                    writing.work.evidence.salesforce = Some(id);
-                    writing.written = Some(written);
-                    HistoryOutcome::Written
-                }
-                // Somebody else deleted it first: it is gone either way.
-                WriteOutcome::Refused { code, .. }
-                    if code == "ENTITY_IS_DELETED" && writing.work.plan.salesforce == Action::Delete =>
-                {
-                    writing.work.evidence.salesforce = writing.work.id();
-                    HistoryOutcome::Written
-                }
-                // About the record itself; of a deleted parent it is a refusal like any other.
-                WriteOutcome::Refused { code, fields, .. }
-                    if code == "ENTITY_IS_DELETED"
-                        && fields.is_empty()
-                        && writing.work.touch.attempt < DELETED_TRIES
-                        && matches!(writing.work.plan.salesforce, Action::Update(_)) =>
-                {
-                    writing.again = true;
-                    HistoryOutcome::Refused
+                    intended.landed.salesforce = Some(id);
+                    intended.written = Some(written);
+                    intended.outcome = Some(HistoryOutcome::Written);
                 }
                 WriteOutcome::Refused { code, message, fields } => {
-                    if depends_on_others(&code) {
-                        self.again(writing.work.retouch(), Backoff::Outage);
-                    }
-                    self.reject(&writing.work, Side::Salesforce, &code, message, fields);
-                    HistoryOutcome::Refused
+                    self.note_refusal(intended, code, message, fields, exits);
                 }
                 WriteOutcome::Busy { .. } => {
-                    self.again(writing.work.retouch(), Backoff::Outage);
-                    HistoryOutcome::Refused
+                    intended.outcome = Some(HistoryOutcome::Refused);
+                    let again = self.again(intended.retouch(), Backoff::Outage);
+                    intended.decided = Some(Fate::Again(again));
                 }
                 WriteOutcome::Unknown => {
-                    let until =
-                        writing.base.intent.as_ref().map_or_else(|| self.now(), |intent| intent.lease_until);
-                    self.defer(writing.work.retouch(), until);
-                    HistoryOutcome::Unknown
+                    intended.outcome = Some(HistoryOutcome::Unknown);
+                    intended.decided = Some(Fate::Waiting(self.when_own_lease_ends(intended)));
                 }
-            });
-        }
-        writings
-    }
-
-    /// The link of what was just created in Salesforce is written back, under the same lock, and history gets
-    /// its outcomes; then the bases of step 9 are ready to be saved.
-    pub(super) async fn finish(&mut self, mut writings: Vec<Writing>) -> Result<(), PortError> {
-        if writings.is_empty() {
-            return Ok(());
-        }
-        let mut transaction = self.ports.database().begin(self.definition).await?;
-        let links: Vec<NewLink> = writings
-            .iter()
-            .filter(|writing| matches!(writing.work.plan.salesforce, Action::Create(_)))
-            .filter_map(|writing| {
-                Some(NewLink {
-                    record: writing.base.key.0.clone(),
-                    key: writing.work.key()?,
-                    id: writing.work.evidence.salesforce.clone()?,
-                    replaced: writing.base.replaced.clone(),
-                })
-            })
-            .collect();
-        if !links.is_empty() {
-            for (record, key) in self.write_links(&mut transaction, links).await? {
-                let moved = writings.iter_mut().find(|writing| writing.base.key.0 == record);
-                moved.into_iter().for_each(|writing| writing.base.postgres_key = Some(key.clone()));
             }
         }
-        let closed: Vec<(String, HistoryOutcome, Option<SalesforceId>)> = writings
-            .iter()
-            .filter_map(|writing| Some((writing.intent().to_owned(), writing.outcome?, writing.work.id())))
-            .collect();
-        transaction.close(&closed).await?;
-        transaction.commit().await?;
-        for writing in writings {
-            if writing.outcome != Some(HistoryOutcome::Unknown) {
-                self.end(writing);
-            }
-        }
-        Ok(())
     }
 
-    /// Answers the records whose rows have another key by now.
-    async fn write_links(
+    fn note_refusal(
         &self,
-        transaction: &mut TransactionOf<'a, P>,
-        links: Vec<NewLink>,
-    ) -> Result<Vec<(String, PostgresKey)>, PortError> {
-        let names: Vec<String> = links.iter().map(|link| link.record.clone()).collect();
-        let locked = transaction.lock(&names).await?;
-        let mut links: Vec<NewLink> =
-            links.into_iter().zip(locked).filter(|(_, locked)| *locked).map(|(link, _)| link).collect();
-        let refs: Vec<RowRef> =
-            links.iter().map(|link| RowRef { key: Some(link.key.clone()), id: None }).collect();
-        let mut before: Vec<Option<Row>> =
-            transaction.read(&refs).await?.into_iter().map(|rows| rows.into_iter().next()).collect();
-        let mut moved = Vec::new();
-        for (row, link) in before.iter_mut().zip(&mut links).filter(|(row, _)| row.is_none()) {
-            *row = self.linked_to_replaced(transaction, &link.record, &link.replaced).await?;
-            if let Some(row) = row {
-                link.key = row.key.clone();
-                moved.push((link.record.clone(), row.key.clone()));
-            }
+        intended: &mut Intended,
+        code: String,
+        message: String,
+        fields: Vec<String>,
+        exits: &mut Exits,
+    ) {
+        let action = &intended.planned.plan.salesforce;
+        let is_gone = code == "ENTITY_IS_DELETED";
+        if is_gone && *action == Action::Delete {
+            // Somebody else deleted it first: it is gone either way.
+            intended.landed.salesforce = intended.id();
+            intended.outcome = Some(HistoryOutcome::Written);
+            return;
         }
-        let unlinked: Vec<(RowWrite, Row)> = before
-            .into_iter()
-            .zip(&links)
-            .filter_map(|(row, link)| {
-                let row = row.filter(|row| {
-                    row.link
-                        .as_deref()
-                        .is_none_or(|shown| link.replaced.iter().any(|id| id.as_str() == shown))
-                })?;
-                let write = RowWrite {
-                    row: Some((link.key.clone(), row.row_version.clone())),
-                    delete: false,
-                    key: None,
-                    link: Some(link.id.clone()),
-                    fields: BTreeMap::new(),
-                    history: vec![],
-                };
-                Some((write, row))
-            })
-            .collect();
-        let writes: Vec<RowWrite> = unlinked.iter().map(|(write, _)| write.clone()).collect();
-        if writes.is_empty() {
-            return Ok(moved);
+        intended.outcome = Some(HistoryOutcome::Refused);
+        // Fields are named where the refusal is about another record, such as a deleted parent.
+        let of_record_itself = is_gone && fields.is_empty() && matches!(action, Action::Update(_));
+        if of_record_itself && intended.loaded().touch.attempt < DELETED_TRIES {
+            intended.decided = Some(Fate::AgainOnceSaved);
+            return;
         }
-        let outcomes = transaction.write(&writes).await?;
-        let after = transaction.read(&refs_of(&writes)).await?;
-        let mut echoes = Vec::new();
-        for (((write, before), outcome), after) in unlinked.iter().zip(outcomes).zip(after) {
-            let same = after.first().is_some_and(|row| {
-                row.values == before.values
-                    && row.link.as_deref() == write.link.as_ref().map(SalesforceId::as_str)
-            });
-            if let (RowOutcome::Written(key), true) = (outcome, same) {
-                echoes.push(key);
-            }
+        if depends_on_others(&code) {
+            exits.touch(self.again(intended.retouch(), Backoff::Outage));
         }
-        if !self.definition.table_shared {
-            transaction.drop_own_log(&echoes, &[]).await?;
-        }
-        Ok(moved)
+        let rejected = self.rejected(intended, Side::Salesforce, &code, message, fields);
+        intended.decided = Some(Fate::Rejected(rejected));
+    }
+
+    /// Whether the write landed is found out once this run's lease has ended.
+    fn when_own_lease_ends(&self, intended: &Intended) -> crate::ports::Deferred {
+        let due = intended.lease_until().unwrap_or_else(|| self.now());
+        crate::ports::Deferred { touch: intended.retouch(), due, waits_for: vec![] }
     }
 }
 
-/// These were not sent, and are touched again.
-fn not_sent(mut writings: Vec<Writing>) -> Vec<Writing> {
-    for writing in &mut writings {
-        writing.outcome = Some(HistoryOutcome::Refused);
-        writing.again = true;
+/// Nobody edited what the plan is about to write, or, where it deletes, anything.
+fn stands_as_it_was_read(intended: &Intended, outcome: &ReadOutcome) -> bool {
+    let plan = &intended.planned.plan.salesforce;
+    let before = intended.planned.read.record().map(|record| &record.values);
+    match outcome {
+        ReadOutcome::Record(record) if *plan == Action::Delete => before == Some(&record.values),
+        ReadOutcome::Record(record) => {
+            let mut fields = plan.fields().into_iter().flatten();
+            fields.all(|(name, _)| before.and_then(|before| before.get(name)) == record.values.get(name))
+        }
+        _ => false,
     }
-    writings
 }
 
-fn refs_of(writes: &[RowWrite]) -> Vec<RowRef> {
-    writes
-        .iter()
-        .map(|write| RowRef { key: write.row.as_ref().map(|(key, _)| key.clone()), id: None })
-        .collect()
-}
-
-fn new_record(writing: &Writing) -> NewRecord {
+fn new_record(intended: &Intended) -> NewRecord {
     NewRecord {
-        external_id: writing.base.external_id.clone().unwrap_or_default(),
-        marker: writing.intent().to_owned(),
-        fields: values(&writing.work.plan.salesforce),
+        external_id: intended.base.external_id.clone().unwrap_or_default(),
+        marker: intended.intent().to_owned(),
+        fields: values(&intended.planned.plan.salesforce),
     }
 }
 
-fn record_update(writing: &Writing) -> Option<RecordUpdate> {
+fn record_update(intended: &Intended) -> Option<RecordUpdate> {
     Some(RecordUpdate {
-        id: writing.work.id()?,
-        marker: writing.intent().to_owned(),
-        fields: values(&writing.work.plan.salesforce),
+        id: intended.id()?,
+        marker: intended.intent().to_owned(),
+        fields: values(&intended.planned.plan.salesforce),
     })
 }
 

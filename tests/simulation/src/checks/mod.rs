@@ -7,6 +7,7 @@ mod convergence;
 mod deaths;
 mod duplicates;
 mod false_conflict;
+mod fates;
 mod flip_flop;
 mod lost_update;
 mod needless_writes;
@@ -26,6 +27,7 @@ use syncline_sync::{HeldRecord, Rejected};
 pub fn check(report: &Report) -> Vec<String> {
     let mut broken = Vec::new();
     cover(report);
+    fates::check(report, &mut broken);
     if report.restored_alone.is_some() {
         restored_alone::check(report, &mut broken);
         return broken;

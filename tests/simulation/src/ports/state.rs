@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use support::MemoryPorts;
 use syncline_engine::{Base, BaseKey, Evidence, Op, Side, Stamp, resolve};
-use syncline_sync::{Breaker, Cursor, Due, Loaded, Outcomes, PortError, Put, RecordRef, Rejected, State};
+use syncline_sync::{
+    Breaker, Cursor, Due, KnownRecord, Outcomes, PortError, Put, RecordRef, Rejected, State,
+};
 
 /// The state store as a run meets it.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ impl SimState {
         }
     }
 
-    fn change_loaded(&self, sync: &str, loaded: &mut Loaded) {
+    fn change_loaded(&self, sync: &str, loaded: &mut KnownRecord) {
         let Some(base) = &mut loaded.base else { return };
         if self.is(Planted::EventuallyConsistentBase)
             && self.shared.draw(200)
@@ -93,7 +95,7 @@ impl SimState {
 }
 
 impl State for SimState {
-    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<Loaded>, PortError> {
+    async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<KnownRecord>, PortError> {
         self.shared.store("load")?;
         let mut loaded = self.memory.state.load(sync, refs).await?;
         for one in &mut loaded {

@@ -140,7 +140,7 @@ async fn a_childs_record_is_not_emptied_by_a_parent_that_is_not_linked_yet() {
     let [child] = world.records(["child"]);
     world.ports.org.edit(&child, "AccountId", Some(parent.as_str()));
     let summary = world.run_ids(std::slice::from_ref(&child)).await;
-    assert_eq!((summary.rows_inserted, summary.put_off), (1, 1));
+    assert_eq!((summary.rows_inserted, summary.deferred), (1, 1));
     assert!(world.ports.state.all_wait_for_parents());
     let accounts =
         Definition { name: "accounts".into(), object: "Account".into(), ..World::new().definition };
@@ -344,7 +344,7 @@ async fn an_intent_stands_while_its_record_is_hidden_and_ends_where_it_is_delete
     let (world, key, id) = interrupted(Step::WroteSalesforce).await;
     world.ports.org.hide(&id, true);
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
-    assert_eq!((summary.held, summary.put_off), (1, 0));
+    assert_eq!((summary.held, summary.deferred), (1, 0));
     let hidden = base(&world);
     assert!(hidden.intent.is_some(), "whether it landed cannot be told");
     assert_eq!(hidden.gone.map(|gone| (gone.side, gone.how)), Some((Side::Salesforce, Absence::Missing)));
@@ -374,13 +374,13 @@ async fn a_create_whose_answer_was_lost_is_found_by_its_external_id() {
     let [id] = world.ports.org.records().into_keys().collect::<Vec<_>>().try_into().unwrap();
     // Its own record is noticed first, by an outbound message.
     let summary = world.run_ids(std::slice::from_ref(&id)).await;
-    assert_eq!((summary.rows_inserted, summary.records_created, summary.put_off), (0, 0, 1));
+    assert_eq!((summary.rows_inserted, summary.records_created, summary.deferred), (0, 0, 1));
     world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!((world.ports.org.records().len(), world.ports.database.rows().len()), (1, 1));
     assert_eq!(world.id_of(&key), id);
     assert!(base(&world).live && base(&world).intent.is_none());
     assert!(
-        world.ports.clock.now() > world.ports.state.next_due().unwrap() || world.ports.state.put_off() == 1
+        world.ports.clock.now() > world.ports.state.next_due().unwrap() || world.ports.state.deferred() == 1
     );
 }
 
@@ -397,7 +397,11 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
         world.ports.org.set_stale(true);
         let known = base(&world);
         let summary = world.run_ids(std::slice::from_ref(&id)).await;
-        assert_eq!((summary.put_off, summary.rows_updated, summary.conflicts), (1, 0, 0), "marker: {marker}");
+        assert_eq!(
+            (summary.deferred, summary.rows_updated, summary.conflicts),
+            (1, 0, 0),
+            "marker: {marker}"
+        );
         assert_eq!(base(&world), known);
         world.ports.org.set_stale(false);
         assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.equal, 1);
@@ -407,7 +411,7 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
         world.ports.org.edit(&id, "LastName", Some("of sales"));
         world.run_ids(std::slice::from_ref(&id)).await;
         world.ports.org.set_stale(true);
-        assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.put_off, 1);
+        assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.deferred, 1);
     }
 }
 
@@ -418,7 +422,7 @@ async fn another_marker_around_our_own_write_is_believed_after_a_minute() {
         [(0, 50, false), (0, 60, false), (0, 61, true), (-1, 50, false), (1, 50, true), (-5, 61, true)]
     {
         let world = World::new();
-        let (key, id) = world.linked().await;
+        let (_, id) = world.linked().await;
         let seconds = SignedDuration::from_secs;
         let stamp = world.ports.org.records()[&id].stamp;
         let until = stamp - seconds(stamped);
@@ -435,6 +439,6 @@ async fn another_marker_around_our_own_write_is_believed_after_a_minute() {
         let touches = vec![world.of_id(&id)];
         let summary = reconcile(&world.ports, &world.definition, touches).await.unwrap();
         let expected = if believed { (1, 0) } else { (0, 1) };
-        assert_eq!((summary.equal, summary.put_off), expected, "{stamped} s, {read} s");
+        assert_eq!((summary.equal, summary.deferred), expected, "{stamped} s, {read} s");
     }
 }

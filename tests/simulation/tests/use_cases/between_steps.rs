@@ -35,7 +35,7 @@ async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_o
         let stands = if looked_again { "of sales" } else { "of the app" };
         assert_eq!(last_name(&world, &id).as_deref(), Some(stands));
         if looked_again {
-            assert_eq!(summary, Summary { put_off: 1, ..both() });
+            assert_eq!(summary, Summary { deferred: 1, ..both() });
             assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Refused);
             let summary = world.run_keys(std::slice::from_ref(&key)).await;
             assert_eq!((summary.conflicts, summary.rows_updated), (1, 1), "met as a conflict");
@@ -80,7 +80,7 @@ async fn a_delete_is_not_carried_across_over_an_edit_that_came_meanwhile() {
         let summary = world.run_with(vec![touch], at).await;
         assert_eq!(summary.records_deleted, usize::from(!edited));
         assert_eq!(world.ports.org.records()[&id].deleted, !edited);
-        assert_eq!(summary.put_off, usize::from(edited));
+        assert_eq!(summary.deferred, usize::from(edited));
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_call_is_begun_only_in_the_first_third_of_the_lease() {
             };
             let summary = world.run_with(vec![world.of_key(&key)], at).await;
             assert_eq!(summary.records_created + summary.records_updated, usize::from(sent), "{seconds} s");
-            assert_eq!(summary.put_off, usize::from(!sent));
+            assert_eq!(summary.deferred, usize::from(!sent));
             assert_eq!(summary.outage, None);
             if !sent {
                 assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Refused);
@@ -125,7 +125,7 @@ async fn a_run_whose_lease_is_over_rolls_its_rows_back() {
         let row = world.ports.database.rows().into_values().next().unwrap();
         let stands = if written { "of sales" } else { "one" };
         assert_eq!(row.values["LastName"].as_deref(), Some(stands), "{seconds} s");
-        assert_eq!(summary.put_off, usize::from(!written));
+        assert_eq!(summary.deferred, usize::from(!written));
         assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.rows_updated, usize::from(!written));
     }
 }
@@ -155,7 +155,7 @@ async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over()
     let now = world.ports.clock.now();
     let calls = world.ports.org.calls();
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
-    assert_eq!(summary, Summary { put_off: 1, ..Summary::default() }, "its record is left alone");
+    assert_eq!(summary, Summary { deferred: 1, ..Summary::default() }, "its record is left alone");
     assert_eq!(world.ports.org.calls(), calls);
     let due = world.ports.state.next_due().unwrap().duration_since(now);
     assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(6), "soon: {due}");
@@ -211,7 +211,7 @@ async fn a_base_that_another_run_saved_first_puts_its_record_off() {
             }
         };
         let summary = world.run_with(vec![world.of_key(&key)], at).await;
-        assert_eq!(summary.put_off, 1);
+        assert_eq!(summary.deferred, 1);
         assert_eq!(summary.records_updated, usize::from(!at_intent));
         let touch =
             world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 9).await.unwrap();
@@ -236,7 +236,7 @@ async fn deletes_and_missing_records_of_one_run_are_limited_together() {
         let touches: Vec<_> = gone.chain([world.of_key(&keys[11])]).collect();
         let summary = world.run(touches).await;
         assert_eq!(summary.records_deleted, if carried { deleted } else { 0 });
-        assert_eq!(summary.put_off, if carried { 0 } else { deleted });
+        assert_eq!(summary.deferred, if carried { 0 } else { deleted });
         assert_eq!(summary.records_updated, 1, "what is no delete goes on");
         assert_eq!(world.ports.state.paused("contacts").await.unwrap().is_some(), !carried);
     }
@@ -267,7 +267,7 @@ async fn a_delete_that_somebody_else_carried_out_first_is_done() {
         }
     };
     let summary = world.run_with(vec![touch], at).await;
-    assert_eq!((summary.rejected, summary.put_off), (0, 0));
+    assert_eq!((summary.rejected, summary.deferred), (0, 0));
     assert!(!world.ports.state.bases("contacts")[0].live);
     assert_eq!(world.ports.database.closed().last().unwrap().1, HistoryOutcome::Written);
 }
@@ -286,7 +286,7 @@ async fn an_update_of_a_record_that_is_deleted_meanwhile_is_looked_at_again_a_fe
         let touch = syncline_sync::Touch { attempt, ..world.of_key(&key) };
         let summary = world.run_with(vec![touch], at).await;
         assert_eq!(
-            (summary.put_off, summary.rejected),
+            (summary.deferred, summary.rejected),
             (usize::from(again), usize::from(!again)),
             "{attempt}"
         );
@@ -304,7 +304,7 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
             let refusal = (code.to_owned(), "in its own words".to_owned(), fields.clone());
             world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
             let summary = world.run_keys(std::slice::from_ref(&key)).await;
-            assert_eq!((summary.rejected, summary.put_off), (1, 0), "{code}");
+            assert_eq!((summary.rejected, summary.deferred), (1, 0), "{code}");
             assert_eq!(world.ports.state.all_rejected()[0].code, code);
         }
     }
@@ -331,7 +331,7 @@ async fn an_outage_after_the_row_was_written_is_told_and_puts_its_record_off() {
         }
     };
     let summary = world.run_with(vec![world.of_key(&key)], at).await;
-    assert_eq!(summary, Summary { put_off: 1, outage: Some(away.clone()), ..both() });
+    assert_eq!(summary, Summary { deferred: 1, outage: Some(away.clone()), ..both() });
     world.ports.org.set_down(None);
     world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));

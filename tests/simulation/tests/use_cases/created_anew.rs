@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use support::{MemoryPorts, contact_definition, field};
 use syncline_engine::{Definition, DeletePolicy, Deletes, Direction, FieldMapping, Side};
-use syncline_sync::{Queue, Source, Touch, apply, ingest, poll};
+use syncline_sync::{Queue, Source, Touch, consume, enqueue, poll};
 
 fn definition(primary: Side, direction: Direction) -> Definition {
     let mut definition = contact_definition(primary);
@@ -22,7 +22,7 @@ async fn to_rest(ports: &MemoryPorts, definition: &Definition) {
         let now = syncline_sync::Clock::now(&ports.clock);
         let touches = ports.org.records().into_keys();
         let touches = touches.map(|id| Touch::of_id("contacts", id, Source::CatchUp, now));
-        ingest::enqueue(ports, touches.collect()).await.unwrap();
+        enqueue::enqueue(ports, touches.collect()).await.unwrap();
         poll::capture_log(ports, std::slice::from_ref(definition)).await.unwrap();
         poll::due(ports).await.unwrap();
         loop {
@@ -30,7 +30,7 @@ async fn to_rest(ports: &MemoryPorts, definition: &Definition) {
             if deliveries.is_empty() {
                 break;
             }
-            let applied = apply::apply(ports, std::slice::from_ref(definition), &deliveries, None).await;
+            let applied = consume::consume(ports, std::slice::from_ref(definition), &deliveries, None).await;
             ports.queue.done(&applied.done).await.unwrap();
         }
     }

@@ -156,7 +156,7 @@ async fn a_row_that_postgres_refuses_is_rejected_by_its_field_and_others_stand()
     }));
     let ids = world.records(["good", "bad"]);
     let summary = world.run_ids(&ids).await;
-    assert_eq!((summary.rows_inserted, summary.rejected, summary.put_off), (1, 1, 0));
+    assert_eq!((summary.rows_inserted, summary.rejected, summary.deferred), (1, 1, 0));
     let rejected = world.ports.state.all_rejected().remove(0);
     assert_eq!((rejected.code.as_str(), rejected.side), ("23514", Side::Postgres));
     assert_eq!(rejected.fields, ["LastName"], "the field of the column that it names");
@@ -173,6 +173,6 @@ async fn a_row_whose_parent_is_not_there_yet_is_tried_again_by_itself() {
     }));
     let ids = world.records(["one"]);
     let summary = world.run_ids(&ids).await;
-    assert_eq!((summary.rejected, summary.put_off), (1, 1));
+    assert_eq!((summary.rejected, summary.deferred), (1, 1));
     assert_eq!(world.run_ids(&ids).await.skipped, 0);
 }

@@ -1,12 +1,13 @@
 //! The counts that users see, what is refused, held and put off, and for how long.
 
+use super::bases::ended_at;
 use super::{World, both, values};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use support::field;
 use syncline_engine::{Definition, Deletes, Held, Lookup, RuleKind, Side};
-use syncline_sync::reconcile::{Summary, reconcile};
-use syncline_sync::{Breaker, Clock, HistoryOutcome, PortError, Source, State, Touch};
+use syncline_sync::reconcile::{FateKind, Summary, Tally, reconcile};
+use syncline_sync::{Breaker, Clock, HistoryOutcome, PortError, Ports, Source, State, Step, Touch};
 
 #[tokio::test]
 async fn rows_become_records_and_their_edits_and_deletes_follow_each_counted() {
@@ -168,7 +169,7 @@ async fn what_a_side_refuses_is_rejected_in_its_own_words_and_not_asked_for_agai
     }
     let outcomes: Vec<_> = world.ports.database.closed().into_iter().map(|(_, outcome)| outcome).collect();
     assert_eq!(outcomes, [HistoryOutcome::Refused; 2]);
-    assert_eq!((world.ports.state.put_off(), world.ports.org.writes()), (0, (0, 0)));
+    assert_eq!((world.ports.state.deferred(), world.ports.org.writes()), (0, (0, 0)));
     let again = world.run_keys(&keys).await;
     assert_eq!((again.skipped, again.rejected), (2, 0));
     world.edit_row(&keys[0], "good");
@@ -248,7 +249,7 @@ async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
     world.ports.database.edit("contacts", &key, "AccountId", Some(&text));
     let before = world.ports.clock.now();
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
-    assert_eq!((summary.put_off, summary.records_created), (1, 1), "the rest of it goes already");
+    assert_eq!((summary.deferred, summary.records_created), (1, 1), "the rest of it goes already");
     assert!(world.ports.state.all_wait_for_parents());
     let due = world.ports.state.next_due().unwrap().duration_since(before);
     assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(8), "{due}");
@@ -287,7 +288,7 @@ async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() 
     }));
     let keys = world.rows(["one"]);
     let summary = world.run_keys(&keys).await;
-    assert_eq!((summary.rejected, summary.put_off), (1, 1));
+    assert_eq!((summary.rejected, summary.deferred), (1, 1));
     let again = world.run_keys(&keys).await;
     assert_eq!((again.rejected, again.skipped), (1, 0), "the other record may stand by now");
 }
@@ -350,4 +351,52 @@ async fn a_refusal_of_what_is_created_anew_is_not_cleared_by_the_deleted_record(
     touch.evidence.sf_deleted = true;
     world.run(vec![touch]).await;
     assert_eq!(world.ports.state.all_rejected(), rejected);
+}
+
+fn tally<const N: usize>(entered: usize, left: [(FateKind, usize); N]) -> Tally {
+    Tally { entered, left: left.into() }
+}
+
+#[tokio::test]
+async fn every_touch_that_enters_a_run_leaves_it_with_exactly_one_fate() {
+    let world = World::new();
+    let [written, held] = world.rows(["one", "two"]);
+    let last = || world.ports.steps.last_tally().unwrap();
+    world.run_keys(&[written.clone(), held.clone()]).await;
+    assert_eq!(last(), tally(2, [(FateKind::Written, 2)]));
+
+    world.ports.org.hide(&world.id_of(&held), true);
+    let stamp = world.ports.org.records()[&world.id_of(&written)].stamp;
+    world.run_keys(std::slice::from_ref(&written)).await;
+    let seen = Touch { stamp: Some(stamp), ..world.of_id(&world.id_of(&written)) };
+    world.run(vec![seen, world.of_key(&held)]).await;
+    assert_eq!(last(), tally(2, [(FateKind::Skipped, 1), (FateKind::Held, 1)]));
+
+    // Two touches of one record are looked at together, and both leave by its fate.
+    world.run(vec![world.of_key(&written), world.of_id(&world.id_of(&written))]).await;
+    assert_eq!(last(), tally(2, [(FateKind::Equal, 2)]));
+
+    world.ports.org.edit(&world.id_of(&written), "LastName", Some("of sales"));
+    let edited = |step| {
+        if step == Step::SavedIntents {
+            world.edit_row(&written, "of the app");
+        }
+    };
+    world.run_with(vec![world.of_key(&written)], edited).await;
+    assert_eq!(last(), tally(1, [(FateKind::Again, 1)]));
+
+    ended_at(&world, world.of_key(&written), Step::SavedIntents).await;
+    world.run_keys(std::slice::from_ref(&written)).await;
+    assert_eq!(last(), tally(1, [(FateKind::Waiting, 1)]));
+    world.ports.clock.advance(world.ports.settings().lease);
+    world.run_keys(std::slice::from_ref(&written)).await;
+
+    let refusal = ("REQUIRED_FIELD_MISSING".to_owned(), "in its own words".to_owned(), vec![]);
+    let mut world = world;
+    world.ports.org.rules.on_save = Some(Arc::new(move |_, _, _| Err(refusal.clone())));
+    world.edit_row(&written, "refused");
+    world.run_keys(std::slice::from_ref(&written)).await;
+    let last = || world.ports.steps.last_tally().unwrap();
+    assert_eq!(last(), tally(1, [(FateKind::Rejected, 1)]));
+    assert_eq!(world.ports.steps.uneven_tallies(), []);
 }

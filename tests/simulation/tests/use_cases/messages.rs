@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, PostgresKey, Side};
 use syncline_sync::{
-    Breaker, Clock, Delivery, MessageBody, Ports, Queue, Salesforce, Source, State, Touch, apply,
+    Breaker, Clock, Delivery, MessageBody, Ports, Queue, Salesforce, Source, State, Touch, consume,
 };
 
 struct World {
@@ -30,8 +30,8 @@ impl World {
         Touch::of_key("contacts", self.row(name), Source::CaptureLog, self.ports.clock.now())
     }
 
-    async fn apply(&self, deliveries: &[Delivery]) -> apply::Applied {
-        apply::apply(&self.ports, &self.definitions, deliveries, None).await
+    async fn apply(&self, deliveries: &[Delivery]) -> consume::BatchOutcome {
+        consume::consume(&self.ports, &self.definitions, deliveries, None).await
     }
 
     /// The names in Salesforce, in the order of their creation.
@@ -87,8 +87,8 @@ async fn a_message_of_several_that_came_again_is_sent_again_as_single_touches() 
 async fn what_this_version_cannot_read_waits_a_minute_as_it_is() {
     let world = World::new();
     let touch = world.touch("one");
-    let newer_touch = Touch { v: syncline_sync::TOUCH_FORM + 1, ..touch.clone() };
-    let newer = MessageBody { v: MessageBody::FORM + 1, touches: vec![touch] };
+    let newer_touch = Touch { form: syncline_sync::TOUCH_FORM + 1, ..touch.clone() };
+    let newer = MessageBody { form: MessageBody::FORM + 1, touches: vec![touch] };
     let bodies = [
         serde_json::to_string(&newer).unwrap(),
         serde_json::to_string(&MessageBody::new(vec![newer_touch])).unwrap(),
@@ -129,7 +129,7 @@ async fn a_spent_budget_puts_touches_off_until_there_is_a_call_again() {
         let touch = world.touch("one");
         let now = world.ports.clock.now();
         let applied = world.apply(&[delivery("a", 1, vec![touch])]).await;
-        assert_eq!((applied.summary.put_off, applied.done.len(), world.created().len()), (1, 1, 0));
+        assert_eq!((applied.summary.deferred, applied.done.len(), world.created().len()), (1, 1, 0));
         let wait = world.ports.state.next_due().unwrap().duration_since(now).as_secs_f64();
         assert!((59.0..61.0).contains(&wait), "0.4 calls are left, so 60 s and not {wait} s");
     }
@@ -160,7 +160,7 @@ async fn a_small_budget_still_allows_twenty_calls_at_once() {
 #[tokio::test]
 async fn a_run_that_a_side_answered_ends_its_count_of_failures() {
     let world = World::new();
-    let failed = Breaker { v: 1, failures: 2, open_until: None, message: "away".to_owned() };
+    let failed = Breaker { form: 1, failures: 2, open_until: None, message: "away".to_owned() };
     for side in [Side::Salesforce, Side::Postgres] {
         world.ports.state.put_breaker(side, &failed).await.unwrap();
     }
@@ -180,8 +180,8 @@ async fn touches_of_a_paused_or_unknown_sync_wait() {
     let unknown = Touch { sync: "gone".to_owned(), ..touch.clone() };
     world.ports.state.put_paused("contacts", Some("a person looks")).await.unwrap();
     let applied = world.apply(&[delivery("a", 1, vec![touch, unknown])]).await;
-    assert_eq!((applied.summary.put_off, applied.done.len(), applied.release.len()), (2, 1, 0));
-    assert_eq!((world.ports.state.put_off(), world.created().len()), (2, 0));
+    assert_eq!((applied.summary.deferred, applied.done.len(), applied.release.len()), (2, 1, 0));
+    assert_eq!((world.ports.state.deferred(), world.created().len()), (2, 0));
     assert!(world.ports.state.next_due().unwrap() > world.ports.clock.now());
 }
 
@@ -193,8 +193,8 @@ async fn a_run_begins_where_its_lease_ends_before_the_deadline_and_not_a_moment_
         let touch = world.touch("one");
         let deadline = Some(world.ports.clock.now() + lease + spare);
         let deliveries = [delivery("a", 1, vec![touch])];
-        let applied = apply::apply(&world.ports, &world.definitions, &deliveries, deadline).await;
+        let applied = consume::consume(&world.ports, &world.definitions, &deliveries, deadline).await;
         assert_eq!(world.created().len(), created);
-        assert_eq!(applied.summary.put_off, usize::from(spare.is_negative()));
+        assert_eq!(applied.summary.deferred, usize::from(spare.is_negative()));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, Side};
-use syncline_sync::{Clock, MessageBody, PortError, Queue, State, apply, poll, watch};
+use syncline_sync::{Clock, MessageBody, PortError, Queue, State, consume, poll, watch};
 
 const DAY_S: i64 = 86_400;
 
@@ -40,7 +40,7 @@ impl World {
             }
             self.receives =
                 self.receives.max(deliveries.iter().map(|one| one.receive_count).max().unwrap_or(0));
-            let applied = apply::apply(&self.ports, &self.definitions, &deliveries, None);
+            let applied = consume::consume(&self.ports, &self.definitions, &deliveries, None);
             // An invocation that hangs is ended, and answers nothing.
             let Ok(applied) = tokio::time::timeout(Duration::from_millis(100), applied).await else {
                 continue;
@@ -91,7 +91,7 @@ async fn salesforce_away_for_a_day_costs_nothing_but_the_day() {
     println!("{probes} calls in a day without an answer");
     assert!(probes < 3_000, "{probes} calls: less than two a minute");
     assert_eq!(world.receives, 1, "no message was failed for an outage");
-    assert!(world.ports.state.put_off() <= 500, "touches are folded, one per record");
+    assert!(world.ports.state.deferred() <= 500, "touches are folded, one per record");
     world.ports.org.set_down(None);
     let back = world.ports.clock.now();
     while !world.equal() {
@@ -127,7 +127,10 @@ async fn postgres_away_for_a_day_costs_nothing_but_the_day() {
 async fn a_spent_quota_is_asked_for_seldom_and_everything_goes_on_when_it_is_filled() {
     let mut world = World::new(3);
     world.for_long(60, 1).await;
-    world.ports.org.set_down(Some(PortError::Limit { message: "TotalRequests Limit exceeded.".to_owned() }));
+    world
+        .ports
+        .org
+        .set_down(Some(PortError::QuotaSpent { message: "TotalRequests Limit exceeded.".to_owned() }));
     world.insert("meanwhile");
     let calls = world.ports.org.calls();
     world.for_long(DAY_S / 2, 30).await;
@@ -186,7 +189,7 @@ async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it
 }
 
 #[tokio::test]
-async fn what_would_not_be_done_by_the_deadline_is_put_off_in_time() {
+async fn what_would_not_be_done_by_the_deadline_is_deferred_in_time() {
     let mut world = World::new(7);
     world.for_long(60, 1).await;
     for n in 0..3 {
@@ -195,11 +198,11 @@ async fn what_would_not_be_done_by_the_deadline_is_put_off_in_time() {
     poll::capture_log(&world.ports, &world.definitions).await.unwrap();
     let deliveries = world.ports.queue.receive(10).await.unwrap();
     let deadline = Some(world.ports.clock.now() + SignedDuration::from_secs(1));
-    let applied = apply::apply(&world.ports, &world.definitions, &deliveries, deadline).await;
-    assert_eq!((applied.done.len(), applied.summary.put_off), (deliveries.len(), 3));
-    assert_eq!((world.ports.state.put_off(), world.ports.org.records().len()), (3, 0));
+    let applied = consume::consume(&world.ports, &world.definitions, &deliveries, deadline).await;
+    assert_eq!((applied.done.len(), applied.summary.deferred), (deliveries.len(), 3));
+    assert_eq!((world.ports.state.deferred(), world.ports.org.records().len()), (3, 0));
     world.for_long(60, 1).await;
-    assert!(world.equal() && world.ports.state.put_off() == 0);
+    assert!(world.equal() && world.ports.state.deferred() == 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, SalesforceId, Side};
 use syncline_sync::{
     Breaker, Clock, Cursor, Database, Deferred, MessageBody, Outcomes, PortError, Ports, Queue, Source,
-    State, Touch, apply, delete_counter, poll, watch,
+    State, Touch, consume, delete_counter, poll, watch,
 };
 
 fn definition() -> Definition {
@@ -52,7 +52,7 @@ async fn settle(ports: &MemoryPorts, definition: &Definition) {
         if deliveries.is_empty() {
             return;
         }
-        let applied = apply::apply(ports, definitions, &deliveries, None).await;
+        let applied = consume::consume(ports, definitions, &deliveries, None).await;
         ports.queue.done(&applied.done).await.unwrap();
     }
 }
@@ -195,13 +195,13 @@ async fn what_is_due_goes_to_the_queue_touches_and_newer_messages_alike() {
     let ports = ports();
     let now = ports.clock.now();
     let id = |n: usize| SalesforceId::parse(&format!("003D00000000{n:03}")).unwrap();
-    let put_off = |n: usize, due: Timestamp| Deferred {
+    let deferred = |n: usize, due: Timestamp| Deferred {
         touch: Touch::of_id("contacts", id(n), Source::Person, now),
         due,
         waits_for: vec![],
     };
-    let deferred = vec![put_off(1, now), put_off(2, now), put_off(3, now + seconds(60))];
-    ports.state.store("contacts", Outcomes { deferred, ..Outcomes::default() }).await.unwrap();
+    let stored = vec![deferred(1, now), deferred(2, now), deferred(3, now + seconds(60))];
+    ports.state.store("contacts", Outcomes { deferred: stored, ..Outcomes::default() }).await.unwrap();
     for n in 0..3 {
         ports.state.defer_message("contacts.0", &format!("newer {n}"), now).await.unwrap();
     }
@@ -219,10 +219,10 @@ async fn what_is_due_goes_to_the_queue_touches_and_newer_messages_alike() {
         .map(|one| one.touches.len())
         .sum();
     assert_eq!(touches, 2);
-    assert_eq!((poll::due(&ports).await, ports.state.put_off()), (Ok(0), 1));
+    assert_eq!((poll::due(&ports).await, ports.state.deferred()), (Ok(0), 1));
     ports
         .state
-        .store("contacts", Outcomes { deferred: vec![put_off(4, now)], ..Outcomes::default() })
+        .store("contacts", Outcomes { deferred: vec![deferred(4, now)], ..Outcomes::default() })
         .await
         .unwrap();
     assert_eq!(poll::due(&ports).await, Ok(1), "touches alone");
@@ -244,7 +244,7 @@ async fn the_first_scan_takes_all_of_salesforce_by_id_and_then_all_of_the_table_
 
     assert_eq!(scan().await, (2, true));
     let began = cursor().await.scan_started.unwrap();
-    assert_eq!((cursor().await.scan_id, cursor().await.v), (Some(ids[1].clone()), 1));
+    assert_eq!((cursor().await.scan_id, cursor().await.form), (Some(ids[1].clone()), 1));
     ports.clock.advance(seconds(30));
     assert_eq!(scan().await, (1, true), "what is deleted already needs no look");
     assert!(!cursor().await.salesforce_scanned);
@@ -346,7 +346,7 @@ async fn a_cursor_is_given_up_at_fourteen_days_unless_its_scan_is_under_way() {
         let (ports, definition) = (ports(), definition());
         let now = Timestamp::from_second(ports.clock.now().as_second()).unwrap();
         let cursor = Cursor {
-            v: 1,
+            form: 1,
             salesforce_scanned: true,
             postgres_scanned: true,
             stamp: Some(now - age),
@@ -357,10 +357,10 @@ async fn a_cursor_is_given_up_at_fourteen_days_unless_its_scan_is_under_way() {
         assert_eq!(poll::scan(&ports, &definition).await, Ok((0, !kept)));
         let after = ports.state.cursor("contacts").await.unwrap();
         assert_eq!(after.salesforce_scanned, kept, "{age:#}");
-        assert_eq!(after.v, 1);
+        assert_eq!(after.form, 1);
     }
     let (ports, definition) = (ports(), definition());
-    let cursor = Cursor { v: 1, salesforce_scanned: true, postgres_scanned: true, ..Cursor::default() };
+    let cursor = Cursor { form: 1, salesforce_scanned: true, postgres_scanned: true, ..Cursor::default() };
     ports.state.put_cursor("contacts", &cursor).await.unwrap();
     assert_eq!(poll::scan(&ports, &definition).await, Ok((0, true)), "a cursor without a stamp starts anew");
     assert!(!ports.state.cursor("contacts").await.unwrap().salesforce_scanned);
@@ -398,7 +398,7 @@ async fn a_side_that_fails_is_probed_once_its_wait_is_over_and_not_before() {
     let (ports, definitions) = (ports(), [definition()]);
     let down = PortError::Outage { side: Side::Salesforce, message: "away".to_owned() };
     let until = ports.clock.now() + seconds(5);
-    let open = Breaker { v: 1, failures: 3, open_until: Some(until), message: String::new() };
+    let open = Breaker { form: 1, failures: 3, open_until: Some(until), message: String::new() };
     ports.state.put_breaker(Side::Salesforce, &open).await.unwrap();
     watch(&ports, &definitions).await.unwrap();
     assert_eq!(ports.org.calls(), 0, "left alone");

@@ -4,7 +4,7 @@ use super::{World, both};
 use jiff::SignedDuration;
 use syncline_engine::{DeletePolicy, Held, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, Ports, Put, Queue, State, Step, Touch, apply, poll};
+use syncline_sync::{Clock, Ports, Put, Queue, State, Step, Touch, consume, poll};
 
 fn never_there() -> SalesforceId {
     SalesforceId::parse("003D00000099999").unwrap()
@@ -16,7 +16,7 @@ async fn a_row_that_names_a_record_which_is_not_there_is_held_and_is_no_new_row(
     let [key] = world.rows(["one"]);
     world.ports.database.write_link("contacts", &key, Some(never_there().as_str()));
     let first = world.run_keys(std::slice::from_ref(&key)).await;
-    assert_eq!(first.put_off, 1, "looked at by its record");
+    assert_eq!(first.deferred, 1, "looked at by its record");
     let touch = Touch { id: Some(never_there()), ..world.of_key(&key) };
     assert_eq!(world.run(vec![touch]).await, Summary { held: 1, ..both() });
     let held = world.ports.state.held().remove(0);
@@ -92,7 +92,7 @@ async fn an_id_and_a_key_without_base_that_lead_to_two_rows_are_looked_at_apart(
     world.ports.database.write_link("contacts", &linked, Some(id.as_str()));
     let touch = Touch { id: Some(id.clone()), ..world.of_key(&other) };
     let summary = world.run(vec![touch]).await;
-    assert_eq!(summary, Summary { put_off: 2, ..both() });
+    assert_eq!(summary, Summary { deferred: 2, ..both() });
     let due = world.ports.clock.now() + SignedDuration::from_secs(1);
     let due = world.ports.state.due(due, 9).await.unwrap();
     let mut named: Vec<_> =
@@ -115,7 +115,7 @@ async fn a_base_of_a_newer_version_is_left_to_it_for_a_minute() {
     let calls = world.ports.org.calls();
     assert_eq!(
         world.run_keys(std::slice::from_ref(&key)).await,
-        Summary { put_off: 1, ..Summary::default() }
+        Summary { deferred: 1, ..Summary::default() }
     );
     assert_eq!(world.ports.org.calls(), calls);
     let wait = world.ports.state.next_due().unwrap().duration_since(before);
@@ -153,7 +153,7 @@ async fn a_row_whose_key_changed_and_whose_link_was_emptied_is_followed_by_its_o
     assert_eq!(touched, [Some(key)]);
 }
 
-async fn put_off(world: &World) -> Vec<Touch> {
+async fn deferred(world: &World) -> Vec<Touch> {
     let due =
         world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 99).await.unwrap();
     let mut touches: Vec<Touch> = due.into_iter().map(|due| due.touch.unwrap()).collect();
@@ -194,7 +194,7 @@ async fn a_row_that_another_record_is_not_known_by_is_touched_alone() {
     let touch = Touch { id: Some(world.id_of(&one)), ..world.of_key(&new) };
     let summary = world.run(vec![touch]).await;
     assert_eq!((summary.equal, summary.records_created), (1, 0));
-    let touches = put_off(&world).await;
+    let touches = deferred(&world).await;
     assert_eq!(touches.len(), 1);
     assert_eq!((touches[0].id.as_ref(), touches[0].key.as_ref()), (None, Some(&new)));
     let touch = Touch { id: Some(world.id_of(&one)), ..world.of_key(&one) };
@@ -206,8 +206,8 @@ async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
     let world = World::new();
     let ([key], [id]) = (world.rows(["row"]), world.records(["record"]));
     let touch = Touch { id: Some(id.clone()), ..world.of_key(&key) };
-    assert_eq!(world.run(vec![touch]).await, Summary { put_off: 2, ..both() });
-    let named: Vec<_> = put_off(&world).await.into_iter().map(|touch| (touch.id, touch.key)).collect();
+    assert_eq!(world.run(vec![touch]).await, Summary { deferred: 2, ..both() });
+    let named: Vec<_> = deferred(&world).await.into_iter().map(|touch| (touch.id, touch.key)).collect();
     assert_eq!(named, [(Some(id), None), (None, Some(key.clone()))]);
 
     let world = World::new();
@@ -215,8 +215,8 @@ async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
     world.ports.database.write_link("contacts", &key, Some(other.as_str()));
     let touch = Touch { id: Some(one), ..world.of_key(&key) };
     let summary = world.run(vec![touch]).await;
-    assert_eq!((summary.rejected, summary.put_off), (0, 1), "the row is the other one's");
-    let touch = put_off(&world).await.remove(0);
+    assert_eq!((summary.rejected, summary.deferred), (0, 1), "the row is the other one's");
+    let touch = deferred(&world).await.remove(0);
     assert_eq!((touch.id, touch.key), (Some(other), Some(key)));
 }
 
@@ -235,7 +235,7 @@ async fn touches_of_one_record_are_one_look_and_two_changes_of_its_key_are_two()
     let summary = world.run(moves).await;
     assert_eq!(summary.equal, 1);
     assert!(
-        put_off(&world).await.iter().any(|touch| touch.key.as_ref() == Some(&third)),
+        deferred(&world).await.iter().any(|touch| touch.key.as_ref() == Some(&third)),
         "one after the other"
     );
     let bases = world.ports.state.bases("contacts");
@@ -270,7 +270,7 @@ async fn a_row_that_names_another_record_while_that_ones_row_is_gone_is_rejected
     world.ports.database.delete("contacts", &two);
     let writes = world.ports.org.writes();
     let summary = world.run_ids(std::slice::from_ref(&second)).await;
-    assert_eq!((summary.rejected, summary.put_off, summary.held), (1, 0, 0));
+    assert_eq!((summary.rejected, summary.deferred, summary.held), (1, 0, 0));
     let rejected = world.ports.state.all_rejected().remove(0);
     assert_eq!((rejected.code.as_str(), rejected.salesforce_id), ("LINK", Some(second)));
     let words = format!("row {one} belongs to {first}, but its link column names this record");
@@ -324,7 +324,7 @@ async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_und
     };
     let touches = keys.iter().map(|key| world.of_key(key)).collect();
     let summary = world.run_with(touches, at).await;
-    assert_eq!((summary.records_created, summary.put_off), (2, 0));
+    assert_eq!((summary.records_created, summary.deferred), (2, 0));
     let new_key = moved.into_inner().unwrap();
     for (key, gone) in [&keys[0], &new_key].into_iter().zip(gone) {
         let id = world.id_of(key);
@@ -389,16 +389,16 @@ async fn to_rest(world: &World) {
             if deliveries.is_empty() {
                 break;
             }
-            let applied = apply::apply(&world.ports, definitions, &deliveries, None).await;
+            let applied = consume::consume(&world.ports, definitions, &deliveries, None).await;
             assert_eq!(applied.release, Vec::<String>::new());
             world.ports.queue.done(&applied.done).await.unwrap();
         }
-        if world.ports.state.put_off() == 0 && world.ports.database.log_len() == 0 {
+        if world.ports.state.deferred() == 0 && world.ports.database.log_len() == 0 {
             return;
         }
         world.ports.clock.advance(SignedDuration::from_millis(500));
     }
-    panic!("{} touches are still put off", world.ports.state.put_off());
+    panic!("{} touches are still put off", world.ports.state.deferred());
 }
 
 /// Each row and the record that it is linked to hold the same, and each has one base that knows both.

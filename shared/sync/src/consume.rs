@@ -28,7 +28,7 @@ struct Bounds<'a> {
 
 /// What became of a set of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct BatchOutcome {
     /// Receipts of messages that are dealt with, and acknowledged where the queue answered.
     pub done: Vec<String>,
     /// Receipts of messages that have to come again.
@@ -39,7 +39,7 @@ pub struct Applied {
     pub oldest: Option<Timestamp>,
 }
 
-impl Applied {
+impl BatchOutcome {
     fn add(&mut self, other: Self) {
         self.done.extend(other.done);
         self.release.extend(other.release);
@@ -57,14 +57,14 @@ impl Applied {
 /// round with each receive, so that one that hangs until its process is ended keeps the others waiting once.
 ///
 /// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
-pub async fn apply<P: Ports>(
+pub async fn consume<P: Ports>(
     ports: &P,
     definitions: &[Definition],
     deliveries: &[Delivery],
     deadline: Option<Timestamp>,
-) -> Applied {
+) -> BatchOutcome {
     let bounds = Bounds { definitions, deadline };
-    let mut applied = Applied::default();
+    let mut outcome = BatchOutcome::default();
     let mut fresh: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut alone: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut receives = 0;
@@ -72,8 +72,8 @@ pub async fn apply<P: Ports>(
         let receipt = delivery.receipt.clone();
         match serde_json::from_str::<MessageBody>(&delivery.body) {
             Ok(body)
-                if body.v <= MessageBody::FORM
-                    && body.touches.iter().all(|touch| touch.v <= crate::TOUCH_FORM) =>
+                if body.form <= MessageBody::FORM
+                    && body.touches.iter().all(|touch| touch.form <= crate::TOUCH_FORM) =>
             {
                 match (delivery.receive_count, body.touches.len()) {
                     (..=1, _) => fresh.push((receipt, body.touches)),
@@ -82,30 +82,30 @@ pub async fn apply<P: Ports>(
                         alone.push((receipt, body.touches));
                     }
                     _ => match send_singly(ports, &delivery.group, body.touches).await {
-                        Ok(()) => applied.done.push(receipt),
-                        Err(_) => applied.release.push(receipt),
+                        Ok(()) => outcome.done.push(receipt),
+                        Err(_) => outcome.release.push(receipt),
                     },
                 }
             }
             _ => {
                 let due = ports.clock().now() + NEWER_FORM_WAIT;
                 match ports.state().defer_message(&delivery.group, &delivery.body, due).await {
-                    Ok(()) => applied.done.push(receipt),
-                    Err(_) => applied.release.push(receipt),
+                    Ok(()) => outcome.done.push(receipt),
+                    Err(_) => outcome.release.push(receipt),
                 }
             }
         }
     }
-    acknowledge(ports, &applied.done).await;
+    acknowledge(ports, &outcome.done).await;
     alone.sort_by_key(|(_, touches)| touches.first().map(Touch::place));
     if receives % 2 == 1 {
         alone.reverse();
     }
     for message in alone {
-        applied.add(reconcile_together(ports, &bounds, vec![message]).await);
+        outcome.add(reconcile_together(ports, &bounds, vec![message]).await);
     }
-    applied.add(reconcile_together(ports, &bounds, fresh).await);
-    applied
+    outcome.add(reconcile_together(ports, &bounds, fresh).await);
+    outcome
 }
 
 /// What cannot be acknowledged now is acknowledged with the invocation, or comes again, which does no harm.
@@ -137,17 +137,17 @@ async fn reconcile_together<P: Ports>(
     ports: &P,
     bounds: &Bounds<'_>,
     messages: Vec<(String, Vec<Touch>)>,
-) -> Applied {
-    let mut applied = Applied::default();
+) -> BatchOutcome {
+    let mut outcome = BatchOutcome::default();
     if messages.is_empty() {
-        return applied;
+        return outcome;
     }
     let mut touches: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
     let mut receipts = Vec::new();
     for (receipt, of_message) in messages {
         receipts.push(receipt);
         for touch in of_message {
-            applied.oldest = Some(applied.oldest.map_or(touch.at, |oldest| oldest.min(touch.at)));
+            outcome.oldest = Some(outcome.oldest.map_or(touch.at, |oldest| oldest.min(touch.at)));
             touches.entry(touch.sync.clone()).or_default().push(touch);
         }
     }
@@ -155,7 +155,7 @@ async fn reconcile_together<P: Ports>(
     for (sync, touches) in touches {
         let run = AssertUnwindSafe(of_sync(ports, bounds, &sync, fold(touches))).catch_unwind();
         match run.await {
-            Ok(Ok(summary)) => applied.summary.add(&summary),
+            Ok(Ok(summary)) => outcome.summary.add(&summary),
             Ok(Err(error)) => {
                 tracing::error!(%sync, %error, "touches could not be stored; their messages come again");
                 failed = true;
@@ -168,12 +168,12 @@ async fn reconcile_together<P: Ports>(
     }
     ports.steps().at(Step::Reconciled).await;
     if failed {
-        applied.release.extend(receipts);
+        outcome.release.extend(receipts);
     } else {
         acknowledge(ports, &receipts).await;
-        applied.done.extend(receipts);
+        outcome.done.extend(receipts);
     }
-    applied
+    outcome
 }
 
 /// One run after the other, each of so many touches that it ends well within its lease.
@@ -193,7 +193,7 @@ async fn of_sync<P: Ports>(
         let now = ports.clock().now();
         if bounds.deadline.is_some_and(|deadline| now + ports.settings().lease > deadline) {
             let rest = run.into_iter().chain(left).collect();
-            summary.add(&put_off(ports, sync, rest, Some(now)).await?);
+            summary.add(&deferred(ports, sync, rest, Some(now)).await?);
             return Ok(summary);
         }
         summary.add(&one_run(ports, bounds.definitions, sync, run).await?);
@@ -208,13 +208,13 @@ async fn one_run<P: Ports>(
 ) -> Result<Summary, PortError> {
     let definition = definitions.iter().find(|definition| definition.name == sync);
     let (Some(definition), None) = (definition, ports.state().paused(sync).await?) else {
-        return put_off(ports, sync, touches, None).await;
+        return deferred(ports, sync, touches, None).await;
     };
     if any_away(ports).await? {
-        return put_off(ports, sync, touches, None).await;
+        return deferred(ports, sync, touches, None).await;
     }
     if let Some(wait) = pace::draw(ports).await? {
-        return put_off(ports, sync, touches, Some(ports.clock().now() + wait)).await;
+        return deferred(ports, sync, touches, Some(ports.clock().now() + wait)).await;
     }
     match reconcile(ports, definition, touches.clone()).await {
         Ok(summary) => {
@@ -237,20 +237,20 @@ async fn one_run<P: Ports>(
                 }
             }
             note_error(ports, sync, &error).await?;
-            put_off(ports, sync, touches, None).await
+            deferred(ports, sync, touches, None).await
         }
     }
 }
 
 /// Puts touches off until a moment, or for a while that grows with each time.
-async fn put_off<P: Ports>(
+async fn deferred<P: Ports>(
     ports: &P,
     sync: &str,
     touches: Vec<Touch>,
     until: Option<Timestamp>,
 ) -> Result<Summary, PortError> {
     let now = ports.clock().now();
-    let summary = Summary { put_off: touches.len(), ..Summary::default() };
+    let summary = Summary { deferred: touches.len(), ..Summary::default() };
     let deferred = touches
         .into_iter()
         .map(|mut touch| {

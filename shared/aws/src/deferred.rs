@@ -1,4 +1,4 @@
-//! Touches that are put off, and what they wait for.
+//! Deferred touches and messages: stored until they are due, with the parents that a touch waits for.
 
 use crate::bases::{list_of, lists};
 use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text, token};
@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use syncline_engine::Parent;
 use syncline_sync::{Deferred, Due, PortError, Touch};
 
-/// How often a touch is folded into one that others fold into at the same time.
+/// How often folding a touch into the stored one is tried while other runs change the stored touch at the
+/// same time.
 const FOLDS: u32 = 20;
-/// What says that a touch waits for a parent is of no use any more after so many days.
+/// How many days the items that say which touch waits for which parent are kept. DynamoDB deletes them after
+/// their `ttl`.
 const WAITS_DAYS: i64 = 30;
 
-/// What stands in `body` of a touch that is put off.
+/// The document in `body` of a deferred touch.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct PutOff {
     touch: Touch,
@@ -27,10 +29,11 @@ fn parent_place(parent: &Parent, sk: &str) -> Result<Place, PortError> {
     Ok(Place::new(&["waits", &json(parent)?], sk))
 }
 
-/// Says under a parent that somebody waits for it.
+/// The sort key of a parent's mark: the item says that at least one touch waits for this parent.
 const MARK: &str = "!";
 
-/// Puts touches off, folded with what is put off already.
+/// Stores deferred touches. A touch is folded into the stored touch that names the same record and the same
+/// row. The folded touch is due at the earlier of the two moments, and waits for the parents of both.
 pub(crate) async fn store(table: &Table, sync: &str, deferred: Vec<Deferred>) -> Result<(), PortError> {
     let mut of_record: BTreeMap<String, Deferred> = BTreeMap::new();
     for one in deferred {
@@ -56,8 +59,9 @@ fn folded(known: Deferred, next: Deferred) -> Deferred {
 }
 
 async fn store_one(table: &Table, place: Place, deferred: Deferred) -> Result<(), PortError> {
-    // Who waits is written before its mark, and both before the touch: whoever links the parent takes the mark away
-    // and then looks for who waits.
+    // The item that names this touch is written before the parent's mark, and both are written before the
+    // touch. A run that links the parent deletes the mark first and reads the waiting touches after that, so
+    // a run that saw this mark also finds the item that names this touch.
     let until = Timestamp::now().as_second() + WAITS_DAYS * 86_400;
     for parent in &deferred.waits_for {
         for sk in [place.pk.as_str(), MARK] {
@@ -90,10 +94,12 @@ async fn store_one(table: &Table, place: Place, deferred: Deferred) -> Result<()
         }
         crate::table::wait(tried.min(3)).await;
     }
-    Err(PortError::Store { message: format!("{}: others change it all the time", place.pk) })
+    Err(PortError::Store {
+        message: format!("item {}: other runs changed it during each of {FOLDS} tries", place.pk),
+    })
 }
 
-/// Makes due what waits for these.
+/// Makes every touch due that waits for one of these parents; the parents are linked by now.
 pub(crate) async fn linked(table: &Table, parents: &[Parent]) -> Result<(), PortError> {
     let marks = parents.iter().map(|parent| parent_place(parent, MARK)).collect::<Result<Vec<_>, _>>()?;
     for (mark, _) in table.get_many(marks).await? {
@@ -109,14 +115,16 @@ pub(crate) async fn linked(table: &Table, parents: &[Parent]) -> Result<(), Port
 }
 
 async fn due_at(table: &Table, place: Place, due: Timestamp) -> Result<(), PortError> {
-    // Another token: who is about to fold into it, or to drop it, did not see it come due.
+    // The token changes, so that a run which read the touch before this moment can neither fold into the
+    // touch nor drop it: that run did not see that the touch is due.
     let values =
         HashMap::from([(":due".to_owned(), text(moment(due))), (":token".to_owned(), text(token()))]);
     table.update(&place, "SET #at = :due, #token = :token", values, Some("attribute_exists(pk)")).await?;
     Ok(())
 }
 
-/// Makes everything due that waits for no parent, a hundred a second, within a time from now.
+/// Makes the touches due that wait for no parent: 100 for each second of `spread` from now on. A touch that
+/// is due earlier stays as it is.
 pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDuration) -> Result<(), PortError> {
     let spread_ms = i64::try_from(spread.as_millis()).unwrap_or(i64::MAX).max(1);
     let mut moved: i64 = 0;
@@ -126,7 +134,8 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
             let (items, next) = table.page(&list, &moment(now), start).await?;
             let mut calls = Vec::new();
             for item in items.iter().filter(|item| item.flag("free")) {
-                // Past the spread they go round again, so that all of it is used.
+                // Where more than 100 a second are waiting, the times start again at the beginning of the
+                // spread.
                 let due = now + SignedDuration::from_millis(10 * moved % spread_ms);
                 moved += 1;
                 if *moment(due) < *item.text("at") {
@@ -143,7 +152,7 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
     Ok(())
 }
 
-/// Puts off a message as it is.
+/// Stores a message unopened, with its group, until it is due.
 pub(crate) async fn store_message(
     table: &Table,
     group: &str,
@@ -161,7 +170,8 @@ pub(crate) async fn store_message(
     Ok(())
 }
 
-/// What is due, the longest due first.
+/// Up to `limit` deferred touches and messages that are due at `now`, the one that was due earliest first. A
+/// token holds the version and the partition key of its item, separated by a line feed.
 pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
     let until = moment(now);
     let found = each(lists("due").map(|list| table.list(list, Some(&until), limit)).collect()).await?;
@@ -179,7 +189,8 @@ pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<V
     items.into_iter().map(of_item).collect()
 }
 
-/// These are in the queue, unless they took in another touch since.
+/// Deletes the deferred touches and messages that these tokens name; the queue has them. An item that changed
+/// since the token was read, for example because another touch was folded into it, stays.
 pub(crate) async fn drop_due(table: &Table, tokens: &[String]) -> Result<(), PortError> {
     let named = tokens.iter().filter_map(|token| token.split_once('\n'));
     let drop_one = async |(token, pk): (&str, &str)| {
