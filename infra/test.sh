@@ -13,7 +13,7 @@ done
 # shellcheck disable=SC2086 # $running is a list of process ids
 trap 'kill $running 2>/dev/null; exit 130' INT TERM
 failed=0
-target/debug/with-postgres cargo test --workspace --exclude e2e --quiet || failed=1
+target/debug/with-postgres cargo test --workspace --features syncline/demo --exclude e2e --quiet || failed=1
 target/debug/with-postgres cargo test --quiet -p e2e --lib --test contract --test steps --test template \
     --test salesforce_side || failed=1
 for process in $running; do

@@ -5,14 +5,14 @@
 //! Not in this crate: reconciling (`syncline-sync` and `syncline-engine`), the handlers that `syncline serve`
 //! calls (`functions/`), and the clients of both sides and of AWS (`shared/`).
 //!
-//! Begin with `run` in this file, which starts each command, then read `place`, which hides where an
+//! Begin with `run` in this file, which starts each command, then read `target`, which hides where an
 //! instance's state is. The running process is in `serve`.
 //!
 //! # Layout
 //!
 //! - `main.rs`: the command line with its help texts, and the start of each command.
 //! - `failure`: why a command failed, as one message for its user.
-//! - `place`: an instance, with the same methods whether its state is in its database or in a stack.
+//! - `target`: an instance, with the same methods whether its state is in its database or in a stack.
 //! - `stack` (feature `aws`): an instance in a stack in AWS.
 //! - `setup`: `apply`, `state rebind` and `state rebuild`.
 //! - `serve`: `serve`, with its HTTP server and its loops.
@@ -22,16 +22,17 @@
 //! - `demo`: `demo`, with its teams, its screen and the usual script beside Syncline.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
+#[cfg(feature = "demo")]
 mod demo;
 mod failure;
 mod operate;
-mod place;
 mod runtime;
 mod serve;
 mod setup;
 mod show;
 #[cfg(feature = "aws")]
 mod stack;
+mod target;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -167,6 +168,7 @@ enum Command {
     /// At the end the judge, which shares no code with Syncline, reads both sides and the teams' own ledger.
     /// It decides of each edit whether its value is final, was overwritten by a later edit, or is in the
     /// conflict log. The exit code is 0 only if everything comes to rest and the judge finds nothing wrong.
+    #[cfg(feature = "demo")]
     Demo {
         /// How long the teams edit, such as 60s or 5m; 5s or longer.
         #[arg(long = "for", default_value = "60s")]
@@ -223,30 +225,35 @@ fn read_config(path: &PathBuf) -> Result<Config, Failure> {
             path.display()
         ))
     })?;
-    Config::parse(&text).map_err(|error| {
+    let config = Config::parse(&text).map_err(|error| {
         let lines: Vec<String> = error.problems.iter().map(|problem| format!("  {problem}")).collect();
         Failure::new(format!(
             "file {} has problems; correct them, then run `syncline validate`:\n{}",
             path.display(),
             lines.join("\n")
         ))
-    })
+    })?;
+    for notice in &config.notices {
+        eprintln!("note: {}: {notice}", path.display());
+    }
+    Ok(config)
 }
 
 #[cfg(feature = "aws")]
-async fn open(arguments: &Arguments, config: Config) -> Result<place::Place, Failure> {
+async fn open(arguments: &Arguments, config: Config) -> Result<target::Target, Failure> {
     match &arguments.stack {
-        Some(name) => place::Place::in_stack(config, name).await,
-        None => Ok(place::Place::here(config)),
+        Some(name) => target::Target::in_stack(config, name).await,
+        None => Ok(target::Target::here(config)),
     }
 }
 
 #[cfg(not(feature = "aws"))]
-async fn open(_: &Arguments, config: Config) -> Result<place::Place, Failure> {
-    std::future::ready(Ok(place::Place::here(config))).await
+async fn open(_: &Arguments, config: Config) -> Result<target::Target, Failure> {
+    std::future::ready(Ok(target::Target::here(config))).await
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    #[cfg(feature = "demo")]
     if let Command::Demo { duration, seed, kills } = arguments.command {
         return Box::pin(demo::run(duration, seed, kills)).await;
     }
@@ -266,33 +273,35 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let place = open(&arguments, config).await?;
+    let target = open(&arguments, config).await?;
     match arguments.command {
         Command::Apply => {
-            let setup = setup::Setup::connect(place).await?;
+            let setup = setup::Setup::connect(target).await?;
             let inspected = setup.inspect().await?;
             for line in setup.install(&inspected).await? {
                 println!("{line}");
             }
         }
-        Command::Status => show::status(&place).await?,
-        Command::Conflicts { limit } => show::conflicts(&place, limit).await?,
-        Command::Rejected { limit } => show::rejected(&place, limit).await?,
-        Command::History { record } => show::history(&place, &record).await?,
-        Command::Resume { sync, deletes } => operate::resume(&place, &sync, deletes).await?,
-        Command::Pause { sync } => operate::pause(&place, &sync).await?,
-        Command::Endpoint => println!("{}", place.endpoint().await?),
-        Command::DeadLetters { redrive } => operate::dead_letters(&place, redrive).await?,
+        Command::Status => show::status(&target).await?,
+        Command::Conflicts { limit } => show::conflicts(&target, limit).await?,
+        Command::Rejected { limit } => show::rejected(&target, limit).await?,
+        Command::History { record } => show::history(&target, &record).await?,
+        Command::Resume { sync, deletes } => operate::resume(&target, &sync, deletes).await?,
+        Command::Pause { sync } => operate::pause(&target, &sync).await?,
+        Command::Endpoint => println!("{}", target.endpoint().await?),
+        Command::DeadLetters { redrive } => operate::dead_letters(&target, redrive).await?,
         Command::State { command: StateCommand::Rebind } => {
-            for line in setup::Setup::connect(place).await?.rebind().await? {
+            for line in setup::Setup::connect(target).await?.rebind().await? {
                 println!("{line}");
             }
         }
         Command::State { command: StateCommand::Rebuild } => {
-            let forgotten = setup::Setup::connect(place).await?.rebuild().await?;
+            let forgotten = setup::Setup::connect(target).await?.rebuild().await?;
             println!("{forgotten} bases are forgotten; every record is compared again, as at the first link");
         }
-        Command::Demo { .. } | Command::Validate | Command::Serve { .. } => {}
+        Command::Validate | Command::Serve { .. } => {}
+        #[cfg(feature = "demo")]
+        Command::Demo { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

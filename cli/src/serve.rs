@@ -2,9 +2,9 @@
 //! reconcile, and loops that poll. Each of them calls the same handler as the Lambda function for its work.
 
 use crate::failure::Failure;
-use crate::place::Place;
 use crate::runtime::Runtime;
 use crate::setup::Setup;
+use crate::target::Target;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -52,7 +52,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     })?;
     let secret = config.ingest.as_ref().map(|ingest| ingest.secret.read()).transpose();
     let secret = secret.map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
-    let setup = Setup::connect(Place::here(config)).await?;
+    let setup = Setup::connect(Target::here(config)).await?;
     let inspected = setup.inspect().await?;
     if apply {
         for line in setup.install(&inspected).await? {
@@ -60,13 +60,13 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         }
     }
     let connection = setup.pool.get().await?;
-    let Some(row) = instance_row(&connection, &setup.place.instance).await? else {
+    let Some(row) = instance_row(&connection, &setup.target.instance).await? else {
         return Err(Failure::new(
             "nothing is applied in this database yet; run `syncline apply`, or `syncline serve --apply`",
         ));
     };
-    setup.check_binding(setup.place.binding().await?.as_ref()).await?;
-    let stored = definitions(&connection, &setup.place.instance).await?;
+    setup.check_binding(setup.target.binding().await?.as_ref()).await?;
+    let stored = definitions(&connection, &setup.target.instance).await?;
     drop(connection);
     let different: Vec<String> = inspected
         .definitions
@@ -89,16 +89,16 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .collect();
     setup.client.bind(&row.organization_id);
     let settings = Settings {
-        daily_calls: Some(setup.place.config.salesforce.daily_calls),
-        instance: setup.place.config.instance.clone(),
-        lease: setup.place.config.serve.lease,
-        look_back: setup.place.config.serve.look_back,
+        daily_calls: Some(setup.target.config.salesforce.daily_calls),
+        instance: setup.target.config.instance.clone(),
+        lease: setup.target.config.timing.lease,
+        look_back: setup.target.config.timing.look_back,
         key: row.key,
     };
-    let workers = setup.place.config.serve.workers;
+    let workers = setup.target.config.serve.workers;
     let caller = secret.map(|secret| Caller::new(secret, setup.organization_id.clone()));
     let shared = Arc::new(Shared {
-        runtime: Runtime::new(setup.client, &setup.pool, &setup.place.instance, row.identity, settings),
+        runtime: Runtime::new(setup.client, &setup.pool, &setup.target.instance, row.identity, settings),
         definitions: wanted,
         caller,
         sent: Notify::new(),
@@ -209,7 +209,7 @@ async fn log_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
             Err(error) => {
                 tracing::warn!(
                     %error,
-                    "the capture log or the deferred touches could not be queued; serve tries again in 1 second"
+                    "touches of the capture log or deferred touches were not queued; serve tries again in 1 second"
                 );
                 Duration::from_secs(1)
             }

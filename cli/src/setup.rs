@@ -2,7 +2,7 @@
 //! missing. Also `state rebind` and `state rebuild`, which need the same connections.
 
 use crate::failure::Failure;
-use crate::place::{Binding, Place};
+use crate::target::{Binding, Target};
 use syncline_config::{Fields, Sync};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
@@ -12,10 +12,11 @@ use syncline_postgres::{
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::{ColumnDescription, ObjectDescription, TableDescription};
+use syncline_sync::longest_call;
 
 /// An instance with connections to both sides.
 pub(crate) struct Setup {
-    pub(crate) place: Place,
+    pub(crate) target: Target,
     pub(crate) pool: Pool,
     pub(crate) client: Client,
     pub(crate) organization_id: String,
@@ -43,22 +44,21 @@ struct LinkColumn {
     partitioned: bool,
 }
 
-async fn connected_database(place: &Place) -> Result<(Pool, String), Failure> {
-    let (pool, host, found) = place.pool_and_host().await?;
+async fn connected_database(target: &Target) -> Result<(Pool, String), Failure> {
+    let (pool, host, found) = target.pool_and_host().await?;
     match pool.get().await {
         Ok(_) => Ok((pool, host)),
         Err(error) => Err(Failure::new(format!("{error}; check {found}"))),
     }
 }
 
-async fn connected_salesforce(place: &Place) -> Result<(Client, String), Failure> {
-    let (secret, found) = place.salesforce_secret().await?;
-    let config = &place.config;
+async fn connected_salesforce(target: &Target) -> Result<(Client, String), Failure> {
+    let (secret, found) = target.salesforce_secret().await?;
+    let config = &target.config;
     let credentials = Credentials::from_json(config.salesforce.auth, &secret)
         .map_err(|error| Failure::new(format!("{found}: {error}")))?;
-    // A call is begun in the first third of a lease, so its time-out is two thirds of the lease at most.
-    let call =
-        std::time::Duration::try_from(config.serve.lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
+    let call = longest_call(config.timing.lease);
+    let call = std::time::Duration::try_from(call).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
     let client =
         Client::new(&config.salesforce.login_url, &config.salesforce.api_version, credentials, call)?;
     match client.organization_id().await {
@@ -69,14 +69,14 @@ async fn connected_salesforce(place: &Place) -> Result<(Client, String), Failure
 
 impl Setup {
     /// Connects to both sides. If both fail, the error names both reasons.
-    pub(crate) async fn connect(place: Place) -> Result<Self, Failure> {
+    pub(crate) async fn connect(target: Target) -> Result<Self, Failure> {
         let mut failures: Vec<String> = Vec::new();
         let mut noted = |failure: Failure| failures.push(failure.to_string());
-        let database = connected_database(&place).await.map_err(&mut noted).ok();
-        let salesforce = connected_salesforce(&place).await.map_err(&mut noted).ok();
+        let database = connected_database(&target).await.map_err(&mut noted).ok();
+        let salesforce = connected_salesforce(&target).await.map_err(&mut noted).ok();
         match (database, salesforce) {
             (Some((pool, host)), Some((client, organization_id))) => {
-                Ok(Self { place, pool, client, organization_id, host })
+                Ok(Self { target, pool, client, organization_id, host })
             }
             _ => Err(Failure::new(failures.join("\nerror: "))),
         }
@@ -89,8 +89,8 @@ impl Setup {
         let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
         let mut problems: Vec<String> = Vec::new();
         let mut described: Vec<(&Sync, ObjectDescription, Vec<WantedField>, TableDescription)> = Vec::new();
-        let applied = self.place.definitions().await?;
-        for sync in &self.place.config.syncs {
+        let applied = self.target.definitions().await?;
+        for sync in &self.target.config.syncs {
             let object = match self.client.describe(&sync.object).await {
                 Ok(object) => ObjectDescription::from(&object),
                 Err(error) => {
@@ -163,8 +163,8 @@ impl Setup {
                 deletes: sync.deletes,
                 delete_limit: sync.delete_limit,
                 link_table: sync.link_table,
-                external_id: self.place.config.salesforce.external_id.clone(),
-                marker: self.place.config.salesforce.marker.clone(),
+                external_id: self.target.config.salesforce.external_id.clone(),
+                marker: self.target.config.salesforce.marker.clone(),
                 poll_interval_s: u32::try_from(sync.poll_interval.as_secs().max(1)).unwrap_or(u32::MAX),
                 fields: fields.clone(),
                 table_shared: shared > 1,
@@ -191,7 +191,7 @@ impl Setup {
         object: &ObjectDescription,
         frozen: Option<&Definition>,
     ) -> Vec<WantedField> {
-        let ours = [&self.place.config.salesforce.external_id, &self.place.config.salesforce.marker];
+        let ours = [&self.target.config.salesforce.external_id, &self.target.config.salesforce.marker];
         if let (Fields::All, Some(frozen)) = (&sync.fields, frozen) {
             let fields = frozen.fields.iter().map(|mapping| WantedField {
                 field: mapping.field.clone(),
@@ -232,11 +232,11 @@ impl Setup {
     pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
         let mut done = inspected.notes.clone();
         let mut connection = self.pool.get().await?;
-        self.check_binding(self.place.binding().await?.as_ref()).await?;
-        install_schema(&mut connection, &self.place.instance).await?;
+        self.check_binding(self.target.binding().await?.as_ref()).await?;
+        install_schema(&mut connection, &self.target.instance).await?;
         let identity = read_identity(&connection, &self.host).await?;
-        self.place.install(&mut connection, &self.organization_id, &identity).await?;
-        done.push(format!("schema {} is ready", self.place.instance.schema_name()));
+        self.target.install(&mut connection, &self.organization_id, &identity).await?;
+        done.push(format!("schema {} is ready", self.target.instance.schema_name()));
         for sql in &inspected.create {
             connection.batch_execute(sql).await?;
             done.push(sql.lines().next().unwrap_or_default().trim_end_matches(" (").to_owned());
@@ -250,15 +250,15 @@ impl Setup {
         }
         for definition in &inspected.definitions {
             if definition.link_table {
-                add_link_table(&connection, &self.place.instance, &definition.name).await?;
+                add_link_table(&connection, &self.target.instance, &definition.name).await?;
             }
-            install_capture(&mut connection, &self.place.instance, definition).await.map_err(|error| {
+            install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
                 Failure::new(format!(
                     "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
                     definition.name, definition.schema, definition.table
                 ))
             })?;
-            let stored = self.place.put_definition(&connection, definition).await?;
+            let stored = self.target.put_definition(&connection, definition).await?;
             done.push(format!(
                 "sync {} is applied: {} = {}.{}, {} fields, definition {}",
                 stored.name,
@@ -284,7 +284,7 @@ impl Setup {
         let connection = self.pool.get().await?;
         let here = read_identity(&connection, &self.host).await?;
         let expected = row.identity.as_ref();
-        problems.extend(expected.and_then(|expected| here.mismatch(expected, &self.place.instance.0)));
+        problems.extend(expected.and_then(|expected| here.mismatch(expected, &self.target.instance.0)));
         if problems.is_empty() { Ok(()) } else { Err(Failure::new(problems.join("\nerror: "))) }
     }
 
@@ -292,15 +292,15 @@ impl Setup {
     /// to print.
     pub(crate) async fn rebind(&self) -> Result<Vec<String>, Failure> {
         let connection = self.pool.get().await?;
-        let Some(row) = self.place.binding().await? else {
+        let Some(row) = self.target.binding().await? else {
             return Err(Failure::new(format!(
                 "nothing is applied yet; run `syncline apply{}`",
-                self.place.option()
+                self.target.option()
             )));
         };
         let here = read_identity(&connection, &self.host).await?;
-        self.place.rebind(&connection, &self.organization_id, &here).await?;
-        self.place.resume_stopped().await?;
+        self.target.rebind(&connection, &self.organization_id, &here).await?;
+        self.target.resume_stopped().await?;
         let was = row.identity.map_or_else(
             || "a database that an earlier release recorded only in part".to_owned(),
             |one| one.to_string(),
@@ -314,9 +314,9 @@ impl Setup {
     /// `state rebuild`: forgets all bases; answers how many there were.
     pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
         let connection = self.pool.get().await?;
-        self.check_binding(self.place.binding().await?.as_ref()).await?;
-        let forgotten = self.place.rebuild(&connection).await?;
-        self.place.resume_stopped().await?;
+        self.check_binding(self.target.binding().await?.as_ref()).await?;
+        let forgotten = self.target.rebuild(&connection).await?;
+        self.target.resume_stopped().await?;
         Ok(forgotten)
     }
 }
@@ -342,9 +342,9 @@ fn generated(
             sync.name, sync.schema, sync.table, lookup.field
         ));
     }
-    for (place, (name, _)) in columns.iter().enumerate() {
+    for (target, (name, _)) in columns.iter().enumerate() {
         let taken =
-            name == "id" || *name == sync.link || columns[..place].iter().any(|(other, _)| other == name);
+            name == "id" || *name == sync.link || columns[..target].iter().any(|(other, _)| other == name);
         if taken {
             let field =
                 named.iter().find(|(_, column)| column == name).map_or("", |(field, _)| field.as_str());

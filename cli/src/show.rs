@@ -1,7 +1,7 @@
 //! Commands that show something of an instance, as tables: `status`, `conflicts`, `rejected` and `history`.
 
 use crate::failure::Failure;
-use crate::place::Place;
+use crate::target::Target;
 use comfy_table::{ContentArrangement, Table, presets};
 use syncline_engine::{Held, Parent};
 use syncline_postgres::read_history;
@@ -32,9 +32,9 @@ fn shown(value: Option<&str>) -> String {
     value.map_or_else(|| "null".to_owned(), str::to_owned)
 }
 
-pub(crate) async fn status(place: &Place) -> Result<(), Failure> {
+pub(crate) async fn status(target: &Target) -> Result<(), Failure> {
     let Overview { linked, log, queue, deferred, conflicts, rejected, held, dead, paused, breakers } =
-        place.overview().await?;
+        target.overview().await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
         let paused = paused.iter().find(|(name, _)| *name == sync);
@@ -49,7 +49,7 @@ pub(crate) async fn status(place: &Place) -> Result<(), Failure> {
         },
         |log| format!("{log} rows in the capture log"),
     );
-    let option = place.option();
+    let option = target.option();
     println!("waiting:      {log}, {queue} messages in the queue, {deferred} deferred touches");
     println!("conflicts:    {conflicts} so far; `syncline conflicts{option}` shows them");
     println!("records:      {rejected} rejected, {held} held; `syncline rejected{option}` shows them");
@@ -71,8 +71,8 @@ pub(crate) async fn status(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn conflicts(place: &Place, limit: usize) -> Result<(), Failure> {
-    let found = place.conflicts(limit).await?;
+pub(crate) async fn conflicts(target: &Target, limit: usize) -> Result<(), Failure> {
+    let found = target.conflicts(limit).await?;
     if found.is_empty() {
         println!("no conflicts");
         return Ok(());
@@ -103,9 +103,9 @@ pub(crate) async fn conflicts(place: &Place, limit: usize) -> Result<(), Failure
     Ok(())
 }
 
-pub(crate) async fn rejected(place: &Place, limit: usize) -> Result<(), Failure> {
-    let rejected = place.rejected(limit).await?;
-    let held = place.held(limit).await?;
+pub(crate) async fn rejected(target: &Target, limit: usize) -> Result<(), Failure> {
+    let rejected = target.rejected(limit).await?;
+    let held = target.held(limit).await?;
     if rejected.is_empty() && held.is_empty() {
         println!("nothing is rejected and nothing is held");
         return Ok(());
@@ -171,11 +171,11 @@ fn reason(held: &Held) -> String {
     }
 }
 
-pub(crate) async fn history(place: &Place, record: &str) -> Result<(), Failure> {
-    let connection = place.connection().await?;
+pub(crate) async fn history(target: &Target, record: &str) -> Result<(), Failure> {
+    let connection = target.connection().await?;
     let record =
         syncline_engine::SalesforceId::parse(record).map_or_else(|_| record.to_owned(), |id| id.to_string());
-    let entries = read_history(&connection, &place.instance, &record).await?;
+    let entries = read_history(&connection, &target.instance, &record).await?;
     if entries.is_empty() {
         println!(
             "Syncline has written nothing to {record}; name a record by its Salesforce Id or by the key of its row"

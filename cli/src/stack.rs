@@ -1,7 +1,7 @@
 //! An instance in a stack in AWS: what commands with `--stack` read and write there.
 
 use crate::failure::Failure;
-use crate::place::Binding;
+use crate::target::Binding;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use syncline_aws::{
@@ -11,7 +11,7 @@ use syncline_aws::{
 use syncline_config::Config;
 use syncline_engine::Definition;
 use syncline_postgres::Identity;
-use syncline_sync::{Overview, State as _};
+use syncline_sync::{Overview, Pause, PauseCause, State as _};
 
 /// How long before the applier's time-out the lease of a run has to end, so that the run can still store its
 /// results.
@@ -99,10 +99,10 @@ impl OpenStack {
     ) -> Result<(), Failure> {
         let seconds: i64 = self.stack.output("ApplierTimeout")?.parse().unwrap_or(0);
         let longest = SignedDuration::from_secs(seconds) - MARGIN;
-        if config.serve.lease > longest {
+        if config.timing.lease > longest {
             return Err(Failure::new(format!(
-                "serve.lease is {:#}, so a run could last longer than the applier's time-out of {seconds}s; set serve.lease to {:#} or less, or deploy the stack again with a longer ApplierTimeout",
-                config.serve.lease, longest
+                "timing.lease is {:#}, so a run could last longer than the applier's time-out of {seconds}s; set timing.lease to {:#} or less, or deploy the stack again with a longer ApplierTimeout",
+                config.timing.lease, longest
             )));
         }
         let settings = InstanceSettings {
@@ -112,8 +112,8 @@ impl OpenStack {
             auth: config.salesforce.auth,
             api_version: config.salesforce.api_version.clone(),
             daily_calls: config.salesforce.daily_calls,
-            lease_s: config.serve.lease.as_secs().max(1),
-            look_back_s: config.serve.look_back.as_secs(),
+            lease_s: config.timing.lease.as_secs().max(1),
+            look_back_s: config.timing.look_back.as_secs(),
             sslmode: config.postgres.sslmode.clone(),
             whereabouts: whereabouts(config),
             organization_id: organization_id.to_owned(),
@@ -134,9 +134,10 @@ impl OpenStack {
         };
         for sync in &applied.settings.syncs {
             if self.state.paused(sync).await?.is_none() {
-                let why =
+                let message =
                     "`syncline state rebuild` is under way; if that command was interrupted, run it again";
-                self.state.put_paused(sync, Some(why)).await?;
+                let pause = Pause { cause: PauseCause::Rebuild, message: message.to_owned() };
+                self.state.put_paused(sync, Some(&pause)).await?;
             }
         }
         let wait = SignedDuration::from_secs(applied.settings.lease_s) + MARGIN;

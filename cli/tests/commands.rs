@@ -2,14 +2,14 @@
 //! good input works twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod place;
+mod installation;
 
-use place::Place;
+use installation::Installation;
 
 /// Runs a command that has to fail with an error message and without a panic, and answers what it wrote to
 /// standard error.
-fn refused(place: &Place, arguments: &[&str]) -> String {
-    let output = place.command(arguments).output().unwrap();
+fn refused(installation: &Installation, arguments: &[&str]) -> String {
+    let output = installation.command(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{arguments:?} succeeded: {words}");
     assert!(words.contains("error: "), "{words}");
@@ -19,13 +19,13 @@ fn refused(place: &Place, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_with_several_errors_names_them_all_at_once() {
-    let place = Place::new().await;
-    let text = place
+    let installation = Installation::new().await;
+    let text = installation
         .configuration()
         .replace("client-credentials", "magic")
         .replace("[sync.contacts]", "[sync.Contacts]");
-    place.write(&text.replace("secret = \"env:DATABASE_URL\"", "sslmode = \"maybe\""));
-    let words = refused(&place, &["validate"]);
+    installation.write(&text.replace("secret = \"env:DATABASE_URL\"", "sslmode = \"maybe\""));
+    let words = refused(&installation, &["validate"]);
     for expected in ["salesforce.auth", "postgres.secret: is missing", "postgres.sslmode", "sync.Contacts"] {
         assert!(words.contains(expected), "{expected} is missing from {words}");
     }
@@ -33,20 +33,24 @@ async fn a_configuration_with_several_errors_names_them_all_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_file_or_secret_is_named() {
-    let place = Place::new().await;
-    assert!(refused(&place, &["validate", "--config", "nowhere.toml"]).contains("nowhere.toml"));
-    place.write(&place.configuration().replace("env:DATABASE_URL", "env:NO_SUCH_VARIABLE"));
-    assert!(refused(&place, &["apply"]).contains("environment variable NO_SUCH_VARIABLE is not set"));
-    place.write(&place.configuration().replace("env:SALESFORCE", "file:no-such-file"));
-    assert!(refused(&place, &["apply"]).contains("no-such-file cannot be read"));
+    let installation = Installation::new().await;
+    assert!(refused(&installation, &["validate", "--config", "nowhere.toml"]).contains("nowhere.toml"));
+    installation.write(&installation.configuration().replace("env:DATABASE_URL", "env:NO_SUCH_VARIABLE"));
+    assert!(refused(&installation, &["apply"]).contains("environment variable NO_SUCH_VARIABLE is not set"));
+    installation.write(&installation.configuration().replace("env:SALESFORCE", "file:no-such-file"));
+    assert!(refused(&installation, &["apply"]).contains("no-such-file cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unreachable_servers_are_both_named() {
-    let place = Place::new().await;
-    place.write(&place.configuration().replace(&place.simulator.url, "http://127.0.0.1:9"));
-    let output =
-        place.command(&["apply"]).env("DATABASE_URL", "postgres://app@127.0.0.1:9/app").output().unwrap();
+    let installation = Installation::new().await;
+    installation
+        .write(&installation.configuration().replace(&installation.simulator.url, "http://127.0.0.1:9"));
+    let output = installation
+        .command(&["apply"])
+        .env("DATABASE_URL", "postgres://app@127.0.0.1:9/app")
+        .output()
+        .unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(words.contains("127.0.0.1:9/app") && words.contains("postgres.secret"), "{words}");
@@ -55,31 +59,31 @@ async fn unreachable_servers_are_both_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_credentials_are_refused_in_the_servers_words() {
-    let place = Place::new().await;
+    let installation = Installation::new().await;
     let secret = r#"{"client_id": "syncline", "client_secret": "hunter2"}"#;
-    let output = place.command(&["apply"]).env("SALESFORCE", secret).output().unwrap();
+    let output = installation.command(&["apply"]).env("SALESFORCE", secret).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("invalid client credentials") && !words.contains("hunter2"), "{words}");
-    let url = place.database.url.replace("syncline@", "nobody:hunter2@");
-    let output = place.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
+    let url = installation.database.url.replace("syncline@", "nobody:hunter2@");
+    let output = installation.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("role \"nobody\" does not exist") && !words.contains("hunter2"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
-    let place = Place::new().await;
-    let text = place
+    let installation = Installation::new().await;
+    let text = installation
         .configuration()
         .replace("LastName = \"last_name\"\n", "")
         .replace("FirstName =", "Birthdate =")
         .replace("Title = \"title\"", "Title = \"titel\"\nNope__c = \"title\"");
-    place.write(
+    installation.write(
         &(text
             + "[sync.ghosts]\nobject = \"Ghost__c\"\ntable = \"ghosts\"\nfields = \"*\"\n\
          [sync.stray]\nobject = \"Account\"\ntable = \"nowhere.stray\"\nfields = \"*\"\n"),
     );
-    let words = refused(&place, &["apply"]);
+    let words = refused(&installation, &["apply"]);
     for expected in [
         "Contact.LastName is required by Salesforce and not mapped",
         "public.contacts has no column titel",
@@ -90,20 +94,23 @@ async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
     ] {
         assert!(words.contains(expected), "{expected} is missing from {words}");
     }
-    assert_eq!(place.database.count("SELECT count(*) FROM pg_namespace WHERE nspname = 'syncline'").await, 0);
+    assert_eq!(
+        installation.database.count("SELECT count(*) FROM pg_namespace WHERE nspname = 'syncline'").await,
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_permission_is_named_with_the_grant_that_helps() {
-    let place = Place::new().await;
-    place
+    let installation = Installation::new().await;
+    installation
         .database
         .run("DROP ROLE IF EXISTS weak; CREATE ROLE weak LOGIN; GRANT SELECT ON contacts TO weak")
         .await;
-    let url = place.database.url.replace("syncline@", "weak@");
-    let output = place.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
+    let url = installation.database.url.replace("syncline@", "weak@");
+    let output = installation.command(&["apply"]).env("DATABASE_URL", url).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    place.database.run("DROP OWNED BY weak; DROP ROLE weak").await;
+    installation.database.run("DROP OWNED BY weak; DROP ROLE weak").await;
     assert!(words.contains("GRANT SELECT, INSERT, UPDATE ON public.contacts TO weak"), "{words}");
     assert!(words.contains("GRANT TRIGGER ON public.contacts TO weak"), "{words}");
     assert!(
@@ -114,27 +121,28 @@ async fn a_missing_permission_is_named_with_the_grant_that_helps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_before_apply_say_so() {
-    let place = Place::new().await;
-    assert!(refused(&place, &["status"]).contains("run `syncline apply`"));
-    assert!(refused(&place, &["serve"]).contains("run `syncline apply`"));
+    let installation = Installation::new().await;
+    assert!(refused(&installation, &["status"]).contains("run `syncline apply`"));
+    assert!(refused(&installation, &["serve"]).contains("run `syncline apply`"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_definition_that_changed_is_not_served_before_it_is_applied() {
-    let place = Place::new().await;
-    assert!(place.command(&["apply"]).status().unwrap().success());
-    place.write(&place.configuration().replace("primary = \"salesforce\"", "primary = \"postgres\""));
-    let words = refused(&place, &["serve"]);
+    let installation = Installation::new().await;
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+    installation
+        .write(&installation.configuration().replace("primary = \"salesforce\"", "primary = \"postgres\""));
+    let words = refused(&installation, &["serve"]);
     assert!(words.contains("differs from what is applied for these syncs: contacts"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_in_use_is_named() {
-    let place = Place::new().await;
-    let taken = std::net::TcpListener::bind(("127.0.0.1", place.listen)).unwrap();
-    let words = refused(&place, &["serve", "--apply"]);
+    let installation = Installation::new().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", installation.listen)).unwrap();
+    let words = refused(&installation, &["serve", "--apply"]);
     assert!(
-        words.contains(&format!("127.0.0.1:{}", place.listen)) && words.contains("serve.listen"),
+        words.contains(&format!("127.0.0.1:{}", installation.listen)) && words.contains("serve.listen"),
         "{words}"
     );
     drop(taken);
@@ -142,26 +150,26 @@ async fn a_port_in_use_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_org_is_not_written_to() {
-    let place = Place::new().await;
-    assert!(place.command(&["apply"]).status().unwrap().success());
-    place.simulator.org.lock().unwrap().organization_id = "00D5e000000EViLEAO".into();
-    let words = refused(&place, &["serve"]);
+    let installation = Installation::new().await;
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+    installation.simulator.org.lock().unwrap().organization_id = "00D5e000000EViLEAO".into();
+    let words = refused(&installation, &["serve"]);
     assert!(words.contains("00D5e000000SIMuEAO") && words.contains("00D5e000000EViLEAO"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn apply_makes_what_is_missing_and_twice_is_as_once() {
-    let place = Place::new().await;
-    place.write(
-        &(place.configuration()
+    let installation = Installation::new().await;
+    installation.write(
+        &(installation.configuration()
             + "[sync.widgets]\nobject = \"Widget__c\"\ntable = \"crm_widgets\"\nfields = \"*\"\n"),
     );
-    let output = place.command(&["apply"]).output().unwrap();
+    let output = installation.command(&["apply"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let columns =
         "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
                    FROM pg_attribute WHERE attrelid = 'crm_widgets'::regclass AND attnum > 0";
-    let columns = place.database.text(columns).await.unwrap();
+    let columns = installation.database.text(columns).await.unwrap();
     for expected in [
         "id bigint",
         "salesforce_id character varying(18)",
@@ -172,42 +180,42 @@ async fn apply_makes_what_is_missing_and_twice_is_as_once() {
     ] {
         assert!(columns.contains(expected), "{expected} is missing from {columns}");
     }
-    let again = place.command(&["apply"]).output().unwrap();
+    let again = installation.command(&["apply"]).output().unwrap();
     assert!(again.status.success());
     assert!(String::from_utf8_lossy(&again.stdout).contains("definition 1"));
     for command in ["status", "conflicts", "rejected"] {
-        assert!(place.command(&[command]).status().unwrap().success(), "{command}");
+        assert!(installation.command(&[command]).status().unwrap().success(), "{command}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_fields_are_frozen_when_they_are_applied() {
-    let place = Place::new().await;
-    place.write(
-        &(place.configuration()
+    let installation = Installation::new().await;
+    installation.write(
+        &(installation.configuration()
             + "[sync.widgets]\nobject = \"Widget__c\"\ntable = \"crm_widgets\"\nfields = \"*\"\n"),
     );
-    assert!(place.command(&["apply"]).status().unwrap().success());
+    assert!(installation.command(&["apply"]).status().unwrap().success());
     {
-        let mut org = place.simulator.org.lock().unwrap();
+        let mut org = installation.simulator.org.lock().unwrap();
         let schema = org.schemas.iter_mut().find(|schema| schema.name == "Widget__c").unwrap();
         let mut field = schema.field("Mail__c").unwrap().clone();
         field.name = "Added_Later__c";
         schema.fields.push(field);
     }
-    let again = place.command(&["apply"]).output().unwrap();
+    let again = installation.command(&["apply"]).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    let served = place.serve().await;
+    let served = installation.serve().await;
     assert_eq!(served.terminate().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_has_help() {
-    let place = Place::new().await;
+    let installation = Installation::new().await;
     for command in
         ["validate", "apply", "serve", "status", "conflicts", "rejected", "history", "resume", "demo"]
     {
-        let output = place.command(&[command, "--help"]).output().unwrap();
+        let output = installation.command(&[command, "--help"]).output().unwrap();
         assert!(output.status.success() && output.stdout.len() > 100, "{command}");
     }
 }

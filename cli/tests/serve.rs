@@ -2,9 +2,9 @@
 //! harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod place;
+mod installation;
 
-use place::Place;
+use installation::Installation;
 use salesforce_sim::Stored;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +17,8 @@ const AT_REST: &str =
     "SELECT (SELECT count(*) FROM syncline.log) + (SELECT count(*) FROM syncline.queue_message)
                        + (SELECT count(*) FROM syncline.deferred) = 0";
 
-fn edit(place: &Place, id: &str, title: &str) {
-    let mut org = place.simulator.org.lock().unwrap();
+fn edit(installation: &Installation, id: &str, title: &str) {
+    let mut org = installation.simulator.org.lock().unwrap();
     let user = org.users[1].clone();
     let fields = BTreeMap::from([("Title".to_owned(), Some(Stored::Text(title.to_owned())))]);
     org.update("Contact", id, &fields, &user).unwrap();
@@ -26,18 +26,18 @@ fn edit(place: &Place, id: &str, title: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_on_either_side_stands_on_both_and_sigterm_ends_cleanly() {
-    let place = Place::new().await;
-    place.send_messages();
-    let served = place.serve().await;
-    place.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
-    place.until(ALL_LINKED).await;
-    place.until(QUIET).await;
-    let id = place.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
-    edit(&place, &id, "Admiral");
-    place.until("SELECT title = 'Admiral' FROM contacts").await;
-    let second = place.command(&["status"]).output().unwrap();
+    let installation = Installation::new().await;
+    installation.send_messages();
+    let served = installation.serve().await;
+    installation.database.run("INSERT INTO contacts (last_name) VALUES ('Hopper')").await;
+    installation.until(ALL_LINKED).await;
+    installation.until(QUIET).await;
+    let id = installation.database.text("SELECT salesforce_id FROM contacts").await.unwrap();
+    edit(&installation, &id, "Admiral");
+    installation.until("SELECT title = 'Admiral' FROM contacts").await;
+    let second = installation.command(&["status"]).output().unwrap();
     assert!(String::from_utf8_lossy(&second.stdout).contains("active"));
-    let history = place.command(&["history", &id]).output().unwrap();
+    let history = installation.command(&["history", &id]).output().unwrap();
     let history = String::from_utf8_lossy(&history.stdout).into_owned();
     assert!(history.contains("Admiral") && history.contains("outbound-message"), "{history}");
     assert_eq!(served.terminate().code(), Some(0));
@@ -45,38 +45,38 @@ async fn an_edit_on_either_side_stands_on_both_and_sigterm_ends_cleanly() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_serve_is_harmless() {
-    let place = Place::new().await;
-    let first = place.serve().await;
-    let other = place
+    let installation = Installation::new().await;
+    let first = installation.serve().await;
+    let other = installation
         .configuration()
-        .replace(&place.listen.to_string(), &support::cluster::free_port().unwrap().to_string());
-    place.write(&other);
-    let second = place::Served(place.command(&["serve"]).spawn().unwrap());
-    place
+        .replace(&installation.listen.to_string(), &support::cluster::free_port().unwrap().to_string());
+    installation.write(&other);
+    let second = installation::Served(installation.command(&["serve"]).spawn().unwrap());
+    installation
         .database
         .run("INSERT INTO contacts (last_name) SELECT 'c' || n FROM generate_series(1, 300) n")
         .await;
-    place.until(ALL_LINKED).await;
-    place.until(AT_REST).await;
-    assert_eq!(place.simulator.org.lock().unwrap().records["Contact"].len(), 300, "no record twice");
+    installation.until(ALL_LINKED).await;
+    installation.until(AT_REST).await;
+    assert_eq!(installation.simulator.org.lock().unwrap().records["Contact"].len(), 300, "no record twice");
     drop((first, second));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_loses_nothing_and_doubles_nothing() {
-    let place = Place::new().await;
-    place.send_messages();
+    let installation = Installation::new().await;
+    installation.send_messages();
     for round in 0..6_u64 {
-        let served = place.serve().await;
-        place
+        let served = installation.serve().await;
+        installation
             .database
             .run(&format!(
                 "INSERT INTO contacts (last_name) SELECT 'r{round} ' || n FROM generate_series(1, 40) n"
             ))
             .await;
-        place.database.run(&format!("UPDATE contacts SET first_name = 'f{round} ' || id")).await;
+        installation.database.run(&format!("UPDATE contacts SET first_name = 'f{round} ' || id")).await;
         let ids: Vec<String> = {
-            let org = place.simulator.org.lock().unwrap();
+            let org = installation.simulator.org.lock().unwrap();
             org.records
                 .get("Contact")
                 .into_iter()
@@ -84,29 +84,29 @@ async fn sigkill_loses_nothing_and_doubles_nothing() {
                 .collect()
         };
         for id in &ids {
-            edit(&place, id, &format!("t{round} {id}"));
+            edit(&installation, id, &format!("t{round} {id}"));
         }
         tokio::time::sleep(Duration::from_millis(30 + round * 67)).await;
         drop(served);
     }
-    let served = place.serve().await;
-    place.until(ALL_LINKED).await;
-    place.until(AT_REST).await;
-    let rows = place
+    let served = installation.serve().await;
+    installation.until(ALL_LINKED).await;
+    installation.until(AT_REST).await;
+    let rows = installation
         .database
         .client
         .query("SELECT salesforce_id, last_name, first_name, title FROM contacts", &[])
         .await
         .unwrap();
-    let org = place.simulator.org.lock().unwrap();
+    let org = installation.simulator.org.lock().unwrap();
     assert_eq!((rows.len(), org.records["Contact"].len()), (240, 240));
     for row in rows {
         let id: String = row.get(0);
         let record = &org.records["Contact"][&id];
-        for (place, field) in ["LastName", "FirstName", "Title"].into_iter().enumerate() {
+        for (installation, field) in ["LastName", "FirstName", "Title"].into_iter().enumerate() {
             assert_eq!(
                 record.values.get(field).map(Stored::text),
-                row.get::<_, Option<String>>(place + 1),
+                row.get::<_, Option<String>>(installation + 1),
                 "{field} of {id}"
             );
         }

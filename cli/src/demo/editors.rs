@@ -4,8 +4,8 @@
 
 use super::world::{Known, World, edit};
 use crate::failure::Failure;
-use compare::Edit;
 use jiff::Timestamp;
+use judge::Edit;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reqwest::Method;

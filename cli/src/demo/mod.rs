@@ -15,9 +15,9 @@ mod watch;
 mod world;
 
 use crate::failure::Failure;
-use compare::{Ledger, Question, Verdict, judge};
 use editors::{Shared, Team};
 use jiff::SignedDuration;
+use judge::{Ledger, Question, Verdict, judge};
 use keys::Key;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -80,7 +80,11 @@ pub(crate) async fn run(duration: SignedDuration, seed: u64, kills: u32) -> Resu
     screen.say("The teams have stopped. Waiting for rest …");
     let rested = tokio::select! {
         rested = come_to_rest(&stage) => rested?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::new("the demo was interrupted before everything was at rest, so the judge was not asked")),
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Failure::new(
+                "the demo was interrupted before everything was at rest, so the judge was not asked",
+            ));
+        }
     };
     watcher.abort();
     script_rests(&stage).await?;

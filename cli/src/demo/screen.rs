@@ -3,8 +3,8 @@
 
 use super::editors::thousands;
 use super::stage::Stage;
-use compare::{Edit, Latency, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use judge::{Edit, Latency, Verdict};
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

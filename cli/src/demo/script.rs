@@ -24,11 +24,11 @@ const OBJECTS: [Mapping; 2] = [
 ];
 
 /// What the script adds to the app's tables: the Salesforce Id, and the time of the row's last change by
-/// anybody but the script. The table `place` holds the script's cursors.
+/// anybody but the script. The table `cursors` holds the script's cursors.
 pub(crate) const SQL: &str = "
 ALTER TABLE accounts ADD salesforce_id text UNIQUE, ADD updated_at timestamptz NOT NULL DEFAULT clock_timestamp();
 ALTER TABLE contacts ADD salesforce_id text UNIQUE, ADD updated_at timestamptz NOT NULL DEFAULT clock_timestamp();
-CREATE TABLE place (object text PRIMARY KEY, salesforce text NOT NULL, postgres timestamptz NOT NULL);
+CREATE TABLE cursors (object text PRIMARY KEY, salesforce text NOT NULL, postgres timestamptz NOT NULL);
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
   IF current_setting('application_name') <> 'syncline' THEN NEW.updated_at := clock_timestamp(); END IF;
   RETURN NEW;
@@ -85,7 +85,7 @@ impl Script {
 
     async fn round(&self, token: &str, mapping: Mapping) -> Result<(), Failure> {
         let (object, table, _) = mapping;
-        let sql = "INSERT INTO place VALUES ($1, '2000-01-01T00:00:00Z', '2000-01-01')
+        let sql = "INSERT INTO cursors VALUES ($1, '2000-01-01T00:00:00Z', '2000-01-01')
                    ON CONFLICT (object) DO UPDATE SET object = $1 RETURNING salesforce, postgres::text";
         let row = self.database.query_one(sql, &[&object]).await?;
         let (stamp, since): (String, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -93,7 +93,7 @@ impl Script {
         let now: String = now.try_get(0)?;
         let (stamp, changed) = self.to_postgres(token, mapping, &stamp).await?;
         self.to_salesforce(token, mapping, &since, &changed).await?;
-        let sql = "UPDATE place SET salesforce = $2, postgres = $3::text::timestamptz WHERE object = $1";
+        let sql = "UPDATE cursors SET salesforce = $2, postgres = $3::text::timestamptz WHERE object = $1";
         self.database.execute(sql, &[&object, &stamp, &now]).await?;
         tracing::trace!(table, "round");
         Ok(())

@@ -3,8 +3,8 @@
 
 use super::script::{self, Script};
 use crate::failure::Failure;
-use compare::{JudgedSync, Question};
 use jiff::{SignedDuration, Timestamp};
+use judge::{JudgedSync, Question};
 use salesforce_sim::{Org, OutboundMessage, Simulator, SimulatorConfig};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -84,7 +84,7 @@ fn configuration(salesforce: &str, listen: u16) -> String {
         "[salesforce]\nlogin_url = \"{salesforce}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE_SECRET\"\ndaily_calls = 1000000\n\
          [postgres]\nsecret = \"env:DATABASE_URL\"\n\
          [ingest]\nsecret = \"env:SYNCLINE_INGEST\"\n\
-         [serve]\nlisten = \"127.0.0.1:{listen}\"\nlease = \"30s\"\n\
+         [serve]\nlisten = \"127.0.0.1:{listen}\"\n[timing]\nlease = \"30s\"\n\
          [sync.accounts]\nobject = \"Account\"\ntable = \"accounts\"\npoll_interval = \"10s\"\n{}\
          [sync.contacts]\nobject = \"Contact\"\ntable = \"contacts\"\npoll_interval = \"10s\"\n\
          deletes = \"propagate\"\ndelete_limit = {{ percent = 50, count = 5000 }}\n{}\

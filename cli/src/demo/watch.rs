@@ -2,7 +2,7 @@
 //! conflict.
 
 use super::screen::Screen;
-use compare::Edit;
+use judge::Edit;
 use salesforce_sim::{Org, Stored};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

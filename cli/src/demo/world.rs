@@ -3,8 +3,8 @@
 
 use super::watch::Watch;
 use crate::failure::Failure;
-use compare::{Edit, Ledger};
 use jiff::Timestamp;
+use judge::{Edit, Ledger};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::HashMap;

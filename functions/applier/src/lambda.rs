@@ -34,8 +34,8 @@ pub async fn call(function: &Function, event: LambdaEvent<SqsEvent>) -> Result<S
     let lease = wired.runtime.settings.lease;
     if deadline.is_some_and(|deadline| Timestamp::now() + lease > deadline) {
         tracing::error!(
-            "serve.lease is {lease:#}, and this function's time-out ends before such a lease does, so no \
-             touch is reconciled: deploy with a longer ApplierTimeout, or set a shorter serve.lease and run \
+            "timing.lease is {lease:#}, and this function's time-out ends before such a lease does, so no \
+             touch is reconciled: deploy with a longer ApplierTimeout, or set a shorter timing.lease and run \
              `syncline apply --stack NAME`"
         );
     }

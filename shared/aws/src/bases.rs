@@ -2,7 +2,7 @@
 //!
 //! A pointer is an item that maps a Salesforce Id, a row's key or an external Id to the key of a base.
 
-use crate::table::{Condition, Item, Place, Table, Write, each, json, moment, number, text};
+use crate::table::{Condition, Item, ItemKey, Table, Write, each, json, moment, number, text};
 use std::collections::HashMap;
 use syncline_engine::Base;
 use syncline_sync::{Conflict, KnownRecord, PortError, Put, RecordRef, Rejected};
@@ -35,19 +35,19 @@ pub(crate) fn lists(kind: &str) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| format!("{kind}#{shard}"))
 }
 
-pub(crate) fn base_place(sync: &str, key: &str) -> Place {
-    Place::new(&["base", sync, key], "base")
+pub(crate) fn base_place(sync: &str, key: &str) -> ItemKey {
+    ItemKey::new(&["base", sync, key], "base")
 }
 
-pub(crate) fn rejected_place(sync: &str, key: &str) -> Place {
-    Place::new(&["base", sync, key], "rejected")
+pub(crate) fn rejected_place(sync: &str, key: &str) -> ItemKey {
+    ItemKey::new(&["base", sync, key], "rejected")
 }
 
-fn pointer_place(sync: &str, wanted: &RecordRef) -> Place {
+fn pointer_place(sync: &str, wanted: &RecordRef) -> ItemKey {
     match wanted {
-        RecordRef::Id(id) => Place::new(&["id", sync, id.as_str()], "to"),
-        RecordRef::Key(key) => Place::new(&["key", sync, &key.0], "to"),
-        RecordRef::ExternalId(external_id) => Place::new(&["external-id", sync, external_id], "to"),
+        RecordRef::Id(id) => ItemKey::new(&["id", sync, id.as_str()], "to"),
+        RecordRef::Key(key) => ItemKey::new(&["key", sync, &key.0], "to"),
+        RecordRef::ExternalId(external_id) => ItemKey::new(&["external-id", sync, external_id], "to"),
         RecordRef::Base(key) => base_place(sync, &key.0),
     }
 }
@@ -59,7 +59,7 @@ fn pointers(base: &Base) -> Vec<RecordRef> {
     [id, key, external_id].into_iter().flatten().collect()
 }
 
-fn pointer_places(sync: &str, base: &Base) -> Vec<Place> {
+fn pointer_places(sync: &str, base: &Base) -> Vec<ItemKey> {
     pointers(base).iter().map(|pointer| pointer_place(sync, pointer)).collect()
 }
 
@@ -82,8 +82,8 @@ pub(crate) async fn load(
             wanted => pointed.get(&pointer_place(sync, wanted)).map(|item| item.text("base").to_owned()),
         })
         .collect();
-    let places = keys.iter().flatten().flat_map(|key| [base_place(sync, key), rejected_place(sync, key)]);
-    let found = table.get_many(places).await?;
+    let item_keys = keys.iter().flatten().flat_map(|key| [base_place(sync, key), rejected_place(sync, key)]);
+    let found = table.get_many(item_keys).await?;
     let of_ref = |(wanted, key): (&RecordRef, &Option<String>)| {
         let Some(key) = key else { return Ok(KnownRecord::default()) };
         let Some(item) = found.get(&base_place(sync, key)) else { return Ok(KnownRecord::default()) };
@@ -103,17 +103,17 @@ pub(crate) async fn load(
 /// of `puts`: `false` if another version of the base is stored, or a pointer belongs to another base that is
 /// live or has an intent. Then updates the number of linked records.
 pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
-    let places = puts.iter().flat_map(|put| {
-        let mut places = pointer_places(sync, &put.base);
-        places.push(base_place(sync, &put.base.key.0));
-        places
+    let item_keys = puts.iter().flat_map(|put| {
+        let mut item_keys = pointer_places(sync, &put.base);
+        item_keys.push(base_place(sync, &put.base.key.0));
+        item_keys
     });
-    let standing = table.get_many(places).await?;
+    let standing = table.get_many(item_keys).await?;
     let standing = &standing;
     let owners = puts.iter().flat_map(|put| {
         let own = &put.base.key.0;
-        pointer_places(sync, &put.base).into_iter().filter_map(move |place| {
-            let owner = standing.get(&place)?.text("base");
+        pointer_places(sync, &put.base).into_iter().filter_map(move |item_key| {
+            let owner = standing.get(&item_key)?.text("base");
             (owner != own).then(|| base_place(sync, owner))
         })
     });
@@ -133,7 +133,7 @@ pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec
     let linked: i64 = saved.iter().map(|(_, linked)| linked).sum();
     if linked != 0 {
         let values = HashMap::from([(":more".to_owned(), number(linked))]);
-        table.update(&Place::new(&["linked", sync], "-"), "ADD #count :more", values, None).await?;
+        table.update(&ItemKey::new(&["linked", sync], "-"), "ADD #count :more", values, None).await?;
     }
     Ok(saved.into_iter().map(|(saved, _)| saved).collect())
 }
@@ -146,11 +146,11 @@ pub(crate) async fn put(table: &Table, sync: &str, puts: Vec<Put>) -> Result<Vec
 fn prepare(
     sync: &str,
     put: Put,
-    standing: &HashMap<Place, Item>,
-    others: &HashMap<Place, Item>,
+    standing: &HashMap<ItemKey, Item>,
+    others: &HashMap<ItemKey, Item>,
 ) -> Result<Option<(Vec<Write>, i64)>, PortError> {
-    let place = base_place(sync, &put.base.key.0);
-    let known = standing.get(&place);
+    let item_key = base_place(sync, &put.base.key.0);
+    let known = standing.get(&item_key);
     if known.map_or(0, |item| item.number("version")) != put.expected {
         return Ok(None);
     }
@@ -159,12 +159,12 @@ fn prepare(
     let mine = || Condition::equal("base", text(&base.key.0));
     let old = before.as_ref().map_or_else(Vec::new, |before| pointer_places(sync, before));
     let new = pointer_places(sync, &base);
-    let mut item = Item::at(&place)
+    let mut item = Item::at(&item_key)
         .with("version", number(base.version))
         .with("live", aws_sdk_dynamodb::types::AttributeValue::Bool(base.live))
         .with("body", text(json(&base)?));
     if let (Some(ended), false, None) = (base.ended_at, base.live, &base.intent) {
-        item = item.listed(list_of("ended", &place.pk), moment(ended));
+        item = item.listed(list_of("ended", &item_key.pk), moment(ended));
     }
     let condition = if put.expected == 0 {
         Condition::absent()
@@ -173,28 +173,28 @@ fn prepare(
     };
     let mut writes = vec![Write::Put(item, Some(condition))];
     let mut linked = i64::from(base.live) - i64::from(before.as_ref().is_some_and(|before| before.live));
-    let mut given_up: Vec<Place> = Vec::new();
+    let mut given_up: Vec<ItemKey> = Vec::new();
     for pointer in new.iter().filter(|pointer| !old.contains(pointer)) {
         let owner = standing.get(pointer).map(|item| item.text("base").to_owned());
         let condition = match owner.filter(|owner| *owner != base.key.0) {
             None => mine().or_absent(),
             Some(owner) => {
-                let place = base_place(sync, &owner);
-                if let Some(other) = others.get(&place) {
+                let item_key = base_place(sync, &owner);
+                if let Some(other) = others.get(&item_key) {
                     let body: Base = other.body()?;
                     if body.live || body.intent.is_some() {
                         return Ok(None);
                     }
                     // A base that is neither live nor has an intent is deleted, so that another record can
                     // take over its Id, key or external Id.
-                    if !given_up.contains(&place) {
+                    if !given_up.contains(&item_key) {
                         let version = Condition::equal("version", number(other.number("version")));
-                        writes.push(Write::Delete(place.clone(), Some(version)));
+                        writes.push(Write::Delete(item_key.clone(), Some(version)));
                         let left = pointer_places(sync, &body).into_iter().filter(|one| !new.contains(one));
                         let its = || Some(Condition::equal("base", text(&owner)).or_absent());
                         writes.extend(left.map(|one| Write::Delete(one, its())));
                         linked -= i64::from(body.live);
-                        given_up.push(place);
+                        given_up.push(item_key);
                     }
                 }
                 Condition::equal("base", text(owner)).or_absent()
@@ -220,10 +220,10 @@ fn conflict_items(conflicts: Vec<Conflict>) -> Result<Vec<Item>, PortError> {
     let mut items = Vec::new();
     for group in conflicts.chunks(together) {
         let Some(first) = group.first() else { continue };
-        let place = Place::new(&["conflict", &first.id], "conflict");
+        let item_key = ItemKey::new(&["conflict", &first.id], "conflict");
         let until = first.at.as_second() + CONFLICT_DAYS * 86_400;
         items.push(
-            Item::at(&place)
+            Item::at(&item_key)
                 .with("body", text(json(&group)?))
                 .with("ttl", number(until))
                 .listed(list_of("conflict", &first.id), moment(first.at)),
@@ -266,7 +266,7 @@ pub(crate) async fn forget(table: &Table, before: &str) -> Result<(), PortError>
             let base: Base = item.body()?;
             let sync = item.text("pk").split('#').nth(1).unwrap_or_default().to_owned();
             let version = Condition::equal("version", number(item.number("version")));
-            let mut writes = vec![Write::Delete(item.place(), Some(version))];
+            let mut writes = vec![Write::Delete(item.item_key(), Some(version))];
             for pointer in pointer_places(&sync, &base) {
                 let mine = Condition::equal("base", text(&base.key.0)).or_absent();
                 writes.push(Write::Delete(pointer, Some(mine)));

@@ -1,7 +1,7 @@
 //! Counters within a sliding window (the delete limit), and the bucket of Salesforce calls. Each counter and
 //! the bucket is one item, changed by compare-and-set.
 
-use crate::table::{Condition, Item, Place, Table, json, number, text, wait};
+use crate::table::{Condition, Item, ItemKey, Table, json, number, text, wait};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_sync::PortError;
@@ -14,8 +14,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(48);
 /// Counts by minute; the key is minutes since 1970. A negative count is an allowance.
 type Minutes = BTreeMap<i64, i64>;
 
-fn place(counter: &str) -> Place {
-    Place::new(&["counter", counter], "-")
+fn item_key(counter: &str) -> ItemKey {
+    ItemKey::new(&["counter", counter], "-")
 }
 
 fn counted(minutes: &Minutes, now: Timestamp, window: SignedDuration) -> i64 {
@@ -28,18 +28,18 @@ fn counted(minutes: &Minutes, now: Timestamp, window: SignedDuration) -> i64 {
 /// the same time. Where `change` answers `None` as the new document, nothing is written.
 async fn change<T, R>(
     table: &Table,
-    place: &Place,
+    item_key: &ItemKey,
     change: impl Fn(T) -> (Option<T>, R),
 ) -> Result<R, PortError>
 where
     T: serde::Serialize + serde::de::DeserializeOwned + Default,
 {
     for tried in 0..TRIES {
-        let known = table.get(place).await?;
+        let known = table.get(item_key).await?;
         let version = known.as_ref().map_or(0, |item| item.number("version"));
         let (next, result) = change(known.map(|item| item.body()).transpose()?.unwrap_or_default());
         let Some(next) = next else { return Ok(result) };
-        let item = Item::at(place).with("version", number(version + 1)).with("body", text(json(&next)?));
+        let item = Item::at(item_key).with("version", number(version + 1)).with("body", text(json(&next)?));
         let condition =
             if version == 0 { Condition::absent() } else { Condition::equal("version", number(version)) };
         if table.put(item, Some(condition)).await? {
@@ -48,7 +48,7 @@ where
         wait(tried.min(4)).await;
     }
     Err(PortError::Store {
-        message: format!("item {}: other runs changed it during each of {TRIES} tries", place.pk),
+        message: format!("item {}: other runs changed it during each of {TRIES} tries", item_key.pk),
     })
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn take(
 ) -> Result<bool, PortError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    change(table, &place(counter), |minutes: Minutes| {
+    change(table, &item_key(counter), |minutes: Minutes| {
         let fits = counted(&minutes, now, window).saturating_add(count) <= limit;
         (fits.then(|| added(minutes, count, now)), fits)
     })
@@ -86,7 +86,7 @@ pub(crate) async fn taken(
     now: Timestamp,
     window: SignedDuration,
 ) -> Result<i64, PortError> {
-    let item = table.get(&place(counter)).await?;
+    let item = table.get(&item_key(counter)).await?;
     let minutes: Minutes = item.map(|item| item.body()).transpose()?.unwrap_or_default();
     Ok(counted(&minutes, now, window))
 }
@@ -94,7 +94,7 @@ pub(crate) async fn taken(
 /// Lets `count` more through the counter, from the minute of `now` on for the length of a window.
 pub(crate) async fn allow(table: &Table, counter: &str, count: u64, now: Timestamp) -> Result<(), PortError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    change(table, &place(counter), |minutes: Minutes| (Some(added(minutes, -count, now)), ())).await
+    change(table, &item_key(counter), |minutes: Minutes| (Some(added(minutes, -count, now)), ())).await
 }
 
 /// Takes calls from the bucket, and answers how many are left, which may be below 0. The bucket begins with
@@ -108,8 +108,8 @@ pub(crate) async fn draw(
 ) -> Result<f64, PortError> {
     #[expect(clippy::cast_precision_loss, reason = "calls of a moment are far below 2^52")]
     let calls = calls as f64;
-    let place = Place::new(&["pace"], "-");
-    change(table, &place, |known: Option<(f64, Timestamp)>| {
+    let item_key = ItemKey::new(&["pace"], "-");
+    change(table, &item_key, |known: Option<(f64, Timestamp)>| {
         let (left, at) = known.unwrap_or((capacity, now));
         let seconds = now.duration_since(at).as_secs_f64().max(0.0);
         let left = (left + per_second * seconds).min(capacity) - calls;

@@ -1,7 +1,7 @@
 //! Deferred touches and messages: stored until they are due, with the parents that a touch waits for.
 
 use crate::bases::{list_of, lists};
-use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text, token};
+use crate::table::{Condition, Item, ItemKey, Table, each, json, moment, number, text, token};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use syncline_engine::Parent;
@@ -21,12 +21,12 @@ struct PutOff {
     waits_for: Vec<Parent>,
 }
 
-fn place_of(sync: &str, record: &str) -> Place {
-    Place::new(&["put-off", sync, record], "put-off")
+fn item_key_of(sync: &str, record: &str) -> ItemKey {
+    ItemKey::new(&["put-off", sync, record], "put-off")
 }
 
-fn parent_place(parent: &Parent, sk: &str) -> Result<Place, PortError> {
-    Ok(Place::new(&["waits", &json(parent)?], sk))
+fn parent_item_key(parent: &Parent, sk: &str) -> Result<ItemKey, PortError> {
+    Ok(ItemKey::new(&["waits", &json(parent)?], sk))
 }
 
 /// The sort key of a parent's mark: the item says that at least one touch waits for this parent.
@@ -37,89 +37,83 @@ const MARK: &str = "!";
 pub(crate) async fn store(table: &Table, sync: &str, deferred: Vec<Deferred>) -> Result<(), PortError> {
     let mut of_record: BTreeMap<String, Deferred> = BTreeMap::new();
     for one in deferred {
-        let record = one.touch.place();
+        let record = one.touch.deferred_key();
         match of_record.remove(&record) {
-            Some(known) => of_record.insert(record, folded(known, one)),
+            Some(known) => of_record.insert(record, one.over(known)),
             None => of_record.insert(record, one),
         };
     }
-    let store = |(record, deferred): (String, Deferred)| store_one(table, place_of(sync, &record), deferred);
+    let store =
+        |(record, deferred): (String, Deferred)| store_one(table, item_key_of(sync, &record), deferred);
     each(of_record.into_iter().map(store).collect()).await?;
     Ok(())
 }
 
-fn folded(known: Deferred, next: Deferred) -> Deferred {
-    let mut touch = next.touch;
-    touch.absorb(known.touch);
-    let mut waits_for = next.waits_for;
-    waits_for.extend(known.waits_for);
-    waits_for.sort();
-    waits_for.dedup();
-    Deferred { touch, due: next.due.min(known.due), waits_for }
-}
-
-async fn store_one(table: &Table, place: Place, deferred: Deferred) -> Result<(), PortError> {
+async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Result<(), PortError> {
     // The item that names this touch is written before the parent's mark, and both are written before the
     // touch. A run that links the parent deletes the mark first and reads the waiting touches after that, so
     // a run that saw this mark also finds the item that names this touch.
     let until = Timestamp::now().as_second() + WAITS_DAYS * 86_400;
     for parent in &deferred.waits_for {
-        for sk in [place.pk.as_str(), MARK] {
-            let item = Item::at(&parent_place(parent, sk)?)
-                .with("child", text(&place.pk))
+        for sk in [item_key.pk.as_str(), MARK] {
+            let item = Item::at(&parent_item_key(parent, sk)?)
+                .with("child", text(&item_key.pk))
                 .with("ttl", number(until));
             table.put(item, None).await?;
         }
     }
     for tried in 0..FOLDS {
-        let known = table.get(&place).await?;
+        let known = table.get(&item_key).await?;
         let (next, condition) = match &known {
             None => (deferred.clone(), Condition::absent()),
             Some(item) => {
                 let PutOff { touch, waits_for } = item.body()?;
                 let due = item.text("at").parse().unwrap_or(deferred.due);
                 let known = Deferred { touch, due, waits_for };
-                (folded(known, deferred.clone()), Condition::equal("token", text(item.text("token"))))
+                (deferred.clone().over(known), Condition::equal("token", text(item.text("token"))))
             }
         };
         let waits = next.waits_for.is_empty();
+        let mut next = next;
+        next.waits_for.sort();
+        next.waits_for.dedup();
         let body = json(&PutOff { touch: next.touch, waits_for: next.waits_for })?;
-        let item = Item::at(&place)
+        let item = Item::at(&item_key)
             .with("body", text(body))
             .with("token", text(token()))
             .with("free", aws_sdk_dynamodb::types::AttributeValue::Bool(waits))
-            .listed(list_of("due", &place.pk), moment(next.due));
+            .listed(list_of("due", &item_key.pk), moment(next.due));
         if table.put(item, Some(condition)).await? {
             return Ok(());
         }
         crate::table::wait(tried.min(3)).await;
     }
     Err(PortError::Store {
-        message: format!("item {}: other runs changed it during each of {FOLDS} tries", place.pk),
+        message: format!("item {}: other runs changed it during each of {FOLDS} tries", item_key.pk),
     })
 }
 
 /// Makes every touch due that waits for one of these parents; the parents are linked by now.
 pub(crate) async fn linked(table: &Table, parents: &[Parent]) -> Result<(), PortError> {
-    let marks = parents.iter().map(|parent| parent_place(parent, MARK)).collect::<Result<Vec<_>, _>>()?;
+    let marks = parents.iter().map(|parent| parent_item_key(parent, MARK)).collect::<Result<Vec<_>, _>>()?;
     for (mark, _) in table.get_many(marks).await? {
         table.delete(&mark, None).await?;
         let wake = async |waiting: Item| {
-            let child = Place { pk: waiting.text("child").to_owned(), sk: "put-off".to_owned() };
+            let child = ItemKey { pk: waiting.text("child").to_owned(), sk: "put-off".to_owned() };
             due_at(table, child, Timestamp::UNIX_EPOCH).await?;
-            table.delete(&waiting.place(), None).await
+            table.delete(&waiting.item_key(), None).await
         };
         each(table.partition(&mark.pk).await?.into_iter().map(wake).collect()).await?;
     }
     Ok(())
 }
 
-async fn due_at(table: &Table, place: Place, due: Timestamp) -> Result<(), PortError> {
+async fn due_at(table: &Table, item_key: ItemKey, due: Timestamp) -> Result<(), PortError> {
     // The token changes, so that a run which read the touch before this moment can neither fold into the
     // touch nor drop it: that run did not see that the touch is due.
     let values =
         HashMap::from([(":due".to_owned(), text(moment(due))), (":token".to_owned(), text(token()))]);
-    table.update(&place, "SET #at = :due, #token = :token", values, Some("attribute_exists(pk)")).await?;
+    table.update(&item_key, "SET #at = :due, #token = :token", values, Some("attribute_exists(pk)")).await?;
     Ok(())
 }
 
@@ -139,7 +133,7 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
                 let due = now + SignedDuration::from_millis(10 * moved % spread_ms);
                 moved += 1;
                 if *moment(due) < *item.text("at") {
-                    calls.push(due_at(table, item.place(), due));
+                    calls.push(due_at(table, item.item_key(), due));
                 }
             }
             each(calls).await?;
@@ -160,12 +154,12 @@ pub(crate) async fn store_message(
     due: Timestamp,
 ) -> Result<(), PortError> {
     let token = token();
-    let place = Place::new(&["message", &token], "put-off");
-    let item = Item::at(&place)
+    let item_key = ItemKey::new(&["message", &token], "put-off");
+    let item = Item::at(&item_key)
         .with("body", text(body))
         .with("group", text(group))
         .with("token", text(token))
-        .listed(list_of("due", &place.pk), moment(due));
+        .listed(list_of("due", &item_key.pk), moment(due));
     table.put(item, None).await?;
     Ok(())
 }
@@ -179,7 +173,7 @@ pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<V
     items.sort_by(|one, other| one.text("at").cmp(other.text("at")));
     items.truncate(limit);
     let of_item = |item: Item| {
-        let token = format!("{}\n{}", item.text("token"), item.place().pk);
+        let token = format!("{}\n{}", item.text("token"), item.item_key().pk);
         let touch = match item.text("group") {
             "" => Ok(item.body::<PutOff>()?.touch),
             group => Err((group.to_owned(), item.text("body").to_owned())),
@@ -194,8 +188,8 @@ pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<V
 pub(crate) async fn drop_due(table: &Table, tokens: &[String]) -> Result<(), PortError> {
     let named = tokens.iter().filter_map(|token| token.split_once('\n'));
     let drop_one = async |(token, pk): (&str, &str)| {
-        let place = Place { pk: pk.to_owned(), sk: "put-off".to_owned() };
-        table.delete(&place, Some(Condition::equal("token", text(token)))).await
+        let item_key = ItemKey { pk: pk.to_owned(), sk: "put-off".to_owned() };
+        table.delete(&item_key, Some(Condition::equal("token", text(token)))).await
     };
     each(named.map(drop_one).collect()).await?;
     Ok(())

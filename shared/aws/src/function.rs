@@ -19,7 +19,7 @@ use syncline_config::{NoSteps, SystemRandom};
 use syncline_engine::{Definition, FingerprintKey};
 use syncline_postgres::{Instance, Pool, PostgresDatabase, Settings as DatabaseSettings};
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
-use syncline_sync::{PortError, Settings};
+use syncline_sync::{PortError, Settings, longest_call};
 use tokio::sync::Mutex;
 
 /// The most connections to PostgreSQL of one process. A run holds two at a time.
@@ -264,9 +264,7 @@ impl Function {
         settings: &InstanceSettings,
         lease: SignedDuration,
     ) -> Result<Client, PortError> {
-        // A call takes at most two thirds of a lease. A run sends it in the first third, so it ends before
-        // the lease does.
-        let call = Duration::try_from(lease * 2 / 3).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
+        let call = Duration::try_from(longest_call(lease)).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
         let mut current = None;
         for stage in Stage::ALL {
             let name = self.environment.salesforce_secret.as_deref();

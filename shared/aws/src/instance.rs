@@ -4,7 +4,7 @@
 
 use crate::secret::Whereabouts;
 use crate::state::DynamoState;
-use crate::table::{Condition, Item, Place, Table, Write, each, json, moment, number, text, token};
+use crate::table::{Condition, Item, ItemKey, Table, Write, each, json, moment, number, text, token};
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -68,12 +68,12 @@ pub struct AppliedConfig {
     pub definitions: Vec<Definition>,
 }
 
-fn place() -> Place {
-    Place::new(&["instance"], "instance")
+fn item_key() -> ItemKey {
+    ItemKey::new(&["instance"], "instance")
 }
 
-fn definition_place(sync: &str) -> Place {
-    Place::new(&["instance"], &format!("definition#{sync}"))
+fn definition_item_key(sync: &str) -> ItemKey {
+    ItemKey::new(&["instance"], &format!("definition#{sync}"))
 }
 
 impl DynamoState {
@@ -83,7 +83,7 @@ impl DynamoState {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn applied_revision(&self) -> Result<Option<String>, PortError> {
-        Ok(self.table.get(&place()).await?.map(|item| item.text(REVISION).to_owned()))
+        Ok(self.table.get(&item_key()).await?.map(|item| item.text(REVISION).to_owned()))
     }
 
     /// Reads the settings and the definitions; `None` where nothing was applied yet.
@@ -91,7 +91,7 @@ impl DynamoState {
     /// # Errors
     /// When DynamoDB does not answer, or a newer release stored settings that this release cannot read.
     pub async fn applied(&self) -> Result<Option<AppliedConfig>, PortError> {
-        let items = self.table.partition(&place().pk).await?;
+        let items = self.table.partition(&item_key().pk).await?;
         let Some(head) = items.iter().find(|item| item.text("sk") == "instance") else { return Ok(None) };
         let settings: InstanceSettings = head.body()?;
         if settings.form > SETTINGS_FORM {
@@ -113,7 +113,7 @@ impl DynamoState {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn put_settings(&self, settings: &InstanceSettings) -> Result<(), PortError> {
-        let item = Item::at(&place()).with(REVISION, text(token())).with("body", text(json(settings)?));
+        let item = Item::at(&item_key()).with(REVISION, text(token())).with("body", text(json(settings)?));
         self.table.put(item, None).await.map(|_| ())
     }
 
@@ -134,7 +134,7 @@ impl DynamoState {
             ..applied.settings
         };
         self.put_settings(&settings).await?;
-        self.table.delete(&Place::new(&["pulse"], "-"), None).await.map(|_| ())
+        self.table.delete(&ItemKey::new(&["pulse"], "-"), None).await.map(|_| ())
     }
 
     /// Stores a definition and answers the stored one. A definition that differs from the stored one in
@@ -145,8 +145,9 @@ impl DynamoState {
     /// When DynamoDB does not answer, or another `syncline apply` stores the same definition at the same
     /// time.
     pub async fn put_definition(&self, definition: &Definition) -> Result<Definition, PortError> {
-        let place = definition_place(&definition.name);
-        let known: Option<Definition> = self.table.get(&place).await?.map(|item| item.body()).transpose()?;
+        let item_key = definition_item_key(&definition.name);
+        let known: Option<Definition> =
+            self.table.get(&item_key).await?.map(|item| item.body()).transpose()?;
         let mut next = definition.clone();
         let mut condition = Condition::absent();
         if let Some(known) = known {
@@ -157,10 +158,10 @@ impl DynamoState {
             next.version += 1;
             condition = Condition::equal("version", number(known.version));
         }
-        let item = Item::at(&place).with("version", number(next.version)).with("body", text(json(&next)?));
+        let item = Item::at(&item_key).with("version", number(next.version)).with("body", text(json(&next)?));
         let writes = vec![
             Write::Put(item, Some(condition)),
-            Write::Delete(Place::new(&["cursor", &next.name], "-"), None),
+            Write::Delete(ItemKey::new(&["cursor", &next.name], "-"), None),
         ];
         if !self.table.transact(writes).await? {
             return Err(PortError::Store {
@@ -175,7 +176,7 @@ impl DynamoState {
         // between would keep the old definition together with the new revision.
         let values = HashMap::from([(":stamp".to_owned(), text(token()))]);
         self.table
-            .update(&self::place(), "SET #stamp = :stamp", values, Some("attribute_exists(pk)"))
+            .update(&self::item_key(), "SET #stamp = :stamp", values, Some("attribute_exists(pk)"))
             .await?;
         Ok(next)
     }
@@ -189,15 +190,17 @@ impl DynamoState {
     pub async fn rebuild(&self) -> Result<u64, PortError> {
         let mut forgotten = 0;
         let kinds = ["base#", "id#", "key#", "external-id#", "cursor#", "linked#", "pulse"];
-        let places: Vec<Place> = self.table.everything().await?.iter().map(Item::place).collect();
-        let places: Vec<Place> = places
+        let item_keys: Vec<ItemKey> = self.table.everything().await?.iter().map(Item::item_key).collect();
+        let item_keys: Vec<ItemKey> = item_keys
             .into_iter()
-            .filter(|place| kinds.iter().any(|kind| place.pk.starts_with(kind)) && place.sk != "rejected")
+            .filter(|item_key| {
+                kinds.iter().any(|kind| item_key.pk.starts_with(kind)) && item_key.sk != "rejected"
+            })
             .collect();
-        for place in &places {
-            forgotten += u64::from(place.pk.starts_with("base#") && place.sk == "base");
+        for item_key in &item_keys {
+            forgotten += u64::from(item_key.pk.starts_with("base#") && item_key.sk == "base");
         }
-        each(places.iter().map(|place| self.table.delete(place, None)).collect()).await?;
+        each(item_keys.iter().map(|item_key| self.table.delete(item_key, None)).collect()).await?;
         Ok(forgotten)
     }
 
@@ -209,8 +212,8 @@ impl DynamoState {
         let mut overview = Overview::default();
         for sync in syncs {
             overview.linked.push((sync.clone(), self.linked(sync).await?));
-            if let Some(reason) = self.paused(sync).await? {
-                overview.paused.push((sync.clone(), reason));
+            if let Some(pause) = self.paused(sync).await? {
+                overview.paused.push((sync.clone(), pause.message));
             }
         }
         for side in [syncline_engine::Side::Salesforce, syncline_engine::Side::Postgres] {
@@ -284,7 +287,7 @@ impl DynamoState {
         let values =
             [(":now".to_owned(), text(moment(now))), (":before".to_owned(), text(moment(now - every)))];
         let due = Some("attribute_not_exists(#done) OR #done < :before");
-        self.table.update(&Place::new(&["turn", work], "-"), "SET #done = :now", values.into(), due).await
+        self.table.update(&ItemKey::new(&["turn", work], "-"), "SET #done = :now", values.into(), due).await
     }
 }
 

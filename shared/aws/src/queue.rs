@@ -39,7 +39,7 @@ pub struct SqsQueue {
 /// One message to send.
 struct Entry {
     /// The position of the message among the messages of the call.
-    place: usize,
+    item_key: usize,
     group: String,
     body: String,
     /// A random id, which is reused only when this same entry is sent again. With an id computed from the
@@ -84,19 +84,19 @@ impl SqsQueue {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    sent.extend(entries.into_iter().map(|entry| (entry.place, Err(error.clone()))));
+                    sent.extend(entries.into_iter().map(|entry| (entry.item_key, Err(error.clone()))));
                     return sent;
                 }
             };
             let mut left = Vec::new();
             for entry in entries {
-                let place = entry.place.to_string();
-                match answer.failed.iter().find(|failed| failed.id == place) {
-                    None => sent.push((entry.place, Ok(()))),
+                let item_key = entry.item_key.to_string();
+                match answer.failed.iter().find(|failed| failed.id == item_key) {
+                    None => sent.push((entry.item_key, Ok(()))),
                     Some(failed) if failed.sender_fault || tried + 1 == TRIES => {
                         let words = failed.message.as_deref().unwrap_or("no message");
                         let message = format!("{}: {}: {words}", self.what("SendMessageBatch"), failed.code);
-                        sent.push((entry.place, Err(PortError::Store { message })));
+                        sent.push((entry.item_key, Err(PortError::Store { message })));
                     }
                     Some(_) => left.push(entry),
                 }
@@ -118,7 +118,7 @@ impl SqsQueue {
             .transpose()?
             .map(|trace| [(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)].into());
         SendMessageBatchRequestEntry::builder()
-            .id(entry.place.to_string())
+            .id(entry.item_key.to_string())
             .message_body(&entry.body)
             .message_group_id(&entry.group)
             .message_deduplication_id(&entry.deduplication)
@@ -147,9 +147,9 @@ impl SqsQueue {
 
     async fn make_visible(&self, receipts: &[String]) -> Result<(), PortError> {
         for chunk in receipts.chunks(BATCH) {
-            let entries = chunk.iter().enumerate().map(|(place, receipt)| {
+            let entries = chunk.iter().enumerate().map(|(item_key, receipt)| {
                 ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(place.to_string())
+                    .id(item_key.to_string())
                     .receipt_handle(receipt)
                     .visibility_timeout(0)
                     .build()
@@ -249,7 +249,7 @@ fn delivery(message: Message) -> Delivery {
 fn batches(messages: Vec<(String, String)>) -> Vec<Vec<Entry>> {
     let mut batches: Vec<Vec<Entry>> = Vec::new();
     let mut bytes = 0;
-    for (place, (group, body)) in messages.into_iter().enumerate() {
+    for (item_key, (group, body)) in messages.into_iter().enumerate() {
         let full =
             batches.last().is_none_or(|batch| batch.len() == BATCH) || bytes + body.len() > BATCH_BYTES;
         if full {
@@ -258,7 +258,7 @@ fn batches(messages: Vec<(String, String)>) -> Vec<Vec<Entry>> {
         }
         bytes += body.len();
         if let Some(batch) = batches.last_mut() {
-            batch.push(Entry { place, group, body, deduplication: token() + &token() });
+            batch.push(Entry { item_key, group, body, deduplication: token() + &token() });
         }
     }
     batches
@@ -272,7 +272,7 @@ impl Queue for SqsQueue {
             .buffer_unordered(AT_ONCE)
             .concat()
             .await;
-        sent.sort_by_key(|(place, _)| *place);
+        sent.sort_by_key(|(item_key, _)| *item_key);
         debug_assert_eq!(sent.len(), count);
         sent.into_iter().map(|(_, sent)| sent).collect()
     }
@@ -283,9 +283,9 @@ impl Queue for SqsQueue {
 
     async fn done(&self, receipts: &[String]) -> Result<(), PortError> {
         for chunk in receipts.chunks(BATCH) {
-            let entries = chunk.iter().enumerate().map(|(place, receipt)| {
+            let entries = chunk.iter().enumerate().map(|(item_key, receipt)| {
                 DeleteMessageBatchRequestEntry::builder()
-                    .id(place.to_string())
+                    .id(item_key.to_string())
                     .receipt_handle(receipt)
                     .build()
             });

@@ -1,14 +1,14 @@
 //! The `State` port of `syncline-sync` on DynamoDB. The crate's documentation has the items of the table.
 
 use crate::bases::rejected_place;
-use crate::table::{Condition, Item, Place, Table, each, json, moment, number, text};
+use crate::table::{Condition, Item, ItemKey, Table, each, json, moment, number, text};
 use crate::{bases, counters, deferred};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use syncline_engine::{BaseKey, Held, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    Breaker, Cleared, Cursor, Due, HeldRecord, KnownRecord, Outcomes, PortError, Put, RecordRef, Rejected,
-    State,
+    Breaker, Cleared, Cursor, Due, HeldRecord, KnownRecord, Outcomes, Pause, PauseCause, PortError, Put,
+    RecordRef, Rejected, State,
 };
 
 /// The part of a rejected or held entry that says which record it is about and when it was made. `seen` is
@@ -42,12 +42,12 @@ impl DynamoState {
         &self,
         parts: &[&str],
     ) -> Result<T, PortError> {
-        let item = self.table.get(&Place::new(parts, "-")).await?;
+        let item = self.table.get(&ItemKey::new(parts, "-")).await?;
         item.map_or_else(|| Ok(T::default()), |item| item.body())
     }
 
     async fn put_document<T: serde::Serialize>(&self, parts: &[&str], value: &T) -> Result<(), PortError> {
-        let item = Item::at(&Place::new(parts, "-")).with("body", text(json(value)?));
+        let item = Item::at(&ItemKey::new(parts, "-")).with("body", text(json(value)?));
         self.table.put(item, None).await.map(|_| ())
     }
 
@@ -55,10 +55,10 @@ impl DynamoState {
         if rejected.message.len() > LONGEST_MESSAGE {
             rejected.message.truncate(rejected.message.floor_char_boundary(LONGEST_MESSAGE));
         }
-        let place = rejected_place(sync, &rejected.record);
-        let item = Item::at(&place)
+        let item_key = rejected_place(sync, &rejected.record);
+        let item = Item::at(&item_key)
             .with("body", text(json(&rejected)?))
-            .listed(bases::list_of("rejected", &place.pk), moment(rejected.at));
+            .listed(bases::list_of("rejected", &item_key.pk), moment(rejected.at));
         self.table.put(item, None).await.map(|_| ())
     }
 
@@ -66,7 +66,7 @@ impl DynamoState {
     /// "deleted" is not replaced by a later one that says "missing" of the same side: the delete was seen,
     /// and absence is no new evidence.
     async fn hold(&self, sync: &str, held: &HeldRecord) -> Result<(), PortError> {
-        let place = held_place(sync, &held.record);
+        let item_key = held_place(sync, &held.record);
         let (how, condition) = match &held.held {
             Held::Deleted { side } => (format!("deleted {}", side.word()), None),
             Held::Missing { side } => (format!("missing {}", side.word()), Some(side)),
@@ -74,7 +74,7 @@ impl DynamoState {
         };
         let mut values = HashMap::from([
             (":at".to_owned(), text(moment(held.at))),
-            (":list".to_owned(), text(bases::list_of("held", &place.pk))),
+            (":list".to_owned(), text(bases::list_of("held", &item_key.pk))),
             (":body".to_owned(), text(json(held)?)),
             (":how".to_owned(), text(how)),
         ]);
@@ -83,12 +83,12 @@ impl DynamoState {
             "attribute_not_exists(#how) OR #how <> :seen"
         });
         let set = "SET #at = if_not_exists(#at, :at), #list = :list, #body = :body, #how = :how";
-        self.table.update(&place, set, values, condition).await.map(|_| ())
+        self.table.update(&item_key, set, values, condition).await.map(|_| ())
     }
 }
 
-pub(crate) fn held_place(sync: &str, record: &str) -> Place {
-    Place::new(&["base", sync, record], "held")
+pub(crate) fn held_place(sync: &str, record: &str) -> ItemKey {
+    ItemKey::new(&["base", sync, record], "held")
 }
 
 impl State for DynamoState {
@@ -109,21 +109,23 @@ impl State for DynamoState {
         let Outcomes { rejected, held, cleared, begun, deferred, linked } = outcomes;
         // Most cleared records were neither rejected nor held. A read costs less than a delete, so entries
         // are read first, and only those that exist are deleted.
-        let places = |one: &Cleared| [rejected_place(sync, &one.record), held_place(sync, &one.record)];
-        let standing = self.table.get_many(cleared.iter().flat_map(places)).await?;
+        let item_keys = |one: &Cleared| [rejected_place(sync, &one.record), held_place(sync, &one.record)];
+        let standing = self.table.get_many(cleared.iter().flat_map(item_keys)).await?;
         let mut older = Vec::new();
-        for (place, item) in standing {
+        for (item_key, item) in standing {
             let noted: Noted = item.body()?;
             let taken = cleared
                 .iter()
-                .filter(|one| places(one).contains(&place))
+                .filter(|one| item_keys(one).contains(&item_key))
                 .any(|one| one.takes(noted.salesforce_id.as_ref(), noted.postgres_key.as_ref()));
             if taken && noted.seen.unwrap_or(noted.at) < begun {
-                older.push((place, Condition::equal("body", text(item.text("body")))));
+                older.push((item_key, Condition::equal("body", text(item.text("body")))));
             }
         }
-        each(older.iter().map(|(place, known)| self.table.delete(place, Some(known.clone()))).collect())
-            .await?;
+        each(
+            older.iter().map(|(item_key, known)| self.table.delete(item_key, Some(known.clone()))).collect(),
+        )
+        .await?;
         // Where the outcomes hold two entries of one record, the last one counts.
         let rejected: BTreeMap<String, Rejected> =
             rejected.into_iter().map(|one| (one.record.clone(), one)).collect();
@@ -193,7 +195,7 @@ impl State for DynamoState {
     }
 
     async fn linked(&self, sync: &str) -> Result<u64, PortError> {
-        let item = self.table.get(&Place::new(&["linked", sync], "-")).await?;
+        let item = self.table.get(&ItemKey::new(&["linked", sync], "-")).await?;
         Ok(item.map_or(0, |item| item.number("count")))
     }
 
@@ -202,14 +204,17 @@ impl State for DynamoState {
     }
 
     async fn pulse(&self) -> Result<u64, PortError> {
-        let item = self.table.get(&Place::new(&["pulse"], "-")).await?;
+        let item = self.table.get(&ItemKey::new(&["pulse"], "-")).await?;
         Ok(item.map_or(0, |item| item.number("beat")))
     }
 
     async fn put_pulse(&self, pulse: u64) -> Result<(), PortError> {
         let values = HashMap::from([(":beat".to_owned(), number(pulse))]);
         let later = Some("attribute_not_exists(#beat) OR #beat < :beat");
-        self.table.update(&Place::new(&["pulse"], "-"), "SET #beat = :beat", values, later).await.map(|_| ())
+        self.table
+            .update(&ItemKey::new(&["pulse"], "-"), "SET #beat = :beat", values, later)
+            .await
+            .map(|_| ())
     }
 
     /// Forgets ended bases only: counters drop what is older than 48 hours whenever they count.
@@ -217,16 +222,23 @@ impl State for DynamoState {
         bases::forget(&self.table, &moment(before)).await
     }
 
-    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
-        let item = self.table.get(&Place::new(&["paused", sync], "-")).await?;
-        Ok(item.map(|item| item.text("reason").to_owned()))
+    async fn paused(&self, sync: &str) -> Result<Option<Pause>, PortError> {
+        let item = self.table.get(&ItemKey::new(&["paused", sync], "-")).await?;
+        Ok(item.map(|item| Pause {
+            cause: PauseCause::of_word(Some(item.text("cause"))),
+            message: item.text("reason").to_owned(),
+        }))
     }
 
-    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
-        let place = Place::new(&["paused", sync], "-");
-        match reason {
-            Some(reason) => self.table.put(Item::at(&place).with("reason", text(reason)), None).await,
-            None => self.table.delete(&place, None).await,
+    async fn put_paused(&self, sync: &str, pause: Option<&Pause>) -> Result<(), PortError> {
+        let item_key = ItemKey::new(&["paused", sync], "-");
+        match pause {
+            Some(Pause { cause, message }) => {
+                let item =
+                    Item::at(&item_key).with("reason", text(message)).with("cause", text(cause.word()));
+                self.table.put(item, None).await
+            }
+            None => self.table.delete(&item_key, None).await,
         }
         .map(|_| ())
     }

@@ -30,12 +30,12 @@ pub(crate) const LISTED: &str = "listed";
 
 /// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct ItemKey {
     pub(crate) pk: String,
     pub(crate) sk: String,
 }
 
-impl Place {
+impl ItemKey {
     /// The key of an item, from the parts of its partition key and its sort key. A part longer than 600 bytes
     /// is replaced by its hash: a partition key is at most 2,048 bytes long and a sort key at most 1,024
     /// (DynamoDB's quotas).
@@ -73,8 +73,8 @@ pub(crate) struct Item(pub(crate) HashMap<String, AttributeValue>);
 
 impl Item {
     /// A new item with this key and no other attributes.
-    pub(crate) fn at(place: &Place) -> Self {
-        Self(place.attributes())
+    pub(crate) fn at(item_key: &ItemKey) -> Self {
+        Self(item_key.attributes())
     }
 
     pub(crate) fn with(mut self, name: &str, value: AttributeValue) -> Self {
@@ -87,8 +87,8 @@ impl Item {
         self.with("list", text(list)).with("at", text(at))
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place { pk: self.text("pk").to_owned(), sk: self.text("sk").to_owned() }
+    pub(crate) fn item_key(&self) -> ItemKey {
+        ItemKey { pk: self.text("pk").to_owned(), sk: self.text("sk").to_owned() }
     }
 
     /// A text attribute; empty where the item has none of this name.
@@ -109,7 +109,7 @@ impl Item {
     /// The document in `body`.
     pub(crate) fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, PortError> {
         serde_json::from_str(self.text("body")).map_err(|error| PortError::Store {
-            message: format!("the document of item {} cannot be read: {error}", self.place().pk),
+            message: format!("the document of item {} cannot be read: {error}", self.item_key().pk),
         })
     }
 }
@@ -168,10 +168,10 @@ fn names_in(expression: &str) -> Option<HashMap<String, String>> {
 /// One write of a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    /// Puts the item in place of any item with the same key, if the condition holds.
+    /// Puts the item in the place of any item with the same key, if the condition holds.
     Put(Item, Option<Condition>),
     /// Deletes the item with this key, if the condition holds.
-    Delete(Place, Option<Condition>),
+    Delete(ItemKey, Option<Condition>),
 }
 
 /// A moment as a text of fixed form (nine digits of the second), so that texts sort by time.
@@ -226,12 +226,12 @@ impl Table {
     }
 
     /// Reads one item, consistently; `None` where there is none.
-    pub(crate) async fn get(&self, place: &Place) -> Result<Option<Item>, PortError> {
+    pub(crate) async fn get(&self, item_key: &ItemKey) -> Result<Option<Item>, PortError> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.name)
-            .set_key(Some(place.attributes()))
+            .set_key(Some(item_key.attributes()))
             .consistent_read(true)
             .send()
             .await
@@ -242,16 +242,17 @@ impl Table {
     /// Reads the items with these keys, consistently. The result has no entry for a key without item.
     pub(crate) async fn get_many(
         &self,
-        places: impl IntoIterator<Item = Place>,
-    ) -> Result<HashMap<Place, Item>, PortError> {
-        let places: Vec<Place> = places.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        let found = each(places.chunks(BATCH_KEYS).map(|chunk| self.get_batch(chunk)).collect()).await?;
-        Ok(found.into_iter().flatten().map(|item| (item.place(), item)).collect())
+        item_keys: impl IntoIterator<Item = ItemKey>,
+    ) -> Result<HashMap<ItemKey, Item>, PortError> {
+        let item_keys: Vec<ItemKey> = item_keys.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let found = each(item_keys.chunks(BATCH_KEYS).map(|chunk| self.get_batch(chunk)).collect()).await?;
+        Ok(found.into_iter().flatten().map(|item| (item.item_key(), item)).collect())
     }
 
-    async fn get_batch(&self, places: &[Place]) -> Result<Vec<Item>, PortError> {
+    async fn get_batch(&self, item_keys: &[ItemKey]) -> Result<Vec<Item>, PortError> {
         let mut found = Vec::new();
-        let mut keys: Vec<HashMap<String, AttributeValue>> = places.iter().map(Place::attributes).collect();
+        let mut keys: Vec<HashMap<String, AttributeValue>> =
+            item_keys.iter().map(ItemKey::attributes).collect();
         for tried in 0..TRIES {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
             let wanted = wanted.map_err(|error| PortError::Store { message: error.to_string() })?;
@@ -320,7 +321,7 @@ impl Table {
     /// Deletes the item with this key; `false` if the condition does not hold.
     pub(crate) async fn delete(
         &self,
-        place: &Place,
+        item_key: &ItemKey,
         condition: Option<Condition>,
     ) -> Result<bool, PortError> {
         let conditional = condition.is_some();
@@ -329,7 +330,7 @@ impl Table {
             .client
             .delete_item()
             .table_name(&self.name)
-            .set_key(Some(place.attributes()))
+            .set_key(Some(item_key.attributes()))
             .set_condition_expression(conditional.then(|| condition.expression.clone()))
             .set_expression_attribute_names(condition.names())
             .set_expression_attribute_values(condition.values())
@@ -352,7 +353,7 @@ impl Table {
     /// not hold.
     pub(crate) async fn update(
         &self,
-        place: &Place,
+        item_key: &ItemKey,
         expression: &str,
         values: HashMap<String, AttributeValue>,
         condition: Option<&str>,
@@ -361,7 +362,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(place.attributes()))
+            .set_key(Some(item_key.attributes()))
             .update_expression(expression)
             .set_expression_attribute_names(names_in(&format!(
                 "{expression} {}",
@@ -392,7 +393,7 @@ impl Table {
         if writes.len() == 1 {
             return match writes.swap_remove(0) {
                 Write::Put(item, condition) => self.put(item, condition).await,
-                Write::Delete(place, condition) => self.delete(&place, condition).await,
+                Write::Delete(item_key, condition) => self.delete(&item_key, condition).await,
             };
         }
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>()?;
@@ -444,11 +445,11 @@ impl Table {
                     .build()
                     .map(|put| TransactWriteItem::builder().put(put).build())
             }
-            Write::Delete(place, condition) => {
+            Write::Delete(item_key, condition) => {
                 let condition = condition.as_ref();
                 Delete::builder()
                     .table_name(&self.name)
-                    .set_key(Some(place.attributes()))
+                    .set_key(Some(item_key.attributes()))
                     .set_condition_expression(condition.map(|one| one.expression.clone()))
                     .set_expression_attribute_names(condition.and_then(Condition::names))
                     .set_expression_attribute_values(condition.and_then(Condition::values))

@@ -10,22 +10,30 @@
 //!
 //! # Layout
 //!
-//! - `parse`: the types of the configuration, and how the sections of the file become these types.
+//! - `settings`: what a file says, as types.
+//! - `parse`: reads a file; `sections`: its sections; `syncs`: its syncs.
+//! - `keys`: every key with its type, its default and an example; `docs/configuration.md` is made from it.
 //! - `reader`: reads single values from TOML tables, and collects every problem.
 //! - `secret`: references to secrets, such as `env:NAME`, and the secrets that they name.
 //! - `telemetry`: starts logging, for people or as JSON.
 //! - `system`: the ports of `syncline-sync` for the clock, for randomness and for crash points.
 
+mod keys;
 mod parse;
 mod reader;
 mod secret;
+mod sections;
+mod settings;
+mod syncs;
 mod system;
 mod telemetry;
 
-pub use parse::{
-    Config, ConfigError, Field, Fields, IngestConfig, PostgresConfig, SalesforceConfig, ServeConfig, Sync,
-};
+pub use keys::{KEYS, Key, page};
+pub use parse::ConfigError;
 pub use secret::{SecretError, SecretRef};
+pub use settings::{
+    Config, Field, Fields, IngestConfig, PostgresConfig, SalesforceConfig, ServeConfig, Sync, TimingConfig,
+};
 pub use syncline_salesforce::Auth;
 pub use system::{NoSteps, SystemClock, SystemRandom};
 pub use telemetry::{LogFormat, init_telemetry};

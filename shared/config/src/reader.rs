@@ -3,6 +3,7 @@
 
 use crate::secret::SecretRef;
 use jiff::SignedDuration;
+use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 /// Collects the problems that are found while tables are read.
@@ -10,6 +11,10 @@ use toml::{Table, Value};
 pub(crate) struct Reader {
     /// One message for each problem. A message begins with the full name of the key, such as `serve.listen`.
     pub(crate) problems: Vec<String>,
+    /// One message for each key that is read under a name of earlier releases.
+    pub(crate) notices: Vec<String>,
+    /// The full name of each key that was asked for, whether the file has it or not.
+    pub(crate) asked: BTreeSet<String>,
 }
 
 /// A table that is being read. It remembers which keys were asked for; [`Reader::close`] reports the other
@@ -143,6 +148,7 @@ impl Reader {
     /// Reports every key of the table that was not asked for, with the known key whose name is most similar,
     /// if one is similar enough.
     pub(crate) fn close(&mut self, section: &Section<'_>) {
+        self.asked.extend(section.known.iter().map(|key| section.key(key)));
         for key in section.table.keys().filter(|key| !section.known.contains(&key.as_str())) {
             let near = section
                 .known

@@ -56,7 +56,7 @@ impl SecretRef {
 
     /// Where the secret is, in words for messages, such as `environment variable DATABASE_URL`.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match self {
             Self::Env(name) => format!("environment variable {name}"),
             Self::File(path) => path.display().to_string(),

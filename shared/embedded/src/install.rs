@@ -102,6 +102,11 @@ CREATE TABLE {schema}.queue_dead (
 COMMENT ON TABLE {schema}.queue_dead IS 'Messages whose runs crashed five times; syncline dead-letters shows them and sends them again.';
 ",
     },
+    Migration {
+        sql: "
+ALTER TABLE {schema}.paused ADD COLUMN cause text;
+",
+    },
 ];
 
 /// What an instance is bound to.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Side};
 use syncline_postgres::{Connection, Instance, Pool, store_error};
 use syncline_sync::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, Due, KnownRecord, Outcomes, PortError, Put, RecordRef,
-    Rejected, State, Touch,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, KnownRecord, Outcomes, Pause, PauseCause, PortError,
+    Put, RecordRef, Rejected, State, Touch,
 };
 use tokio_postgres::types::{ToSql, Type};
 
@@ -111,21 +111,21 @@ impl State for EmbeddedState {
         if refs.is_empty() {
             return Ok(loaded);
         }
-        let mut places: Vec<Vec<i32>> = vec![Vec::new(); 4];
+        let mut ordinals: Vec<Vec<i32>> = vec![Vec::new(); 4];
         let mut values: Vec<Vec<&str>> = vec![Vec::new(); 4];
-        for (place, wanted) in refs.iter().enumerate() {
+        for (ordinal, wanted) in refs.iter().enumerate() {
             let (kind, value) = match wanted {
                 RecordRef::Id(id) => (0, id.as_str()),
                 RecordRef::Key(key) => (1, key.0.as_str()),
                 RecordRef::ExternalId(external_id) => (2, external_id.as_str()),
                 RecordRef::Base(key) => (3, key.0.as_str()),
             };
-            places[kind].push(i32::try_from(place).unwrap_or(i32::MAX));
+            ordinals[kind].push(i32::try_from(ordinal).unwrap_or(i32::MAX));
             values[kind].push(value);
         }
         let part = |column: &str, at: usize| {
             format!(
-                "SELECT u.place, b.body, r.body FROM unnest(${at}::int4[], ${}::text[]) AS u(place, value)
+                "SELECT u.ordinal, b.body, r.body FROM unnest(${at}::int4[], ${}::text[]) AS u(ordinal, value)
                  JOIN {{schema}}.base b ON b.sync = $1 AND b.{column} = u.value
                  LEFT JOIN {{schema}}.rejected r ON r.sync = b.sync AND r.record = b.key",
                 at + 1
@@ -135,19 +135,19 @@ impl State for EmbeddedState {
             [part("salesforce_id", 2), part("postgres_key", 4), part("external_id", 6), part("key", 8)];
         let sql = parts.join(" UNION ALL ");
         let mut parameters: Vec<Parameter<'_>> = vec![(&sync, Type::TEXT)];
-        for (places, values) in places.iter().zip(&values) {
-            parameters.push((places, Type::INT4_ARRAY));
+        for (ordinals, values) in ordinals.iter().zip(&values) {
+            parameters.push((ordinals, Type::INT4_ARRAY));
             parameters.push((values, Type::TEXT_ARRAY));
         }
         for row in self.query(&sql, &parameters).await? {
-            let place: i32 = row.try_get(0).map_err(|error| store_error(&error))?;
+            let ordinal: i32 = row.try_get(0).map_err(|error| store_error(&error))?;
             let base: Base = serde_json::from_str(&text(&row, 1)?).map_err(|error| unreadable(&error))?;
             let rejected: Option<String> = row.try_get(2).map_err(|error| store_error(&error))?;
             let rejected = rejected
                 .map(|body| serde_json::from_str(&body))
                 .transpose()
                 .map_err(|error| unreadable(&error))?;
-            if let Some(slot) = usize::try_from(place).ok().and_then(|place| loaded.get_mut(place)) {
+            if let Some(slot) = usize::try_from(ordinal).ok().and_then(|ordinal| loaded.get_mut(ordinal)) {
                 *slot = KnownRecord { base: Some(base), rejected };
             }
         }
@@ -476,18 +476,24 @@ impl State for EmbeddedState {
         Ok(())
     }
 
-    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
-        let rows =
-            self.query("SELECT reason FROM {schema}.paused WHERE sync = $1", &[(&sync, Type::TEXT)]).await?;
-        rows.first().map(|row| text(row, 0)).transpose()
+    async fn paused(&self, sync: &str) -> Result<Option<Pause>, PortError> {
+        // The column `cause` is missing until `syncline apply` of this release has run.
+        let sql = "SELECT reason, to_jsonb(p) ->> 'cause' FROM {schema}.paused p WHERE sync = $1";
+        let rows = self.query(sql, &[(&sync, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let cause: Option<String> = row.try_get(1).map_err(|error| store_error(&error))?;
+        Ok(Some(Pause { cause: PauseCause::of_word(cause.as_deref()), message: text(row, 0)? }))
     }
 
-    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
-        match reason {
-            Some(reason) => {
-                let sql = "INSERT INTO {schema}.paused (sync, reason) VALUES ($1, $2)
-                           ON CONFLICT (sync) DO UPDATE SET reason = excluded.reason";
-                self.query(sql, &[(&sync, Type::TEXT), (&reason, Type::TEXT)]).await?;
+    async fn put_paused(&self, sync: &str, pause: Option<&Pause>) -> Result<(), PortError> {
+        match pause {
+            Some(Pause { cause, message }) => {
+                let sql = "INSERT INTO {schema}.paused (sync, reason, cause) VALUES ($1, $2, $3)
+                           ON CONFLICT (sync) DO UPDATE SET reason = excluded.reason, cause = excluded.cause";
+                let cause = cause.word();
+                let parameters: [Parameter<'_>; 3] =
+                    [(&sync, Type::TEXT), (message, Type::TEXT), (&cause, Type::TEXT)];
+                self.query(sql, &parameters).await?;
             }
             None => {
                 self.query("DELETE FROM {schema}.paused WHERE sync = $1", &[(&sync, Type::TEXT)]).await?;
@@ -588,20 +594,7 @@ async fn defer(
         return Ok(());
     }
     let mut folded: BTreeMap<String, Deferred> = BTreeMap::new();
-    let mut fold_in = |record: String, next: Deferred| match folded.get_mut(&record) {
-        Some(known) => {
-            known.due = known.due.min(next.due);
-            known.waits_for.extend(next.waits_for);
-            known.touch.absorb(next.touch);
-        }
-        None => {
-            folded.insert(record, next);
-        }
-    };
-    for one in deferred {
-        fold_in(one.touch.place(), one.clone());
-    }
-    let records: Vec<String> = deferred.iter().map(|one| one.touch.place()).collect();
+    let records: Vec<String> = deferred.iter().map(|one| one.touch.deferred_key()).collect();
     let sql =
         "SELECT record, touch, waits_for, greatest(extract(epoch FROM due), 0)::float8 FROM {schema}.deferred
                WHERE sync = $1 AND record = ANY($2) ORDER BY record FOR UPDATE";
@@ -611,7 +604,14 @@ async fn defer(
         let due: f64 = row.try_get(3).map_err(|error| store_error(&error))?;
         let due = jiff::SignedDuration::try_from_secs_f64(due).unwrap_or_default();
         let waits_for = waits.iter().filter_map(|parent| serde_json::from_str(parent).ok()).collect();
-        fold_in(text(&row, 0)?, Deferred { touch, due: Timestamp::UNIX_EPOCH + due, waits_for });
+        folded.insert(text(&row, 0)?, Deferred { touch, due: Timestamp::UNIX_EPOCH + due, waits_for });
+    }
+    for (record, next) in records.into_iter().zip(deferred.iter().cloned()) {
+        let next = match folded.remove(&record) {
+            Some(stored) => next.over(stored),
+            None => next,
+        };
+        folded.insert(record, next);
     }
     let mut columns: [Vec<String>; 4] = Default::default();
     for (record, deferred) in folded {

@@ -81,7 +81,7 @@ impl SalesforceId {
             let bits = chunk
                 .iter()
                 .enumerate()
-                .fold(0usize, |bits, (place, byte)| bits | usize::from(byte.is_ascii_uppercase()) << place);
+                .fold(0usize, |bits, (bit, byte)| bits | usize::from(byte.is_ascii_uppercase()) << bit);
             id.push(char::from(ALPHABET[bits]));
         }
         id

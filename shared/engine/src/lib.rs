@@ -8,9 +8,9 @@ mod definition;
 mod fingerprint;
 mod id;
 mod merge;
+mod oscillation;
 mod plan;
 mod resolve;
-mod swing;
 mod types;
 mod value;
 
@@ -21,8 +21,8 @@ pub use definition::{
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
+pub use oscillation::{OSCILLATING, oscillating, swings};
 pub use plan::{Action, Cell, FieldWrite, Held, Image, Parent, Presence, RecordPlan, plan};
 pub use resolve::{Evidence, resolve};
-pub use swing::{OSCILLATING, oscillating, swings};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};
 pub use value::{Rule, RuleKind, Value, ValueError};

@@ -80,13 +80,13 @@ impl Database for PostgresDatabase {
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&limit, Type::INT8)];
         let mut condition = String::new();
         if let Some(texts) = &texts {
-            let places: Vec<String> = definition
+            let ordinals: Vec<String> = definition
                 .key
                 .iter()
                 .enumerate()
-                .map(|(place, (_, cast))| format!("${}::text::{cast}", place + 2))
+                .map(|(ordinal, (_, cast))| format!("${}::text::{cast}", ordinal + 2))
                 .collect();
-            condition = format!(" WHERE ({}) > ({})", columns.join(", "), places.join(", "));
+            condition = format!(" WHERE ({}) > ({})", columns.join(", "), ordinals.join(", "));
             parameters.extend(texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
         }
         let key: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();

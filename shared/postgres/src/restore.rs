@@ -22,8 +22,8 @@ pub(crate) async fn restore(
         return Ok(None);
     };
     let (source, join) = transaction.key_join();
-    let place = vec![0_i32];
-    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&place, Type::INT4_ARRAY)];
+    let ordinal = vec![0_i32];
+    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&ordinal, Type::INT4_ARRAY)];
     parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
     let sql = format!("SELECT 1 FROM {source} JOIN {} t ON {join}", table(definition));
     if !connection.query_typed(&sql, &parameters).await?.is_empty() {

@@ -109,12 +109,12 @@ impl PostgresTransaction {
     }
 
     fn row(&self, row: &tokio_postgres::Row) -> Result<(i32, Row), tokio_postgres::Error> {
-        let place: i32 = row.try_get(0)?;
+        let ordinal: i32 = row.try_get(0)?;
         let key: Vec<String> = row.try_get(1)?;
         let values: Vec<Option<String>> = row.try_get(4)?;
         let fields = self.definition.fields.iter().map(|mapping| mapping.field.clone());
         Ok((
-            place,
+            ordinal,
             Row {
                 key: PostgresKey(serde_json::Value::from(key).to_string()),
                 link: row.try_get(2)?,
@@ -135,20 +135,20 @@ impl PostgresTransaction {
         Ok(arrays)
     }
 
-    /// `u(place, k1, k2, …)` over `$1` and following, and the join of its keys with `t`.
+    /// `u(ordinal, k1, k2, …)` over `$1` and following, and the join of its keys with `t`.
     pub(crate) fn key_join(&self) -> (String, String) {
         let count = self.definition.key.len();
-        let arrays: Vec<String> = (0..count).map(|place| format!("${}::text[]", place + 2)).collect();
-        let names: Vec<String> = (0..count).map(|place| format!("k{place}")).collect();
+        let arrays: Vec<String> = (0..count).map(|ordinal| format!("${}::text[]", ordinal + 2)).collect();
+        let names: Vec<String> = (0..count).map(|ordinal| format!("k{ordinal}")).collect();
         let conditions: Vec<String> = self
             .definition
             .key
             .iter()
             .enumerate()
-            .map(|(place, (column, cast))| format!("t.{} = u.k{place}::{cast}", quote(column)))
+            .map(|(ordinal, (column, cast))| format!("t.{} = u.k{ordinal}::{cast}", quote(column)))
             .collect();
         (
-            format!("unnest($1::int4[], {}) AS u(place, {})", arrays.join(", "), names.join(", ")),
+            format!("unnest($1::int4[], {}) AS u(ordinal, {})", arrays.join(", "), names.join(", ")),
             conditions.join(" AND "),
         )
     }
@@ -219,7 +219,7 @@ impl Transaction for PostgresTransaction {
         let rows = self
             .query(
                 "SELECT pg_try_advisory_xact_lock(hashtextextended(u.name, $2))
-                 FROM unnest($1::text[]) WITH ORDINALITY AS u(name, place) ORDER BY u.place",
+                 FROM unnest($1::text[]) WITH ORDINALITY AS u(name, ordinal) ORDER BY u.ordinal",
                 &[(&names, Type::TEXT_ARRAY), (&space, Type::INT8)],
             )
             .await?;
@@ -228,16 +228,16 @@ impl Transaction for PostgresTransaction {
 
     async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
         let mut found: Vec<Vec<Row>> = vec![Vec::new(); refs.len()];
-        let place = |place: usize| i32::try_from(place).unwrap_or(i32::MAX);
+        let ordinal = |ordinal: usize| i32::try_from(ordinal).unwrap_or(i32::MAX);
         let (mut key_places, mut keys) = (Vec::new(), Vec::new());
         let (mut link_places, mut links) = (Vec::new(), Vec::new());
         for (at, wanted) in refs.iter().enumerate() {
             if let Some(key) = &wanted.key {
-                key_places.push(place(at));
+                key_places.push(ordinal(at));
                 keys.push(key);
             }
             if let Some(id) = &wanted.id {
-                link_places.push(place(at));
+                link_places.push(ordinal(at));
                 links.push(id.as_str());
             }
         }
@@ -246,7 +246,7 @@ impl Transaction for PostgresTransaction {
             let arrays = self.key_arrays(&keys)?;
             let (source, join) = self.key_join();
             let sql = format!(
-                "SELECT u.place, {} FROM {source} JOIN {} t ON {join}{}",
+                "SELECT u.ordinal, {} FROM {source} JOIN {} t ON {join}{}",
                 self.selected(),
                 self.table(),
                 link_join(&self.instance, &self.definition)
@@ -257,7 +257,7 @@ impl Transaction for PostgresTransaction {
         }
         if !links.is_empty() {
             let sql = format!(
-                "SELECT u.place, {} FROM unnest($1::int4[], $2::text[]) AS u(place, link) {}",
+                "SELECT u.ordinal, {} FROM unnest($1::int4[], $2::text[]) AS u(ordinal, link) {}",
                 self.selected(),
                 linked_rows(&self.instance, &self.definition, &self.table())
             );
@@ -266,8 +266,8 @@ impl Transaction for PostgresTransaction {
             );
         }
         for row in &rows {
-            let (place, row) = self.row(row).map_err(|error| port_error(&error))?;
-            let Some(found) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) else {
+            let (ordinal, row) = self.row(row).map_err(|error| port_error(&error))?;
+            let Some(found) = usize::try_from(ordinal).ok().and_then(|ordinal| found.get_mut(ordinal)) else {
                 continue;
             };
             if !found.iter().any(|known| known.key == row.key) {
@@ -280,7 +280,7 @@ impl Transaction for PostgresTransaction {
     async fn origins(&mut self, keys: &[PostgresKey]) -> Result<Vec<Origin>, PortError> {
         let texts: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
         let sql = format!(
-            "SELECT former.keys, h.salesforce_id FROM unnest($2::text[]) WITH ORDINALITY AS u(key, place)
+            "SELECT former.keys, h.salesforce_id FROM unnest($2::text[]) WITH ORDINALITY AS u(key, ordinal)
              CROSS JOIN LATERAL (
                  WITH RECURSIVE before AS (
                      SELECT r.old_key, 1 AS step FROM {0}.rekeyed r WHERE r.sync = $1 AND r.key = u.key
@@ -293,7 +293,7 @@ impl Transaction for PostgresTransaction {
                  WHERE sync = $1 AND postgres_key = ANY (u.key || former.keys) AND side = 'postgres'
                    AND reason = 'created'
                  ORDER BY at DESC LIMIT 1) h ON true
-             ORDER BY u.place",
+             ORDER BY u.ordinal",
             self.instance.schema()
         );
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =

@@ -21,17 +21,17 @@ pub(crate) async fn write(
 ) -> Result<Vec<RowOutcome>, PortError> {
     let mut outcomes = vec![RowOutcome::Moved; rows.len()];
     let mut pending: Vec<Vec<usize>> = vec![(0..rows.len()).collect()];
-    while let Some(places) = pending.pop() {
+    while let Some(ordinals) = pending.pop() {
         let connection = transaction.connection()?;
         connection.batch_execute("SAVEPOINT syncline").await.map_err(|error| port_error(&error))?;
-        match write_chunk(transaction, rows, &places).await {
+        match write_chunk(transaction, rows, &ordinals).await {
             Ok(written) => {
                 connection
                     .batch_execute("RELEASE SAVEPOINT syncline")
                     .await
                     .map_err(|error| port_error(&error))?;
-                for (place, outcome) in written {
-                    outcomes[place] = outcome;
+                for (ordinal, outcome) in written {
+                    outcomes[ordinal] = outcome;
                 }
             }
             Err(error) => {
@@ -42,10 +42,10 @@ pub(crate) async fn write(
                     .batch_execute("ROLLBACK TO SAVEPOINT syncline; RELEASE SAVEPOINT syncline")
                     .await
                     .map_err(|error| port_error(&error))?;
-                match places.as_slice() {
-                    [place] => outcomes[*place] = refused(&error)?,
+                match ordinals.as_slice() {
+                    [ordinal] => outcomes[*ordinal] = refused(&error)?,
                     _ => {
-                        let (one, other) = places.split_at(places.len() / 2);
+                        let (one, other) = ordinals.split_at(ordinals.len() / 2);
                         pending.push(other.to_vec());
                         pending.push(one.to_vec());
                     }
@@ -96,42 +96,43 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
 async fn write_chunk(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
-    places: &[usize],
+    ordinals: &[usize],
 ) -> Result<Vec<(usize, RowOutcome)>, tokio_postgres::Error> {
     let Ok(connection) = transaction.connection() else { return Ok(Vec::new()) };
-    let is_delete = |place: &&usize| rows[**place].delete;
-    let (deleting, others): (Vec<usize>, Vec<usize>) = places.iter().partition(|place| is_delete(place));
+    let is_delete = |ordinal: &&usize| rows[**ordinal].delete;
+    let (deleting, others): (Vec<usize>, Vec<usize>) =
+        ordinals.iter().partition(|ordinal| is_delete(ordinal));
     // A delete takes a stronger lock than an update: asked for at once, it is skipped rather than waited for.
     let mut free = lock_unmoved(transaction, rows, &others, "NO KEY UPDATE").await?;
     free.extend(lock_unmoved(transaction, rows, &deleting, "UPDATE").await?);
     let mut groups: BTreeMap<(Kind, bool, Vec<&str>), Vec<usize>> = BTreeMap::new();
-    for place in places {
-        let row = &rows[*place];
-        if row.row.is_some() && !free.contains(place) {
+    for ordinal in ordinals {
+        let row = &rows[*ordinal];
+        if row.row.is_some() && !free.contains(ordinal) {
             continue;
         }
         let fields: Vec<&str> = row.fields.keys().map(String::as_str).collect();
-        groups.entry((Kind::of(row), row.link.is_some(), fields)).or_default().push(*place);
+        groups.entry((Kind::of(row), row.link.is_some(), fields)).or_default().push(*ordinal);
     }
     let mut written: Vec<(usize, PostgresKey)> = Vec::new();
-    for ((kind, links, fields), places) in groups {
+    for ((kind, links, fields), ordinals) in groups {
         written.extend(match kind {
-            Kind::Delete => delete(transaction, rows, &places).await?,
-            Kind::Update => update(transaction, rows, &places, &fields, links).await?,
+            Kind::Delete => delete(transaction, rows, &ordinals).await?,
+            Kind::Update => update(transaction, rows, &ordinals, &fields, links).await?,
             Kind::Insert if transaction.definition.link_table => {
                 let mut inserted = Vec::new();
-                for place in places {
-                    inserted.extend(insert(transaction, rows, &[place], &fields).await?);
+                for ordinal in ordinals {
+                    inserted.extend(insert(transaction, rows, &[ordinal], &fields).await?);
                 }
                 inserted
             }
-            Kind::Insert => insert(transaction, rows, &places, &fields).await?,
+            Kind::Insert => insert(transaction, rows, &ordinals, &fields).await?,
             Kind::Restore => {
                 let mut restored = Vec::new();
-                for place in places {
-                    restored.extend(match restore(transaction, &rows[place]).await? {
-                        Some(key) => vec![(place, key)],
-                        None => insert(transaction, rows, &[place], &fields).await?,
+                for ordinal in ordinals {
+                    restored.extend(match restore(transaction, &rows[ordinal]).await? {
+                        Some(key) => vec![(ordinal, key)],
+                        None => insert(transaction, rows, &[ordinal], &fields).await?,
                     });
                 }
                 restored
@@ -143,8 +144,8 @@ async fn write_chunk(
     }
     let history: Vec<HistoryRow> = written
         .iter()
-        .flat_map(|(place, key)| {
-            rows[*place].history.iter().cloned().map(|mut row| {
+        .flat_map(|(ordinal, key)| {
+            rows[*ordinal].history.iter().cloned().map(|mut row| {
                 row.postgres_key = Some(key.clone());
                 row
             })
@@ -155,13 +156,17 @@ async fn write_chunk(
     }
     connection.batch_execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await?;
     let suppressed =
-        free.iter().filter(|place| !written.iter().any(|(known, _)| known == *place)).map(|place| {
+        free.iter().filter(|ordinal| !written.iter().any(|(known, _)| known == *ordinal)).map(|ordinal| {
             let message =
                 "the table took the update and changed nothing: a trigger or rule suppresses it".to_owned();
-            (*place, RowOutcome::Refused { code: "SUPPRESSED".to_owned(), message, column: None })
+            (*ordinal, RowOutcome::Refused { code: "SUPPRESSED".to_owned(), message, column: None })
         });
     let suppressed: Vec<(usize, RowOutcome)> = suppressed.collect();
-    Ok(written.into_iter().map(|(place, key)| (place, RowOutcome::Written(key))).chain(suppressed).collect())
+    Ok(written
+        .into_iter()
+        .map(|(ordinal, key)| (ordinal, RowOutcome::Written(key)))
+        .chain(suppressed)
+        .collect())
 }
 
 /// What is done with a row.
@@ -189,23 +194,24 @@ impl Kind {
 async fn delete(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
-    places: &[usize],
+    ordinals: &[usize],
 ) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
     let definition = &transaction.definition;
     let keys: Vec<&PostgresKey> =
-        places.iter().filter_map(|place| rows[*place].row.as_ref().map(|(key, _)| key)).collect();
+        ordinals.iter().filter_map(|ordinal| rows[*ordinal].row.as_ref().map(|(key, _)| key)).collect();
     let (Ok(connection), Ok(arrays)) = (transaction.connection(), transaction.key_arrays(&keys)) else {
         return Ok(Vec::new());
     };
-    let numbers: Vec<i32> = places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
+    let numbers: Vec<i32> =
+        ordinals.iter().map(|ordinal| i32::try_from(*ordinal).unwrap_or(i32::MAX)).collect();
     let (source, join) = transaction.key_join();
     let sync = arrays.len() + 2;
     let sql = format!(
         "WITH gone AS (DELETE FROM {} AS t USING {source} WHERE {join}
-                       RETURNING u.place, {} AS key, {} AS key_text, to_jsonb(t) AS row),
+                       RETURNING u.ordinal, {} AS key, {} AS key_text, to_jsonb(t) AS row),
               kept AS (INSERT INTO {}.tombstone (sync, postgres_key, row) SELECT ${sync}, key_text, row FROM gone
                        ON CONFLICT (sync, postgres_key) DO UPDATE SET row = excluded.row, deleted_at = clock_timestamp())
-         SELECT place, key FROM gone",
+         SELECT ordinal, key FROM gone",
         table(definition),
         returned_key(definition),
         key_text(definition, "t"),
@@ -214,16 +220,16 @@ async fn delete(
     let mut parameters: Vec<Parameter<'_>> = vec![(&numbers, Type::INT4_ARRAY)];
     parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
     parameters.push((&definition.name, Type::TEXT));
-    placed_keys(&connection.query_typed(&sql, &parameters).await?)
+    keys_by_ordinal(&connection.query_typed(&sql, &parameters).await?)
 }
 
-fn placed_keys(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
+fn keys_by_ordinal(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
     rows.iter()
         .map(|row| {
-            let place: i32 = row.try_get(0)?;
+            let ordinal: i32 = row.try_get(0)?;
             let key: Vec<String> = row.try_get(1)?;
             let key = PostgresKey(serde_json::Value::from(key).to_string());
-            Ok((usize::try_from(place).unwrap_or(usize::MAX), key))
+            Ok((usize::try_from(ordinal).unwrap_or(usize::MAX), key))
         })
         .collect()
 }
@@ -237,14 +243,14 @@ async fn write_links(
     let Ok(connection) = transaction.connection() else { return Ok(()) };
     let links = link_table(&transaction.instance, &transaction.definition);
     let gone: Vec<&str> =
-        written.iter().filter(|(place, _)| rows[*place].delete).map(|(_, key)| key.0.as_str()).collect();
+        written.iter().filter(|(ordinal, _)| rows[*ordinal].delete).map(|(_, key)| key.0.as_str()).collect();
     if !gone.is_empty() {
         let sql = format!("DELETE FROM {links} WHERE key = ANY($1)");
         connection.execute_typed(&sql, &[(&gone, Type::TEXT_ARRAY)]).await?;
     }
     let new: Vec<(&str, &str)> = written
         .iter()
-        .filter_map(|(place, key)| Some((key.0.as_str(), rows[*place].link.as_ref()?.as_str())))
+        .filter_map(|(ordinal, key)| Some((key.0.as_str(), rows[*ordinal].link.as_ref()?.as_str())))
         .collect();
     if !new.is_empty() {
         let (keys, ids): (Vec<&str>, Vec<&str>) = new.into_iter().unzip();
@@ -261,15 +267,15 @@ async fn write_links(
 async fn lock_unmoved(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
-    places: &[usize],
+    ordinals: &[usize],
     strength: &str,
 ) -> Result<Vec<usize>, tokio_postgres::Error> {
     let mut numbers: Vec<i32> = Vec::new();
     let mut keys: Vec<&PostgresKey> = Vec::new();
     let mut versions: Vec<&str> = Vec::new();
-    for place in places {
-        if let Some((key, version)) = &rows[*place].row {
-            numbers.push(i32::try_from(*place).unwrap_or(i32::MAX));
+    for ordinal in ordinals {
+        if let Some((key, version)) = &rows[*ordinal].row {
+            numbers.push(i32::try_from(*ordinal).unwrap_or(i32::MAX));
             keys.push(key);
             versions.push(version);
         }
@@ -283,8 +289,8 @@ async fn lock_unmoved(
     let (source, join) = transaction.key_join();
     let last = arrays.len() + 2;
     let sql = format!(
-        "SELECT u.place FROM {} t JOIN {} ON {join}
-         WHERE t.xmin::text = (${last}::text[])[array_position($1::int4[], u.place)]
+        "SELECT u.ordinal FROM {} t JOIN {} ON {join}
+         WHERE t.xmin::text = (${last}::text[])[array_position($1::int4[], u.ordinal)]
          FOR {strength} OF t SKIP LOCKED",
         table(&transaction.definition),
         source
@@ -308,10 +314,12 @@ pub(crate) fn returned_key(definition: &Definition) -> String {
 }
 
 /// One array of texts per field.
-fn field_arrays(rows: &[RowWrite], places: &[usize], fields: &[&str]) -> Vec<Vec<Option<String>>> {
+fn field_arrays(rows: &[RowWrite], ordinals: &[usize], fields: &[&str]) -> Vec<Vec<Option<String>>> {
     fields
         .iter()
-        .map(|field| places.iter().map(|place| rows[*place].fields.get(*field).cloned().flatten()).collect())
+        .map(|field| {
+            ordinals.iter().map(|ordinal| rows[*ordinal].fields.get(*field).cloned().flatten()).collect()
+        })
         .collect()
 }
 
@@ -322,14 +330,14 @@ fn mappings<'a>(definition: &'a Definition, fields: &[&str]) -> Vec<&'a FieldMap
 async fn insert(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
-    places: &[usize],
+    ordinals: &[usize],
     fields: &[&str],
 ) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
     let definition = &transaction.definition;
     let Ok(connection) = transaction.connection() else { return Ok(Vec::new()) };
     let links: Vec<Option<&str>> =
-        places.iter().map(|place| rows[*place].link.as_ref().map(SalesforceId::as_str)).collect();
-    let arrays = field_arrays(rows, places, fields);
+        ordinals.iter().map(|ordinal| rows[*ordinal].link.as_ref().map(SalesforceId::as_str)).collect();
+    let arrays = field_arrays(rows, ordinals, fields);
     let link = quote(&definition.link);
     let mappings = mappings(definition, fields);
     let mut names: Vec<String> = mappings.iter().map(|mapping| quote(&mapping.column)).collect();
@@ -374,12 +382,12 @@ async fn insert(
         let link: Option<String> = row.try_get(1)?;
         if definition.link_table {
             written.extend(
-                places
+                ordinals
                     .first()
-                    .map(|place| (*place, PostgresKey(serde_json::Value::from(key.clone()).to_string()))),
+                    .map(|ordinal| (*ordinal, PostgresKey(serde_json::Value::from(key.clone()).to_string()))),
             );
         } else if let Some(at) = links.iter().position(|wanted| *wanted == link.as_deref()) {
-            written.push((places[at], PostgresKey(serde_json::Value::from(key).to_string())));
+            written.push((ordinals[at], PostgresKey(serde_json::Value::from(key).to_string())));
         }
     }
     Ok(written)
@@ -388,20 +396,21 @@ async fn insert(
 async fn update(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
-    places: &[usize],
+    ordinals: &[usize],
     fields: &[&str],
     with_link: bool,
 ) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
     let definition = &transaction.definition;
     let keys: Vec<&PostgresKey> =
-        places.iter().filter_map(|place| rows[*place].row.as_ref().map(|(key, _)| key)).collect();
+        ordinals.iter().filter_map(|ordinal| rows[*ordinal].row.as_ref().map(|(key, _)| key)).collect();
     let (Ok(connection), Ok(key_arrays)) = (transaction.connection(), transaction.key_arrays(&keys)) else {
         return Ok(Vec::new());
     };
-    let numbers: Vec<i32> = places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
-    let arrays = field_arrays(rows, places, fields);
+    let numbers: Vec<i32> =
+        ordinals.iter().map(|ordinal| i32::try_from(*ordinal).unwrap_or(i32::MAX)).collect();
+    let arrays = field_arrays(rows, ordinals, fields);
     let links: Vec<Option<&str>> =
-        places.iter().map(|place| rows[*place].link.as_ref().map(SalesforceId::as_str)).collect();
+        ordinals.iter().map(|ordinal| rows[*ordinal].link.as_ref().map(SalesforceId::as_str)).collect();
     let mut sets: Vec<String> = mappings(definition, fields)
         .iter()
         .enumerate()
@@ -430,15 +439,15 @@ async fn update(
     }
     if sets.is_empty() {
         // Only the link is written, and not into this table.
-        let keys = places.iter().zip(keys).map(|(place, key)| (*place, key.clone()));
+        let keys = ordinals.iter().zip(keys).map(|(ordinal, key)| (*ordinal, key.clone()));
         return Ok(keys.collect());
     }
     let (_, join) = transaction.key_join();
     let sql = format!(
-        "UPDATE {} AS t SET {} FROM unnest($1::int4[]{sources}) AS u(place{aliases}) WHERE {join} RETURNING u.place, {}",
+        "UPDATE {} AS t SET {} FROM unnest($1::int4[]{sources}) AS u(ordinal{aliases}) WHERE {join} RETURNING u.ordinal, {}",
         table(definition),
         sets.join(", "),
         returned_key(definition),
     );
-    placed_keys(&connection.query_typed(&sql, &parameters).await?)
+    keys_by_ordinal(&connection.query_typed(&sql, &parameters).await?)
 }

@@ -1,9 +1,11 @@
 //! Messages from the queue, reconciled.
 
-use crate::outage::{any_away, note_error, pause};
+use crate::outage::{any_away, note_error};
 use crate::pace;
+use crate::pause::pause_all;
 use crate::ports::{
-    Clock, Deferred, Delivery, MessageBody, Outcomes, PortError, Ports, Queue, Random, State, Step, Steps,
+    Clock, Deferred, Delivery, MessageBody, Outcomes, PauseCause, PortError, Ports, Queue, Random, State,
+    Step, Steps,
 };
 use crate::reconcile::{Summary, reconcile};
 use crate::retry::Backoff;
@@ -97,7 +99,7 @@ pub async fn consume<P: Ports>(
         }
     }
     acknowledge(ports, &outcome.done).await;
-    alone.sort_by_key(|(_, touches)| touches.first().map(Touch::place));
+    alone.sort_by_key(|(_, touches)| touches.first().map(Touch::deferred_key));
     if receives % 2 == 1 {
         alone.reverse();
     }
@@ -232,9 +234,7 @@ async fn one_run<P: Ports>(
         Err(error) => {
             tracing::warn!(%sync, touches = touches.len(), %error, "run put off");
             if matches!(error, PortError::Identity { .. }) {
-                for definition in definitions {
-                    pause(ports, &definition.name, &error.to_string()).await?;
-                }
+                pause_all(ports, definitions, PauseCause::OtherIdentity, &error.to_string()).await?;
             }
             note_error(ports, sync, &error).await?;
             deferred(ports, sync, touches, None).await

@@ -1,6 +1,7 @@
 //! The delete limit: so many deletes within an hour, then a person looks.
 
-use crate::ports::{Alert, Alerts, Clock, PortError, Ports, State};
+use crate::pause::pause;
+use crate::ports::{Clock, PauseCause, PortError, Ports, State};
 use jiff::SignedDuration;
 use syncline_engine::Definition;
 
@@ -24,7 +25,7 @@ pub(crate) async fn take_deletes<P: Ports>(
     if ports.state().take(&counter, count, limit, ports.clock().now(), DELETE_WINDOW).await? {
         return Ok(true);
     }
-    pause(ports, definition, limit, count).await?;
+    pause_at_limit(ports, definition, limit, count).await?;
     Ok(false)
 }
 
@@ -40,25 +41,20 @@ pub(crate) async fn look_ahead<P: Ports>(
     if taken.saturating_add(i64::try_from(waiting).unwrap_or(i64::MAX))
         > i64::try_from(limit).unwrap_or(i64::MAX)
     {
-        pause(ports, definition, limit, waiting).await?;
+        pause_at_limit(ports, definition, limit, waiting).await?;
     }
     Ok(())
 }
 
-async fn pause<P: Ports>(
+async fn pause_at_limit<P: Ports>(
     ports: &P,
     definition: &Definition,
     limit: u64,
     count: u64,
 ) -> Result<(), PortError> {
     let sync = &definition.name;
-    if ports.state().paused(sync).await?.is_some() {
-        return Ok(());
-    }
     let message = format!(
         "the delete limit of {limit} within an hour is reached: {count} more were deleted or are missing, and none of these was carried across. If they are meant, `syncline resume {sync} --deletes {count}` lets so many more through; if not, put them back, or set deletes = \"keep\" and run `syncline apply`, and then `syncline resume {sync}`"
     );
-    ports.state().put_paused(sync, Some(&message)).await?;
-    ports.alerts().raise(Alert { sync: sync.clone(), message }).await;
-    Ok(())
+    pause(ports, sync, PauseCause::DeleteLimit, &message).await
 }

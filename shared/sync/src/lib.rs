@@ -12,8 +12,10 @@ pub mod describe;
 pub mod enqueue;
 mod outage;
 mod pace;
+mod pause;
 pub mod poll;
 mod ports;
+pub mod pulse;
 pub mod reconcile;
 mod retry;
 mod touch;
@@ -24,9 +26,10 @@ pub use outage::watch;
 pub use ports::{
     Alert, Alerts, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord,
     Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody,
-    NewRecord, Origin, Outcomes, PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef,
-    RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage,
-    ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
+    NewRecord, Origin, Outcomes, Pause, PauseCause, PortError, Ports, Put, Queue, Random, ReadAnswer,
+    ReadOutcome, RecordRef, RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite,
+    Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer,
+    WriteOutcome, longest_call,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

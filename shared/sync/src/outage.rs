@@ -1,7 +1,8 @@
 //! A side that is away: its breaker, what it does to touches, and how it is found out that the side is back.
 
-use crate::poll::pulse;
-use crate::ports::{Alert, Alerts, Breaker, Clock, PortError, Ports, Salesforce, State};
+use crate::pause::{pause, pause_all};
+use crate::ports::{Breaker, Clock, PauseCause, PortError, Ports, Salesforce, State};
+use crate::pulse::pulse;
 use crate::retry::{Disposition, disposition};
 use jiff::SignedDuration;
 use syncline_engine::{Definition, Side};
@@ -27,18 +28,8 @@ pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortErro
                 ports.state().put_breaker(Side::Salesforce, &breaker).await?;
             }
         }
-        Disposition::Pause => pause(ports, sync, &error.to_string()).await?,
+        Disposition::Pause(cause) => pause(ports, sync, cause, &error.to_string()).await?,
     }
-    Ok(())
-}
-
-/// Pauses a sync, once, with its reason.
-pub(crate) async fn pause<P: Ports>(ports: &P, sync: &str, message: &str) -> Result<(), PortError> {
-    if ports.state().paused(sync).await?.is_some() {
-        return Ok(());
-    }
-    ports.state().put_paused(sync, Some(message)).await?;
-    ports.alerts().raise(Alert { sync: sync.to_owned(), message: message.to_owned() }).await;
     Ok(())
 }
 
@@ -75,9 +66,7 @@ async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), Po
                 ports.state().put_breaker(side, &breaker.quota_spent(now, &error.to_string())).await?;
             }
             Err(error @ PortError::Identity { .. }) => {
-                for definition in definitions {
-                    pause(ports, &definition.name, &error.to_string()).await?;
-                }
+                pause_all(ports, definitions, PauseCause::OtherIdentity, &error.to_string()).await?;
                 ports.state().put_breaker(side, &Breaker::default()).await?;
             }
             Err(error) => ports.state().put_breaker(side, &breaker.failed(now, &error.to_string())).await?,

@@ -1,6 +1,6 @@
 //! What an error leads to, and how long anything waits.
 
-use crate::ports::{Breaker, PortError};
+use crate::ports::{Breaker, PauseCause, PortError};
 use jiff::{SignedDuration, Timestamp};
 use syncline_engine::Side;
 
@@ -12,7 +12,7 @@ pub enum Disposition {
     /// Put off until the side takes calls again.
     QuotaSpent,
     /// Put off, and the sync is paused for a person to look.
-    Pause,
+    Pause(PauseCause),
     /// Not acknowledged: there is nowhere to put them off.
     Release,
 }
@@ -23,7 +23,8 @@ pub fn disposition(error: &PortError) -> Disposition {
     match error {
         PortError::Outage { side, .. } => Disposition::Retry(*side),
         PortError::QuotaSpent { .. } => Disposition::QuotaSpent,
-        PortError::Definition { .. } | PortError::Identity { .. } => Disposition::Pause,
+        PortError::Definition { .. } => Disposition::Pause(PauseCause::Definition),
+        PortError::Identity { .. } => Disposition::Pause(PauseCause::OtherIdentity),
         PortError::Store { .. } => Disposition::Release,
     }
 }
@@ -91,8 +92,11 @@ mod tests {
         let table = [
             (PortError::Outage { side, message: message.clone() }, Disposition::Retry(side)),
             (PortError::QuotaSpent { message: message.clone() }, Disposition::QuotaSpent),
-            (PortError::Definition { side, message: message.clone() }, Disposition::Pause),
-            (PortError::Identity { message: message.clone() }, Disposition::Pause),
+            (
+                PortError::Definition { side, message: message.clone() },
+                Disposition::Pause(PauseCause::Definition),
+            ),
+            (PortError::Identity { message: message.clone() }, Disposition::Pause(PauseCause::OtherIdentity)),
             (PortError::Store { message }, Disposition::Release),
         ];
         for (error, expected) in table {

@@ -135,7 +135,7 @@ impl Touch {
     /// Under what it is put off. Touches of one record that name different rows stand side by side: one of the rows
     /// may turn out to be another's.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn deferred_key(&self) -> String {
         match (&self.id, &self.key, &self.old_key) {
             (None, _, None) | (_, None, None) => self.record(),
             (_, key, old_key) => {
@@ -312,7 +312,7 @@ mod tests {
                     && (one.key != other.key
                         || one.old_key.is_some() && other.old_key.is_some() && one.old_key != other.old_key);
                 prop_assert_eq!(fold([one.clone(), other.clone()]).len(), if apart { 2 } else { 1 });
-                if one.place() == other.place() {
+                if one.deferred_key() == other.deferred_key() {
                     prop_assert_eq!(one.group(), other.group());
                 }
             }
@@ -341,14 +341,14 @@ mod tests {
         let of_id = touch(1);
         let of_key = Touch::of_key("accounts", key(1), Source::CaptureLog, of_id.at);
         assert_eq!(
-            (of_id.record(), of_id.place()),
+            (of_id.record(), of_id.deferred_key()),
             ("001D000000IqhSLIAZ".into(), "001D000000IqhSLIAZ".into())
         );
-        assert_eq!((of_key.record(), of_key.place()), ("p:[\"1\"]".into(), "p:[\"1\"]".into()));
+        assert_eq!((of_key.record(), of_key.deferred_key()), ("p:[\"1\"]".into(), "p:[\"1\"]".into()));
         let both = Touch { key: Some(key(1)), ..of_id.clone() };
-        assert_eq!(both.place(), "001D000000IqhSLIAZ [\"1\"]");
+        assert_eq!(both.deferred_key(), "001D000000IqhSLIAZ [\"1\"]");
         let rekeyed = Touch { old_key: Some(key(2)), ..both };
-        assert_eq!(rekeyed.place(), "001D000000IqhSLIAZ [\"2\"] [\"1\"]");
+        assert_eq!(rekeyed.deferred_key(), "001D000000IqhSLIAZ [\"2\"] [\"1\"]");
         // By the published FNV-1a, computed elsewhere: a group outlives the process that names it.
         assert_eq!((of_id.group(), of_key.group()), ("accounts.2".to_owned(), "accounts.0".to_owned()));
         let groups: std::collections::BTreeSet<String> =

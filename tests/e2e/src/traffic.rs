@@ -1,7 +1,7 @@
 //! People at work on both sides: by REST in Salesforce, by SQL in the app. What a side confirms is in the ledger.
 
-use compare::{Edit, Ledger};
 use jiff::Timestamp;
+use judge::{Edit, Ledger};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reqwest::Method;

@@ -4,7 +4,7 @@ use crate::built::{binaries, package, template};
 use crate::local_aws::{LocalAws, client_environment, root, tool};
 use crate::recorder::Recorder;
 use crate::traffic::{FIELDS, Traffic};
-use compare::{JudgedSync, Question, Verdict, judge};
+use judge::{JudgedSync, Question, Verdict, judge};
 use salesforce_sim::{OutboundMessage, Simulator, SimulatorConfig};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,6 +143,7 @@ impl World {
     pub fn configure(&self, more: &str) {
         let fields: Vec<String> =
             FIELDS.iter().map(|(field, column)| format!("{field} = \"{column}\"")).collect();
+        // The lease stands where releases from before the section [timing] read it.
         let text = format!(
             "[salesforce]\nlogin_url = \"{}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE\"\ndaily_calls = 1000000\n\
              [postgres]\nsecret = \"env:DATABASE_URL\"\n\
@@ -324,7 +325,7 @@ impl World {
             syncline: "syncline".to_owned(),
             ledger: self.ledger(),
             schema: None,
-            dynamodb: Some(compare::DynamoTable {
+            dynamodb: Some(judge::DynamoTable {
                 endpoint: self.aws.endpoint.clone(),
                 table: self.stack.output("StateTable").unwrap().to_owned(),
             }),

@@ -138,7 +138,7 @@ async fn an_operator_is_told_what_is_wrong(world: &World) {
     assert!(words.contains("instance default") && words.contains("instance other"), "{words}");
     let long = right.replace("lease = \"4s\"", "lease = \"60s\"");
     let words = refused(&long, &["apply", "--stack", STACK]).await;
-    assert!(words.contains("serve.lease") && words.contains("ApplierTimeout"), "{words}");
+    assert!(words.contains("timing.lease") && words.contains("ApplierTimeout"), "{words}");
     let words = refused(&right, &["resume", "nobody", "--stack", STACK]).await;
     assert!(words.contains("[sync.nobody]"), "{words}");
     assert!(world.run(&["dead-letters"]).await.contains("no dead letters"));

@@ -90,29 +90,37 @@ fn the_engine_has_no_io_clock_or_randomness() {
 
 #[test]
 fn the_judge_shares_no_code_with_what_it_judges() {
-    let ours = members()["compare"].dependencies.iter().filter(|name| name.starts_with("syncline")).count();
+    let ours = members()["judge"].dependencies.iter().filter(|name| name.starts_with("syncline")).count();
     assert_eq!(ours, 0);
+}
+
+/// What a build of the command line contains.
+fn tree(features: &[&str]) -> String {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "syncline", "-e", "normal", "--prefix", "none", "--offline"])
+        .args(features)
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8(tree.stdout).unwrap()
+}
+
+#[test]
+fn a_released_command_line_has_neither_the_simulator_nor_anything_else_of_the_tests() {
+    let released = tree(&[]);
+    assert!(released.contains("syncline-embedded") && released.contains("syncline-aws"), "{released}");
+    for (name, _) in members().iter().filter(|(_, member)| member.folder == "tests") {
+        assert!(!released.lines().any(|line| line.starts_with(&format!("{name} v"))), "{name} is linked");
+    }
+    assert!(tree(&["--features", "demo"]).contains("salesforce-sim"));
 }
 
 #[test]
 fn the_demo_builds_no_aws_sdk_and_nothing_builds_a_second_tls() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "-p",
-            "syncline",
-            "--no-default-features",
-            "-e",
-            "normal",
-            "--prefix",
-            "none",
-            "--offline",
-        ])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    let tree = String::from_utf8(tree.stdout).unwrap();
+    let tree = tree(&["--no-default-features", "--features", "demo"]);
     assert!(tree.contains("syncline-embedded") && !tree.contains("aws"), "{tree}");
     let lock = std::fs::read_to_string(format!("{root}/Cargo.lock")).unwrap();
     for crate_name in ["aws-lc-sys", "openssl-sys", "native-tls"] {

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_engine::{Base, BaseKey, Held, Intent, Parent, PostgresKey, Reason, SalesforceId, Side, Value};
 use syncline_sync::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Put, Queue, RecordRef, Rejected,
-    Source, State, Touch,
+    Breaker, Cleared, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Pause, PauseCause, Put, Queue,
+    RecordRef, Rejected, Source, State, Touch,
 };
 
 const SYNC: &str = "contacts";
@@ -319,8 +319,11 @@ async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.breaker(Side::Salesforce).await.unwrap(), breaker);
     assert_eq!(state.breaker(Side::Postgres).await.unwrap(), Breaker::default());
     assert_eq!(state.paused(SYNC).await.unwrap(), None);
-    state.put_paused(SYNC, Some("a field is gone")).await.unwrap();
-    assert_eq!(state.paused(SYNC).await.unwrap().as_deref(), Some("a field is gone"));
+    for cause in PauseCause::ALL {
+        let pause = Pause { cause, message: "a field is gone".to_owned() };
+        state.put_paused(SYNC, Some(&pause)).await.unwrap();
+        assert_eq!(state.paused(SYNC).await.unwrap(), Some(pause));
+    }
     assert_eq!(state.pulse().await.unwrap(), 0);
     state.put_pulse(7).await.unwrap();
     state.put_pulse(6).await.unwrap();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncline_engine::{Base, BaseKey, Held, Side};
 use syncline_sync::{
-    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, PortError, Put, RecordRef,
-    Rejected, State, Touch,
+    Breaker, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Pause, PortError, Put,
+    RecordRef, Rejected, State, Touch,
 };
 
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ struct Inner {
     messages: Vec<(u64, String, String, Timestamp)>,
     cursors: BTreeMap<String, Cursor>,
     breakers: BTreeMap<Side, Breaker>,
-    paused: BTreeMap<String, String>,
+    paused: BTreeMap<String, Pause>,
     counters: BTreeMap<String, Vec<(Timestamp, i64)>>,
     pace: Option<(f64, Timestamp)>,
     pulse: u64,
@@ -231,11 +231,9 @@ impl State for MemoryState {
         for mut deferred in outcomes.deferred {
             inner.next += 1;
             let number = inner.next;
-            let place = (sync.to_owned(), deferred.touch.place());
-            if let Some((known, _)) = inner.deferred.remove(&place) {
-                deferred.due = deferred.due.min(known.due);
-                deferred.waits_for.extend(known.waits_for);
-                deferred.touch.absorb(known.touch);
+            let place = (sync.to_owned(), deferred.touch.deferred_key());
+            if let Some((stored, _)) = inner.deferred.remove(&place) {
+                deferred = deferred.over(stored);
             }
             inner.deferred.insert(place, (deferred, number));
         }
@@ -390,16 +388,16 @@ impl State for MemoryState {
         Ok(())
     }
 
-    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
+    async fn paused(&self, sync: &str) -> Result<Option<Pause>, PortError> {
         yield_now().await;
         Ok(self.inner.lock().unwrap().paused.get(sync).cloned())
     }
 
-    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+    async fn put_paused(&self, sync: &str, pause: Option<&Pause>) -> Result<(), PortError> {
         yield_now().await;
         let mut inner = self.inner.lock().unwrap();
-        match reason {
-            Some(reason) => inner.paused.insert(sync.to_owned(), reason.to_owned()),
+        match pause {
+            Some(pause) => inner.paused.insert(sync.to_owned(), pause.clone()),
             None => inner.paused.remove(sync),
         };
         Ok(())

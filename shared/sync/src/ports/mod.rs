@@ -14,8 +14,8 @@ pub use salesforce::{
     ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use state::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Put, RecordRef,
-    Rejected, State,
+    Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Pause, PauseCause,
+    Put, RecordRef, Rejected, State,
 };
 
 use crate::reconcile::Tally;

@@ -138,6 +138,18 @@ pub struct Deferred {
     pub waits_for: Vec<Parent>,
 }
 
+impl Deferred {
+    /// One touch of two that stand for the same: this later one takes in the one that is stored already. It is due at
+    /// the earlier of the two moments, and waits for the parents of both.
+    #[must_use]
+    pub fn over(mut self, stored: Self) -> Self {
+        self.due = self.due.min(stored.due);
+        self.waits_for.extend(stored.waits_for);
+        self.touch.absorb(stored.touch);
+        self
+    }
+}
+
 /// A touch that is due. It stays stored until it is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -183,6 +195,79 @@ pub struct Breaker {
     /// The side is left alone until then.
     pub open_until: Option<Timestamp>,
     /// Its last words.
+    pub message: String,
+}
+
+/// Why a sync is paused, for code that acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PauseCause {
+    /// A person paused it.
+    Person,
+    /// More would be deleted, or is missing, than `delete_limit` allows.
+    DeleteLimit,
+    /// The table was truncated.
+    Truncated,
+    /// The database or the org is not the one that the instance is bound to.
+    OtherIdentity,
+    /// The database or the state store was restored to an earlier time.
+    Restored,
+    /// The definition does not fit a side any more.
+    Definition,
+    /// `syncline state rebuild` is under way.
+    Rebuild,
+    /// An earlier release paused it, which kept the words alone.
+    Unknown,
+}
+
+impl PauseCause {
+    /// Every cause that is stored.
+    pub const ALL: [Self; 8] = [
+        Self::Person,
+        Self::DeleteLimit,
+        Self::Truncated,
+        Self::OtherIdentity,
+        Self::Restored,
+        Self::Definition,
+        Self::Rebuild,
+        Self::Unknown,
+    ];
+
+    /// The word under which it is stored.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::DeleteLimit => "delete-limit",
+            Self::Truncated => "truncated",
+            Self::OtherIdentity => "other-identity",
+            Self::Restored => "restored",
+            Self::Definition => "definition",
+            Self::Rebuild => "rebuild",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The cause of a stored word; `Unknown` for none, and for a word of a newer release.
+    #[must_use]
+    pub fn of_word(word: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|cause| Some(cause.word()) == word).unwrap_or(Self::Unknown)
+    }
+
+    /// Whether `syncline state rebind` and `syncline state rebuild` end it: the sync stopped because what is agreed on
+    /// did not belong to the database or the org that was met.
+    #[must_use]
+    pub fn ends_with_rebind(self) -> bool {
+        matches!(self, Self::OtherIdentity | Self::Restored | Self::Rebuild)
+    }
+}
+
+/// A sync is paused: its touches wait and fold until somebody resumes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Why, for code.
+    pub cause: PauseCause,
+    /// Why, and how to go on, for people.
     pub message: String,
 }
 
@@ -346,13 +431,13 @@ pub trait State: Send + Sync {
     fn forget(&self, before: Timestamp) -> impl Future<Output = Result<(), PortError>> + Send;
 
     /// Why the sync is paused, if it is.
-    fn paused(&self, sync: &str) -> impl Future<Output = Result<Option<String>, PortError>> + Send;
+    fn paused(&self, sync: &str) -> impl Future<Output = Result<Option<Pause>, PortError>> + Send;
 
     /// Pauses or resumes a sync.
     fn put_paused(
         &self,
         sync: &str,
-        reason: Option<&str>,
+        pause: Option<&Pause>,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
@@ -377,6 +462,15 @@ mod tests {
         assert!(both.takes(None, Some(&row)) && !both.takes(None, Some(&another)));
         assert!(!both.takes(None, None));
         assert!(!stray(None, None).takes(None, None) && !stray(None, None).takes(Some(&one), None));
+    }
+
+    #[test]
+    fn every_cause_of_a_pause_is_read_back_from_its_word() {
+        for cause in PauseCause::ALL {
+            assert_eq!(PauseCause::of_word(Some(cause.word())), cause);
+        }
+        assert_eq!(PauseCause::of_word(None), PauseCause::Unknown);
+        assert_eq!(PauseCause::of_word(Some("of a newer release")), PauseCause::Unknown);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use support::MemoryPorts;
 use syncline_engine::{Base, BaseKey, Evidence, Op, Side, Stamp, resolve};
 use syncline_sync::{
-    Breaker, Cursor, Due, KnownRecord, Outcomes, PortError, Put, RecordRef, Rejected, State,
+    Breaker, Cursor, Due, KnownRecord, Outcomes, Pause, PortError, Put, RecordRef, Rejected, State,
 };
 
 /// The state store as a run meets it.
@@ -245,15 +245,15 @@ impl State for SimState {
         self.memory.state.forget(before).await
     }
 
-    async fn paused(&self, sync: &str) -> Result<Option<String>, PortError> {
+    async fn paused(&self, sync: &str) -> Result<Option<Pause>, PortError> {
         self.shared.store("paused")?;
         self.memory.state.paused(sync).await
     }
 
-    async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
+    async fn put_paused(&self, sync: &str, pause: Option<&Pause>) -> Result<(), PortError> {
         self.shared.store("put paused")?;
         self.shared.coverage.hit("case: a sync was paused");
-        self.shared.trace.say(|| format!("  {sync} paused: {reason:?}"));
-        self.memory.state.put_paused(sync, reason).await
+        self.shared.trace.say(|| format!("  {sync} paused: {pause:?}"));
+        self.memory.state.put_paused(sync, pause).await
     }
 }

@@ -250,7 +250,7 @@ async fn deletes_and_missing_records_of_one_run_are_limited_together() {
     }
     let summary = world.run_keys(&keys).await;
     assert_eq!((summary.held, summary.rows_deleted), (5, 0), "absence is no delete");
-    let reason = world.ports.state.paused("contacts").await.unwrap().unwrap();
+    let reason = world.ports.state.paused("contacts").await.unwrap().unwrap().message;
     assert!(reason.contains("5 more were deleted or are missing"), "{reason}");
 }
 

@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side};
 use syncline_sync::reconcile::{Summary, reconcile};
-use syncline_sync::{Clock, Source, Step, Touch};
+use syncline_sync::{Clock, Pause, PauseCause, Source, Step, Touch};
 
 fn values(last_name: &str) -> BTreeMap<String, Option<String>> {
     BTreeMap::from([("LastName".to_owned(), Some(last_name.to_owned()))])
@@ -99,6 +99,10 @@ impl World {
     fn edit_row(&self, key: &PostgresKey, name: &str) {
         assert!(self.ports.database.edit("contacts", key, "LastName", Some(name)));
     }
+}
+
+fn a_person_looks() -> Pause {
+    Pause { cause: PauseCause::Person, message: "a person looks".to_owned() }
 }
 
 /// Both sides were asked, and nothing else is to be told.

@@ -178,7 +178,7 @@ async fn touches_of_a_paused_or_unknown_sync_wait() {
     let world = World::new();
     let touch = world.touch("one");
     let unknown = Touch { sync: "gone".to_owned(), ..touch.clone() };
-    world.ports.state.put_paused("contacts", Some("a person looks")).await.unwrap();
+    world.ports.state.put_paused("contacts", Some(&super::a_person_looks())).await.unwrap();
     let applied = world.apply(&[delivery("a", 1, vec![touch, unknown])]).await;
     assert_eq!((applied.summary.deferred, applied.done.len(), applied.release.len()), (2, 1, 0));
     assert_eq!((world.ports.state.deferred(), world.created().len()), (2, 0));

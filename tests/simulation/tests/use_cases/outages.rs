@@ -223,7 +223,7 @@ async fn a_store_or_a_database_restored_alone_pauses_everything_before_a_write()
         }
         let (records, rows) = (world.ports.org.records(), world.ports.database.rows());
         world.for_long(120, 1).await;
-        let reason = world.ports.state.paused("contacts").await.unwrap().unwrap();
+        let reason = world.ports.state.paused("contacts").await.unwrap().unwrap().message;
         assert!(reason.contains("restored to an earlier time"), "{reason}");
         assert_eq!(world.ports.org.records(), records, "nothing was written there");
         assert_eq!(world.ports.database.rows(), rows, "nor here");

@@ -7,7 +7,7 @@ use support::{MemoryPorts, contact_definition};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, SalesforceId, Side};
 use syncline_sync::{
     Breaker, Clock, Cursor, Database, Deferred, MessageBody, Outcomes, PortError, Ports, Queue, Source,
-    State, Touch, consume, delete_counter, poll, watch,
+    State, Touch, consume, delete_counter, poll, pulse, watch,
 };
 
 fn definition() -> Definition {
@@ -32,7 +32,7 @@ async fn queued(ports: &MemoryPorts) -> Vec<Touch> {
     loop {
         let deliveries = ports.queue.receive(10).await.unwrap();
         if deliveries.is_empty() {
-            touches.sort_by_key(Touch::place);
+            touches.sort_by_key(Touch::deferred_key);
             return touches;
         }
         for delivery in &deliveries {
@@ -84,7 +84,7 @@ async fn deletes_beyond_the_limit_pause_the_sync_before_the_first_is_carried_acr
         assert_eq!(paused.is_some(), stopped, "{deleted} of ten, three let through");
         let raised = ports.alerts.raised();
         if stopped {
-            let reason = paused.unwrap();
+            let reason = paused.unwrap().message;
             assert!(reason.contains("the delete limit of 3 within an hour"), "{reason}");
             assert!(reason.contains(&format!("syncline resume contacts --deletes {deleted}")), "{reason}");
             assert_eq!((raised.len(), raised[0].message.as_str()), (1, reason.as_str()));
@@ -147,7 +147,7 @@ async fn a_truncated_table_pauses_its_sync_and_says_so() {
     ten_linked(&ports, &definition).await;
     ports.database.truncate("contacts");
     assert_eq!(poll::capture_log(&ports, std::slice::from_ref(&definition)).await, Ok(0));
-    let reason = ports.state.paused("contacts").await.unwrap().unwrap();
+    let reason = ports.state.paused("contacts").await.unwrap().unwrap().message;
     assert!(reason.contains("was truncated"), "{reason}");
     assert_eq!(ports.alerts.raised().len(), 1);
     assert_eq!(poll::capture_log(&ports, &[definition]).await, Ok(0));
@@ -173,19 +173,19 @@ async fn a_pulse_goes_on_where_both_ends_agree_and_stops_everything_where_one_is
         for _ in 1..beat {
             ports.database.beat().await.unwrap();
         }
-        let answer = poll::pulse(&ports, std::slice::from_ref(&definition)).await;
+        let answer = pulse::pulse(&ports, std::slice::from_ref(&definition)).await;
         let paused = ports.state.paused("contacts").await.unwrap();
         if fits {
             assert_eq!((answer, paused), (Ok(()), None), "{known} and {beat}");
             assert_eq!(ports.state.pulse().await.unwrap(), beat);
             continue;
         }
-        let reason = paused.unwrap();
+        let reason = paused.unwrap().message;
         let words = format!("the pulse in the database is {beat} and the one in the state store is {known}");
         assert!(reason.starts_with(&words), "{reason}");
         assert_eq!(answer, Err(PortError::Identity { message: reason }));
         assert_eq!((ports.state.pulse().await.unwrap(), ports.alerts.raised().len()), (known, 1));
-        let _ = poll::pulse(&ports, &[definition]).await;
+        let _ = pulse::pulse(&ports, &[definition]).await;
         assert_eq!(ports.alerts.raised().len(), 1, "said once");
     }
 }
@@ -375,7 +375,7 @@ async fn nothing_is_scanned_while_paused_or_while_a_side_is_away_or_the_budget_i
         assert_eq!(poll::scan(ports, &definition).await, Ok((0, false)));
         assert_eq!(ports.org.calls(), calls);
     };
-    ports.state.put_paused("contacts", Some("a person looks")).await.unwrap();
+    ports.state.put_paused("contacts", Some(&super::a_person_looks())).await.unwrap();
     idle(&ports).await;
     ports.state.put_paused("contacts", None).await.unwrap();
     for side in [Side::Salesforce, Side::Postgres] {

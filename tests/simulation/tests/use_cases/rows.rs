@@ -157,7 +157,7 @@ async fn deferred(world: &World) -> Vec<Touch> {
     let due =
         world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 99).await.unwrap();
     let mut touches: Vec<Touch> = due.into_iter().map(|due| due.touch.unwrap()).collect();
-    touches.sort_by_key(Touch::place);
+    touches.sort_by_key(Touch::deferred_key);
     touches
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The judge's program.
-const PROGRAM: &str = include_str!("../compare.py");
+const PROGRAM: &str = include_str!("../judge.py");
 
 /// One sync that is judged.
 #[derive(Clone, Debug, Serialize)]

@@ -1,121 +1,23 @@
-//! Touches from everything that does not call us: the capture log, catch-up, first scans, and what was put off.
+//! Touches from scans: first of everything on either side, then of what changed in Salesforce.
 
-use crate::delete_limit::look_ahead;
 use crate::enqueue::enqueue;
-use crate::outage::{any_away, note_error, pause};
+use crate::outage::{any_away, note_error};
 use crate::pace;
 use crate::ports::{
-    Alert, Alerts, Clock, Cursor, Database, LogBatch, PortError, Ports, Queue, Salesforce, ScanFrom,
-    ScannedRow, Settings, State,
+    Clock, Cursor, Database, PortError, Ports, Salesforce, ScanFrom, ScannedRow, Settings, State,
 };
 use crate::touch::{Source, Touch};
 use jiff::SignedDuration;
-use syncline_engine::{Definition, DeletePolicy};
+use syncline_engine::Definition;
 
-/// Log rows taken in one transaction, at most.
-const LOG_ROWS: usize = 2_000;
 /// Rows of a table's first scan, at a time.
 const SCAN_ROWS: usize = 2_000;
 /// The recycle bin keeps 15 days: a catch-up from longer ago would miss deletes.
 const OLDEST_CURSOR: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// Touches put off that are taken up, at a time.
-const DUE_TOUCHES: usize = 500;
-
-/// Takes touches from the capture log into the queue; answers how many. They leave the log once the queue has
-/// them: duplicates at worst, no gap.
-///
-/// # Errors
-/// When the database or the queue fails; the log keeps them.
-pub async fn capture_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<usize, PortError> {
-    let log = ports.database().take_log(LOG_ROWS).await?;
-    for (sync, waiting) in log.deletes() {
-        let definition = definitions.iter().find(|definition| definition.name == *sync);
-        if let Some(definition) =
-            definition.filter(|one| one.deletes.from_postgres == DeletePolicy::Propagate)
-        {
-            look_ahead(ports, definition, *waiting).await?;
-        }
-    }
-    for sync in log.truncated() {
-        let message = format!(
-            "the table of sync {sync} was truncated; nothing was deleted in Salesforce. Put the rows back, then \
-             run `syncline resume {sync}`; records whose rows stay away are held"
-        );
-        ports.state().put_paused(sync, Some(&message)).await?;
-        ports.alerts().raise(Alert { sync: sync.clone(), message }).await;
-    }
-    if log.touches().is_empty() {
-        return log.commit().await.map(|()| 0);
-    }
-    let sent = enqueue(ports, log.touches().to_vec()).await?;
-    log.commit().await?;
-    Ok(sent)
-}
 
 /// So long after its stamp a record is read once more, by Salesforce's clock: towards the end of the look-back.
 pub(crate) fn late(settings: &Settings) -> SignedDuration {
     settings.look_back * 4 / 5
-}
-
-/// Two pollers may be so far apart.
-const BEATS_APART: u64 = 20;
-
-/// Advances the pulse on both ends. Where the database is behind the state store, or far ahead of it, one of them
-/// was restored: everything pauses before anything is written, for yesterday's values would be legal changes.
-///
-/// # Errors
-/// When either end fails, or the database is not the one that the instance is bound to.
-pub async fn pulse<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
-    let known = ports.state().pulse().await?;
-    let beat = match ports.database().beat().await {
-        Err(error @ PortError::Identity { .. }) => {
-            for definition in definitions {
-                pause(ports, &definition.name, &error.to_string()).await?;
-            }
-            return Err(error);
-        }
-        other => other?,
-    };
-    if beat > known && (known == 0 || beat - known <= BEATS_APART) {
-        return ports.state().put_pulse(beat).await;
-    }
-    let message = format!(
-        "the pulse in the database is {beat} and the one in the state store is {known}: one of them was restored to an earlier time, and its values would count as changes. Nothing is written. Restore the other one to the same time, or run `syncline state rebuild`, which forgets what was agreed on and compares every record as at the first link"
-    );
-    for definition in definitions {
-        pause(ports, &definition.name, &message).await?;
-    }
-    Err(PortError::Identity { message })
-}
-
-/// Takes up what was put off and is due.
-///
-/// # Errors
-/// When the state store or the queue fails; nothing is lost.
-pub async fn due<P: Ports>(ports: &P) -> Result<usize, PortError> {
-    let due = ports.state().due(ports.clock().now(), DUE_TOUCHES).await?;
-    if due.is_empty() {
-        return Ok(0);
-    }
-    let mut touches = Vec::new();
-    let mut messages = Vec::new();
-    let mut tokens = Vec::new();
-    for item in due {
-        tokens.push(item.token);
-        match item.touch {
-            Ok(touch) => touches.push(touch),
-            Err(message) => messages.push(message),
-        }
-    }
-    let count = touches.len() + messages.len();
-    enqueue(ports, touches).await?;
-    if !messages.is_empty() {
-        for sent in ports.queue().send(messages).await {
-            sent?;
-        }
-    }
-    ports.state().drop_due(&tokens).await?;
-    Ok(count)
 }
 
 /// One page of whatever scan of the sync is due: first all of Salesforce by Id, then all of the table by key,

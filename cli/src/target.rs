@@ -7,7 +7,7 @@ use syncline_config::{Config, SystemRandom};
 use syncline_embedded::{EmbeddedState, instance_row};
 use syncline_engine::Definition;
 use syncline_postgres::{Connection, Identity, Instance, Pool, Settings, SslMode};
-use syncline_sync::{DeadLetter, HeldRecord, Overview, PortError, Rejected, ShownConflict, State};
+use syncline_sync::{DeadLetter, HeldRecord, Overview, Pause, PortError, Rejected, ShownConflict, State};
 
 /// Connections for polls, scans and ingest. Each worker may hold two more at a time.
 const CONNECTIONS: usize = 8;
@@ -21,7 +21,7 @@ pub(crate) struct Binding {
 }
 
 /// An instance: its configuration, and the stack in which its state is, if it is in a stack.
-pub(crate) struct Place {
+pub(crate) struct Target {
     pub(crate) config: Config,
     pub(crate) instance: Instance,
     #[cfg(feature = "aws")]
@@ -31,16 +31,16 @@ pub(crate) struct Place {
 /// Evaluates the first expression if the instance is in a stack, or else the second, which works on the
 /// database.
 macro_rules! either {
-    ($place:expr, $stack:ident => $there:expr, $here:expr) => {{
+    ($target:expr, $stack:ident => $there:expr, $here:expr) => {{
         #[cfg(feature = "aws")]
-        if let Some($stack) = &$place.stack {
+        if let Some($stack) = &$target.stack {
             return Ok($there);
         }
         Ok($here)
     }};
 }
 
-impl Place {
+impl Target {
     /// The instance of a configuration, with its state in the synced database.
     pub(crate) fn here(config: Config) -> Self {
         let instance = Instance(config.instance.clone());
@@ -75,7 +75,7 @@ impl Place {
         let secret = &self.config.salesforce.secret;
         either!(self, stack => stack.secret("SalesforceSecret").await?, {
             let text = secret.read().map_err(|error| Failure::new(format!("salesforce.secret: {error}")))?;
-            (text, format!("salesforce.secret ({})", secret.place()))
+            (text, format!("salesforce.secret ({})", secret.location()))
         })
     }
 
@@ -83,7 +83,7 @@ impl Place {
         let secret = &self.config.postgres.secret;
         either!(self, stack => stack.postgres_address(&self.config).await?, {
             let text = secret.read().map_err(|error| Failure::new(format!("postgres.secret: {error}")))?;
-            (text, format!("postgres.secret ({})", secret.place()))
+            (text, format!("postgres.secret ({})", secret.location()))
         })
     }
 
@@ -195,8 +195,7 @@ impl Place {
     /// Syncs that stopped because of another database or org go on.
     pub(crate) async fn resume_stopped(&self) -> Result<(), Failure> {
         for sync in self.syncs() {
-            let reason = self.paused(&sync).await?.unwrap_or_default();
-            if reason.contains("`syncline state rebind`") || reason.contains("`syncline state rebuild`") {
+            if self.paused(&sync).await?.is_some_and(|pause| pause.cause.ends_with_rebind()) {
                 self.put_paused(&sync, None).await?;
             }
         }
@@ -269,24 +268,24 @@ impl Place {
     }
 
     /// Why a sync is paused; `None` if it is not paused.
-    pub(crate) async fn paused(&self, sync: &str) -> Result<Option<String>, Failure> {
+    pub(crate) async fn paused(&self, sync: &str) -> Result<Option<Pause>, Failure> {
         either!(self, stack => stack.state.paused(sync).await?, self.embedded_state().await?.paused(sync).await?)
     }
 
     /// Pauses a sync with a reason, or resumes it if there is no reason. After a resume, all deferred touches
     /// come due within 5 seconds.
-    pub(crate) async fn put_paused(&self, sync: &str, reason: Option<&str>) -> Result<(), Failure> {
-        async fn put<S: State>(state: &S, sync: &str, reason: Option<&str>) -> Result<(), PortError> {
-            state.put_paused(sync, reason).await?;
-            if reason.is_none() {
+    pub(crate) async fn put_paused(&self, sync: &str, pause: Option<&Pause>) -> Result<(), Failure> {
+        async fn put<S: State>(state: &S, sync: &str, pause: Option<&Pause>) -> Result<(), PortError> {
+            state.put_paused(sync, pause).await?;
+            if pause.is_none() {
                 state.make_due(jiff::Timestamp::now(), jiff::SignedDuration::from_secs(5)).await?;
             }
             Ok(())
         }
         either!(
             self,
-            stack => put(&stack.state, sync, reason).await?,
-            put(&self.embedded_state().await?, sync, reason).await?
+            stack => put(&stack.state, sync, pause).await?,
+            put(&self.embedded_state().await?, sync, pause).await?
         )
     }
 
@@ -304,7 +303,9 @@ impl Place {
     pub(crate) async fn endpoint(&self) -> Result<String, Failure> {
         either!(self, stack => stack.endpoint().await?, {
             let Some(ingest) = &self.config.ingest else {
-                return Err(Failure::new("the configuration has no section [ingest], so `syncline serve` receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, add [ingest] with its secret and restart `syncline serve`"));
+                return Err(Failure::new(
+                    "the configuration has no section [ingest], so `syncline serve` receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, add [ingest] with its secret and restart `syncline serve`",
+                ));
             };
             let secret = ingest.secret.read().map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
             format!(
