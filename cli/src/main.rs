@@ -12,7 +12,8 @@
 //!
 //! - `main.rs`: the command line with its help texts, and the start of each command.
 //! - `failure`: why a command failed, as one message for its user.
-//! - `target`: an instance, with the same methods whether its state is in its database or in a stack.
+//! - `target`: an instance, with the same methods wherever its state is: in its database (`here`), or in a
+//!   `stack` in AWS.
 //! - `stack` (feature `aws`): an instance in a stack in AWS.
 //! - `setup`: `apply`, `state rebind` and `state rebuild`.
 //! - `serve`: `serve`, with its HTTP server and its loops.
@@ -25,6 +26,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod failure;
+mod here;
 mod operate;
 mod runtime;
 mod serve;
@@ -39,6 +41,7 @@ use failure::Failure;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use syncline_config::{Config, LogFormat, init_telemetry};
+use target::{Home, Target};
 
 /// Keeps Salesforce objects and PostgreSQL tables the same, in both directions, field by field.
 #[derive(Parser)]
@@ -239,19 +242,6 @@ fn read_config(path: &PathBuf) -> Result<Config, Failure> {
     Ok(config)
 }
 
-#[cfg(feature = "aws")]
-async fn open(arguments: &Arguments, config: Config) -> Result<target::Target, Failure> {
-    match &arguments.stack {
-        Some(name) => target::Target::in_stack(config, name).await,
-        None => Ok(target::Target::here(config)),
-    }
-}
-
-#[cfg(not(feature = "aws"))]
-async fn open(_: &Arguments, config: Config) -> Result<target::Target, Failure> {
-    std::future::ready(Ok(target::Target::here(config))).await
-}
-
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     #[cfg(feature = "demo")]
     if let Command::Demo { duration, seed, kills } = arguments.command {
@@ -273,8 +263,17 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let target = open(&arguments, config).await?;
-    match arguments.command {
+    #[cfg(feature = "aws")]
+    if let Some(name) = &arguments.stack {
+        let stack = stack::OpenStack::open(&config, name).await?;
+        return Box::pin(about(Target::new(config, stack), arguments.command)).await;
+    }
+    Box::pin(about(Target::new(config, here::Here), arguments.command)).await
+}
+
+/// Runs a command about an instance.
+async fn about<H: Home>(target: Target<H>, command: Command) -> Result<ExitCode, Failure> {
+    match command {
         Command::Apply => {
             let setup = setup::Setup::connect(target).await?;
             let inspected = setup.inspect().await?;
@@ -288,7 +287,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::History { record } => show::history(&target, &record).await?,
         Command::Resume { sync, deletes } => operate::resume(&target, &sync, deletes).await?,
         Command::Pause { sync } => operate::pause(&target, &sync).await?,
-        Command::Endpoint => println!("{}", target.endpoint().await?),
+        Command::Endpoint => println!("{}", target.home.endpoint(&target.config).await?),
         Command::DeadLetters { redrive } => operate::dead_letters(&target, redrive).await?,
         Command::State { command: StateCommand::Rebind } => {
             for line in setup::Setup::connect(target).await?.rebind().await? {

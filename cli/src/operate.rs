@@ -2,17 +2,21 @@
 
 use crate::failure::Failure;
 use crate::show::table;
-use crate::target::Target;
-use syncline_sync::{Pause, PauseCause, delete_counter};
+use crate::target::{Home, Target};
+use syncline_sync::{Operator as _, Pause, PauseCause, delete_counter};
 
-fn known(target: &Target, sync: &str) -> Result<(), Failure> {
+fn known<H: Home>(target: &Target<H>, sync: &str) -> Result<(), Failure> {
     if target.config.syncs.iter().any(|known| known.name == sync) {
         return Ok(());
     }
     Err(Failure::new(format!("there is no [sync.{sync}] in the configuration; name one of its syncs")))
 }
 
-pub(crate) async fn resume(target: &Target, sync: &str, deletes: Option<u64>) -> Result<(), Failure> {
+pub(crate) async fn resume<H: Home>(
+    target: &Target<H>,
+    sync: &str,
+    deletes: Option<u64>,
+) -> Result<(), Failure> {
     known(target, sync)?;
     if let Some(deletes) = deletes {
         target.allow(&delete_counter(sync), deletes).await?;
@@ -30,19 +34,19 @@ pub(crate) async fn resume(target: &Target, sync: &str, deletes: Option<u64>) ->
     Ok(())
 }
 
-pub(crate) async fn pause(target: &Target, sync: &str) -> Result<(), Failure> {
+pub(crate) async fn pause<H: Home>(target: &Target<H>, sync: &str) -> Result<(), Failure> {
     known(target, sync)?;
     let message = "an operator paused it with `syncline pause`".to_owned();
     target.put_paused(sync, Some(&Pause { cause: PauseCause::Person, message })).await?;
     println!(
         "sync {sync} is paused, and its touches wait; `syncline resume {sync}{}` resumes it where it stopped",
-        target.option()
+        target.home.option()
     );
     Ok(())
 }
 
-pub(crate) async fn dead_letters(target: &Target, redrive: bool) -> Result<(), Failure> {
-    let letters = target.dead_letters().await?;
+pub(crate) async fn dead_letters<H: Home>(target: &Target<H>, redrive: bool) -> Result<(), Failure> {
+    let letters = target.operator().await?.dead_letters().await?;
     if letters.is_empty() {
         println!("no dead letters");
         return Ok(());
@@ -54,9 +58,9 @@ pub(crate) async fn dead_letters(target: &Target, redrive: bool) -> Result<(), F
     }
     println!("{shown}");
     if redrive {
-        println!("{} dead letters sent again", target.redrive().await?);
+        println!("{} dead letters sent again", target.operator().await?.redrive().await?);
     } else {
-        println!("`syncline dead-letters --redrive{}` sends all of them again.", target.option());
+        println!("`syncline dead-letters --redrive{}` sends all of them again.", target.home.option());
     }
     Ok(())
 }

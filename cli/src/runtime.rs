@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use syncline_config::{NoSteps, SystemClock, SystemRandom};
 use syncline_embedded::{EmbeddedQueue, EmbeddedState};
-use syncline_postgres::{Identity, Instance, Pool, PostgresDatabase};
+use syncline_postgres::{DatabaseIdentity, Instance, Pool, PostgresDatabase};
 use syncline_salesforce::Client;
 use syncline_sync::{Alert, Alerts, Ports, Random, Settings};
 
@@ -37,7 +37,7 @@ impl Runtime {
         salesforce: Client,
         pool: &Pool,
         instance: &Instance,
-        identity: Option<Identity>,
+        identity: Option<DatabaseIdentity>,
         settings: Settings,
     ) -> Self {
         let random = SystemRandom::new();

@@ -2,6 +2,7 @@
 //! reconcile, and loops that poll. Each of them calls the same handler as the Lambda function for its work.
 
 use crate::failure::Failure;
+use crate::here::Here;
 use crate::runtime::Runtime;
 use crate::setup::Setup;
 use crate::target::Target;
@@ -15,10 +16,10 @@ use ingest::{BODY_LIMIT, Caller, Door};
 use std::sync::Arc;
 use std::time::Duration;
 use syncline_config::Config;
-use syncline_embedded::{definitions, instance_row};
+use syncline_embedded::instance_row;
 use syncline_engine::Definition;
 use syncline_postgres::Pool;
-use syncline_sync::{Ports, Queue, Settings};
+use syncline_sync::{Operator as _, Ports, Queue, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -52,7 +53,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     })?;
     let secret = config.ingest.as_ref().map(|ingest| ingest.secret.read()).transpose();
     let secret = secret.map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
-    let setup = Setup::connect(Target::here(config)).await?;
+    let setup = Setup::connect(Target::new(config, Here)).await?;
     let inspected = setup.inspect().await?;
     if apply {
         for line in setup.install(&inspected).await? {
@@ -65,8 +66,8 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
             "nothing is applied in this database yet; run `syncline apply`, or `syncline serve --apply`",
         ));
     };
-    setup.check_binding(setup.target.binding().await?.as_ref()).await?;
-    let stored = definitions(&connection, &setup.target.instance).await?;
+    setup.check_binding(setup.target.operator().await?.binding().await?.as_ref()).await?;
+    let stored = setup.target.operator().await?.definitions().await?;
     drop(connection);
     let different: Vec<String> = inspected
         .definitions

@@ -2,7 +2,7 @@
 //! missing. Also `state rebind` and `state rebuild`, which need the same connections.
 
 use crate::failure::Failure;
-use crate::target::{Binding, Target};
+use crate::target::{Home, Target};
 use syncline_config::{Fields, Sync};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
@@ -12,11 +12,11 @@ use syncline_postgres::{
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::{ColumnDescription, ObjectDescription, TableDescription};
-use syncline_sync::longest_call;
+use syncline_sync::{Binding, Operator as _, longest_call};
 
 /// An instance with connections to both sides.
-pub(crate) struct Setup {
-    pub(crate) target: Target,
+pub(crate) struct Setup<H> {
+    pub(crate) target: Target<H>,
     pub(crate) pool: Pool,
     pub(crate) client: Client,
     pub(crate) organization_id: String,
@@ -44,7 +44,7 @@ struct LinkColumn {
     partitioned: bool,
 }
 
-async fn connected_database(target: &Target) -> Result<(Pool, String), Failure> {
+async fn connected_database<H: Home>(target: &Target<H>) -> Result<(Pool, String), Failure> {
     let (pool, host, found) = target.pool_and_host().await?;
     match pool.get().await {
         Ok(_) => Ok((pool, host)),
@@ -52,8 +52,8 @@ async fn connected_database(target: &Target) -> Result<(Pool, String), Failure> 
     }
 }
 
-async fn connected_salesforce(target: &Target) -> Result<(Client, String), Failure> {
-    let (secret, found) = target.salesforce_secret().await?;
+async fn connected_salesforce<H: Home>(target: &Target<H>) -> Result<(Client, String), Failure> {
+    let (secret, found) = target.home.salesforce_secret(&target.config).await?;
     let config = &target.config;
     let credentials = Credentials::from_json(config.salesforce.auth, &secret)
         .map_err(|error| Failure::new(format!("{found}: {error}")))?;
@@ -67,9 +67,9 @@ async fn connected_salesforce(target: &Target) -> Result<(Client, String), Failu
     }
 }
 
-impl Setup {
+impl<H: Home> Setup<H> {
     /// Connects to both sides. If both fail, the error names both reasons.
-    pub(crate) async fn connect(target: Target) -> Result<Self, Failure> {
+    pub(crate) async fn connect(target: Target<H>) -> Result<Self, Failure> {
         let mut failures: Vec<String> = Vec::new();
         let mut noted = |failure: Failure| failures.push(failure.to_string());
         let database = connected_database(&target).await.map_err(&mut noted).ok();
@@ -89,7 +89,7 @@ impl Setup {
         let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
         let mut problems: Vec<String> = Vec::new();
         let mut described: Vec<(&Sync, ObjectDescription, Vec<WantedField>, TableDescription)> = Vec::new();
-        let applied = self.target.definitions().await?;
+        let applied = self.target.operator().await?.definitions().await?;
         for sync in &self.target.config.syncs {
             let object = match self.client.describe(&sync.object).await {
                 Ok(object) => ObjectDescription::from(&object),
@@ -232,10 +232,12 @@ impl Setup {
     pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
         let mut done = inspected.notes.clone();
         let mut connection = self.pool.get().await?;
-        self.check_binding(self.target.binding().await?.as_ref()).await?;
+        self.check_binding(self.target.operator().await?.binding().await?.as_ref()).await?;
         install_schema(&mut connection, &self.target.instance).await?;
         let identity = read_identity(&connection, &self.host).await?;
-        self.target.install(&mut connection, &self.organization_id, &identity).await?;
+        let home = &self.target.home;
+        home.install(&self.target.config, &mut connection, &self.organization_id, &identity).await?;
+        let operator = self.target.operator().await?;
         done.push(format!("schema {} is ready", self.target.instance.schema_name()));
         for sql in &inspected.create {
             connection.batch_execute(sql).await?;
@@ -258,7 +260,7 @@ impl Setup {
                     definition.name, definition.schema, definition.table
                 ))
             })?;
-            let stored = self.target.put_definition(&connection, definition).await?;
+            let stored = operator.put_definition(definition).await?;
             done.push(format!(
                 "sync {} is applied: {} = {}.{}, {} fields, definition {}",
                 stored.name,
@@ -292,14 +294,14 @@ impl Setup {
     /// to print.
     pub(crate) async fn rebind(&self) -> Result<Vec<String>, Failure> {
         let connection = self.pool.get().await?;
-        let Some(row) = self.target.binding().await? else {
+        let Some(row) = self.target.operator().await?.binding().await? else {
             return Err(Failure::new(format!(
                 "nothing is applied yet; run `syncline apply{}`",
-                self.target.option()
+                self.target.home.option()
             )));
         };
         let here = read_identity(&connection, &self.host).await?;
-        self.target.rebind(&connection, &self.organization_id, &here).await?;
+        self.target.operator().await?.rebind(&self.organization_id, &here).await?;
         self.target.resume_stopped().await?;
         let was = row.identity.map_or_else(
             || "a database that an earlier release recorded only in part".to_owned(),
@@ -313,9 +315,9 @@ impl Setup {
 
     /// `state rebuild`: forgets all bases; answers how many there were.
     pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
-        let connection = self.pool.get().await?;
-        self.check_binding(self.target.binding().await?.as_ref()).await?;
-        let forgotten = self.target.rebuild(&connection).await?;
+        self.check_binding(self.target.operator().await?.binding().await?.as_ref()).await?;
+        self.target.home.before_bases_are_forgotten().await?;
+        let forgotten = self.target.operator().await?.forget_bases().await?;
         self.target.resume_stopped().await?;
         Ok(forgotten)
     }
@@ -342,9 +344,9 @@ fn generated(
             sync.name, sync.schema, sync.table, lookup.field
         ));
     }
-    for (target, (name, _)) in columns.iter().enumerate() {
+    for (position, (name, _)) in columns.iter().enumerate() {
         let taken =
-            name == "id" || *name == sync.link || columns[..target].iter().any(|(other, _)| other == name);
+            name == "id" || *name == sync.link || columns[..position].iter().any(|(other, _)| other == name);
         if taken {
             let field =
                 named.iter().find(|(_, column)| column == name).map_or("", |(field, _)| field.as_str());

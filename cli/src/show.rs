@@ -1,11 +1,11 @@
 //! Commands that show something of an instance, as tables: `status`, `conflicts`, `rejected` and `history`.
 
 use crate::failure::Failure;
-use crate::target::Target;
+use crate::target::{Home, Target};
 use comfy_table::{ContentArrangement, Table, presets};
 use syncline_engine::{Held, Parent};
 use syncline_postgres::read_history;
-use syncline_sync::Overview;
+use syncline_sync::{Operator as _, Overview};
 
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -32,7 +32,7 @@ fn shown(value: Option<&str>) -> String {
     value.map_or_else(|| "null".to_owned(), str::to_owned)
 }
 
-pub(crate) async fn status(target: &Target) -> Result<(), Failure> {
+pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
     let Overview { linked, log, queue, deferred, conflicts, rejected, held, dead, paused, breakers } =
         target.overview().await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
@@ -49,7 +49,7 @@ pub(crate) async fn status(target: &Target) -> Result<(), Failure> {
         },
         |log| format!("{log} rows in the capture log"),
     );
-    let option = target.option();
+    let option = target.home.option();
     println!("waiting:      {log}, {queue} messages in the queue, {deferred} deferred touches");
     println!("conflicts:    {conflicts} so far; `syncline conflicts{option}` shows them");
     println!("records:      {rejected} rejected, {held} held; `syncline rejected{option}` shows them");
@@ -71,8 +71,8 @@ pub(crate) async fn status(target: &Target) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn conflicts(target: &Target, limit: usize) -> Result<(), Failure> {
-    let found = target.conflicts(limit).await?;
+pub(crate) async fn conflicts<H: Home>(target: &Target<H>, limit: usize) -> Result<(), Failure> {
+    let found = target.operator().await?.conflicts(limit).await?;
     if found.is_empty() {
         println!("no conflicts");
         return Ok(());
@@ -103,9 +103,9 @@ pub(crate) async fn conflicts(target: &Target, limit: usize) -> Result<(), Failu
     Ok(())
 }
 
-pub(crate) async fn rejected(target: &Target, limit: usize) -> Result<(), Failure> {
-    let rejected = target.rejected(limit).await?;
-    let held = target.held(limit).await?;
+pub(crate) async fn rejected<H: Home>(target: &Target<H>, limit: usize) -> Result<(), Failure> {
+    let rejected = target.operator().await?.last_rejected(limit).await?;
+    let held = target.operator().await?.last_held(limit).await?;
     if rejected.is_empty() && held.is_empty() {
         println!("nothing is rejected and nothing is held");
         return Ok(());
@@ -171,7 +171,7 @@ fn reason(held: &Held) -> String {
     }
 }
 
-pub(crate) async fn history(target: &Target, record: &str) -> Result<(), Failure> {
+pub(crate) async fn history<H: Home>(target: &Target<H>, record: &str) -> Result<(), Failure> {
     let connection = target.connection().await?;
     let record =
         syncline_engine::SalesforceId::parse(record).map_or_else(|_| record.to_owned(), |id| id.to_string());

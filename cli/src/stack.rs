@@ -1,17 +1,16 @@
 //! An instance in a stack in AWS: what commands with `--stack` read and write there.
 
 use crate::failure::Failure;
-use crate::target::Binding;
+use crate::target::{Found, Home};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use syncline_aws::{
-    DynamoState, InstanceSettings, SETTINGS_FORM, SqsQueue, Stack, Stage, Whereabouts, postgres_address,
-    read_secret, sdk_config,
+    DynamoState, InstanceSettings, SETTINGS_FORM, SqsQueue, Stack, StackOperator, Stage, Whereabouts,
+    postgres_address, read_secret, sdk_config,
 };
 use syncline_config::Config;
-use syncline_engine::Definition;
-use syncline_postgres::Identity;
-use syncline_sync::{Overview, Pause, PauseCause, State as _};
+use syncline_postgres::{Connection, DatabaseIdentity};
+use syncline_sync::{Pause, PauseCause, State as _};
 
 /// How long before the applier's time-out the lease of a run has to end, so that the run can still store its
 /// results.
@@ -20,9 +19,7 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 /// A stack that was found, with clients for its table, its queues and its secrets.
 pub(crate) struct OpenStack {
     stack: Stack,
-    pub(crate) state: DynamoState,
-    pub(crate) queue: SqsQueue,
-    pub(crate) dead: SqsQueue,
+    operator: StackOperator,
     secrets: aws_sdk_secretsmanager::Client,
 }
 
@@ -46,9 +43,11 @@ impl OpenStack {
         }
         let queue = |url: &str| SqsQueue::new(aws_sdk_sqs::Client::new(&sdk), url);
         Ok(Self {
-            state: DynamoState::new(aws_sdk_dynamodb::Client::new(&sdk), stack.output("StateTable")?),
-            queue: queue(stack.output("TouchQueueUrl")?),
-            dead: queue(stack.output("DeadLetterQueueUrl")?),
+            operator: StackOperator {
+                state: DynamoState::new(aws_sdk_dynamodb::Client::new(&sdk), stack.output("StateTable")?),
+                queue: queue(stack.output("TouchQueueUrl")?),
+                dead: queue(stack.output("DeadLetterQueueUrl")?),
+            },
             secrets: aws_sdk_secretsmanager::Client::new(&sdk),
             stack,
         })
@@ -70,32 +69,41 @@ impl OpenStack {
             ))),
         }
     }
+}
 
-    /// The database's address, and the name of its secret for messages.
-    pub(crate) async fn postgres_address(&self, config: &Config) -> Result<(SecretString, String), Failure> {
+impl Home for OpenStack {
+    type Operator = StackOperator;
+    type State = DynamoState;
+
+    fn option(&self) -> String {
+        format!(" --stack {}", self.name())
+    }
+
+    async fn operator(&self, _: &Config) -> Result<StackOperator, Failure> {
+        std::future::ready(Ok(self.operator.clone())).await
+    }
+
+    async fn state(&self, _: &Config) -> Result<DynamoState, Failure> {
+        std::future::ready(Ok(self.operator.state.clone())).await
+    }
+
+    async fn salesforce_secret(&self, _: &Config) -> Result<Found, Failure> {
+        self.secret("SalesforceSecret").await
+    }
+
+    async fn postgres_address(&self, config: &Config) -> Result<Found, Failure> {
         let (secret, found) = self.secret("PostgresSecret").await?;
         let address = postgres_address(&secret, &whereabouts(config))
             .map_err(|message| Failure::new(format!("{found}: {message}")))?;
         Ok((address, found))
     }
 
-    pub(crate) async fn binding(&self) -> Result<Option<Binding>, Failure> {
-        let applied = self.state.applied().await?;
-        Ok(applied.map(|applied| Binding {
-            organization_id: applied.settings.organization_id,
-            identity: Some(applied.settings.identity),
-        }))
-    }
-
-    pub(crate) async fn definitions(&self) -> Result<Vec<Definition>, Failure> {
-        Ok(self.state.applied().await?.map(|applied| applied.definitions).unwrap_or_default())
-    }
-
-    pub(crate) async fn install(
+    async fn install(
         &self,
         config: &Config,
+        _: &mut Connection,
         organization_id: &str,
-        identity: &Identity,
+        identity: &DatabaseIdentity,
     ) -> Result<(), Failure> {
         let seconds: i64 = self.stack.output("ApplierTimeout")?.parse().unwrap_or(0);
         let longest = SignedDuration::from_secs(seconds) - MARGIN;
@@ -120,47 +128,31 @@ impl OpenStack {
             identity: identity.clone(),
             syncs: config.syncs.iter().map(|sync| sync.name.clone()).collect(),
         };
-        Ok(self.state.put_settings(&settings).await?)
+        Ok(self.operator.state.put_settings(&settings).await?)
     }
 
-    /// Forgets all bases and answers how many. Before that, every sync is paused, and the longest time that a
-    /// run may last is waited for, so that no run is under way.
-    pub(crate) async fn rebuild(&self) -> Result<u64, Failure> {
-        let Some(applied) = self.state.applied().await? else {
+    async fn before_bases_are_forgotten(&self) -> Result<(), Failure> {
+        let Some(applied) = self.operator.state.applied().await? else {
             return Err(Failure::new(format!(
                 "nothing is applied in stack {0} yet; run `syncline apply --stack {0}`",
                 self.name()
             )));
         };
         for sync in &applied.settings.syncs {
-            if self.state.paused(sync).await?.is_none() {
+            if self.operator.state.paused(sync).await?.is_none() {
                 let message =
                     "`syncline state rebuild` is under way; if that command was interrupted, run it again";
                 let pause = Pause { cause: PauseCause::Rebuild, message: message.to_owned() };
-                self.state.put_paused(sync, Some(&pause)).await?;
+                self.operator.state.put_paused(sync, Some(&pause)).await?;
             }
         }
         let wait = SignedDuration::from_secs(applied.settings.lease_s) + MARGIN;
         println!("all syncs are paused; waiting {wait:#}, within which every run that has begun ends");
         tokio::time::sleep(std::time::Duration::try_from(wait).unwrap_or_default()).await;
-        Ok(self.state.rebuild().await?)
+        Ok(())
     }
 
-    pub(crate) async fn overview(&self, syncs: &[String]) -> Result<Overview, Failure> {
-        if self.state.applied_revision().await?.is_none() {
-            return Err(Failure::new(format!(
-                "nothing is applied in stack {} yet; run `syncline apply --stack {}`",
-                self.name(),
-                self.name()
-            )));
-        }
-        let mut overview = self.state.overview(syncs).await?;
-        overview.queue = self.queue.depth().await?;
-        overview.dead = self.dead.depth().await?;
-        Ok(overview)
-    }
-
-    pub(crate) async fn endpoint(&self) -> Result<String, Failure> {
+    async fn endpoint(&self, _: &Config) -> Result<String, Failure> {
         let Some(url) = self.stack.optional("IngestUrl") else {
             return Err(Failure::new(format!(
                 "stack {} was deployed with IngestAddress=none, so it receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, deploy the stack again with IngestAddress=url",

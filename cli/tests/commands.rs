@@ -213,7 +213,7 @@ async fn all_fields_are_frozen_when_they_are_applied() {
 async fn every_command_has_help() {
     let installation = Installation::new().await;
     for command in
-        ["validate", "apply", "serve", "status", "conflicts", "rejected", "history", "resume", "demo"]
+        ["validate", "apply", "serve", "status", "conflicts", "rejected", "history", "resume", "state"]
     {
         let output = installation.command(&[command, "--help"]).output().unwrap();
         assert!(output.status.success() && output.stdout.len() > 100, "{command}");

@@ -5,8 +5,8 @@
 //! have been rotated.
 
 use crate::alerts::{Metric, SnsAlerts, metric_line};
+use crate::applied::{AppliedConfig, InstanceSettings};
 use crate::clients::sdk_config;
-use crate::instance::{AppliedConfig, InstanceSettings};
 use crate::queue::SqsQueue;
 use crate::runtime::AwsRuntime;
 use crate::secret::{Stage, postgres_address, read_secret};

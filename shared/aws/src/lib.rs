@@ -20,7 +20,7 @@
 //!
 //! - `function`: reads the environment, secrets and stored settings, and connects a function to both sides.
 //! - `runtime`: all ports of `syncline-sync` in one struct.
-//! - `instance`: what `syncline apply --stack` stores for the functions, and the numbers and lists that
+//! - `applied`: what `syncline apply --stack` stores for the functions; `operator`: the numbers and lists that
 //!   commands show.
 //! - `state`: the `State` port; its longer methods are in the next three modules.
 //! - `bases`: bases with their pointers and conflicts.
@@ -66,6 +66,7 @@
 //! percentage of a delete limit use the number.
 
 mod alerts;
+mod applied;
 mod bases;
 #[cfg(feature = "lambda")]
 mod batch;
@@ -73,7 +74,7 @@ mod clients;
 mod counters;
 mod deferred;
 mod function;
-mod instance;
+mod operator;
 mod queue;
 mod runtime;
 mod secret;
@@ -83,12 +84,13 @@ mod state;
 mod table;
 
 pub use alerts::{Metric, SnsAlerts, metric_line};
+pub use applied::{AppliedConfig, InstanceSettings, SETTINGS_FORM};
 pub use aws_config::SdkConfig;
 #[cfg(feature = "lambda")]
 pub use batch::{partial_batch, traces};
 pub use clients::sdk_config;
 pub use function::{Environment, Function, Wired, fingerprint_key};
-pub use instance::{AppliedConfig, InstanceSettings, SETTINGS_FORM};
+pub use operator::StackOperator;
 pub use queue::SqsQueue;
 pub use runtime::AwsRuntime;
 pub use secret::{Stage, Whereabouts, postgres_address, read_secret};

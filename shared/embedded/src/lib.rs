@@ -1,12 +1,16 @@
 //! State and queue in the synced Postgres itself, for the one-process mode: nothing else need be installed.
 
+mod bases;
+mod counters;
+mod deferred;
 mod install;
-mod listing;
+mod operator;
+mod outcomes;
 mod queue;
 mod state;
 
-pub use install::{InstanceRow, definitions, install, instance_row, put_definition, rebind, rebuild};
-pub use listing::{conflicts, dead_letters, held, overview, redrive, rejected};
+pub use install::{InstanceRow, install, instance_row};
+pub use operator::EmbeddedOperator;
 pub use queue::EmbeddedQueue;
 pub use state::EmbeddedState;
 

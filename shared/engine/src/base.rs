@@ -1,4 +1,4 @@
-//! The base of a record: what both sides agreed on last, and what a run is about to write.
+//! The base of a record: what both sides agreed on last, and the intent of a run that is about to write.
 
 use crate::fingerprint::Fingerprint;
 use crate::id::{BaseKey, FieldName, PostgresKey, SalesforceId, Side};
@@ -6,32 +6,34 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The form of a [`Base`] that this code writes. One with a higher number is left alone.
+/// The form number of the [`Base`] documents that this code writes. A document with a higher number was
+/// written by a newer release and is left alone.
 pub const BASE_FORM: u8 = 1;
 
-/// The agreed value of one field.
+/// What a base keeps of the agreed value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldBase {
-    /// Its fingerprint.
+    /// The fingerprint of the agreed value.
     #[serde(rename = "f")]
     pub fingerprint: Fingerprint,
-    /// The version of the rule that made it.
+    /// The version of the rule that made the value canonical.
     #[serde(rename = "r")]
     pub rule: u16,
 }
 
-/// What is known of the moment of Salesforce's current state.
+/// What a base knows of the record's stamp, Salesforce's `SystemModstamp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stamp {
-    /// The `SystemModstamp` that was read.
+    /// The stamp that the last read found.
     Read(Timestamp),
-    /// A write of ours answered no stamp; it lies between these moments of Salesforce's clock. A read that is
-    /// stamped before `after` is older than that write.
+    /// Syncline wrote the record after the last read. Salesforce does not answer a write with the new stamp,
+    /// but the stamp lies between these two times of Salesforce's clock. A read whose stamp is before `after`
+    /// shows the record as it was before the write.
     Written {
-        /// The `Date` of the last answer before the write.
+        /// The `Date` header of the last answer before the write.
         after: Timestamp,
-        /// The `Date` of the write's own answer and two seconds.
+        /// The `Date` header of the answer to the write, plus two seconds.
         until: Timestamp,
     },
 }
@@ -40,118 +42,128 @@ pub enum Stamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
-    /// A new record or row.
+    /// It creates the record or row.
     Create,
-    /// Other values in one that stands.
+    /// It gives fields of the record or row new values.
     Update,
-    /// The record or row is deleted.
+    /// It deletes the record or row.
     Delete,
 }
 
-/// How one side came to lack a record that is linked.
+/// Why one side does not have a record that is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Absence {
-    /// Nothing says that it was deleted.
+    /// The record is absent there, without evidence of a delete.
     Missing,
-    /// It was deleted, on evidence, and nothing was decided yet.
+    /// There is evidence that the record was deleted there, and the delete has not been dealt with yet.
     Deleted,
-    /// It was deleted, and by policy stands on the other side alone.
+    /// The record was deleted there. The delete policy, or the direction of the sync, leaves it on the other
+    /// side alone.
     Kept,
 }
 
-/// What is remembered of a side that lacks the record: evidence that was seen once stays.
+/// What a base remembers of a side that does not have the record. Evidence of a delete that was seen once is
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
-    /// The side.
+    /// The side that does not have the record.
     pub side: Side,
-    /// How.
+    /// Why that side does not have it.
     pub how: Absence,
 }
 
-/// The last write of a field, for telling two sides that correct each other.
+/// The last write of one field. From it Syncline recognizes two sides that correct each other without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swing {
     /// The side that was written.
     pub to: Side,
-    /// How often in a row the field came back changed within a minute.
+    /// How many times in a row the field came back changed within a minute after it was written.
     pub rounds: u8,
-    /// When.
+    /// When the field was written.
     pub at: Timestamp,
 }
 
 /// The part of an intent that concerns one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntentSide {
-    /// What is done.
+    /// What the run does on this side.
     pub op: Op,
-    /// The fields that are written, with their new values' fingerprints.
+    /// The fields that the run writes, with the fingerprints of their new values. For a create they also
+    /// contain fields on which both sides agree without a write. Empty for a delete.
     pub fields: BTreeMap<FieldName, FieldBase>,
 }
 
-/// What one run is about to write, saved before it writes. It keeps every other run away until its lease has
-/// ended, and lets the next one find out what became of it.
+/// What one run is about to write. The run saves its intent before it writes. Until the lease has ended, the
+/// intent keeps every other run away from the record. If the run does not finish, the intent lets the next
+/// run find out which of the writes landed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// 32 hex digits; stands in the marker field and in history.
+    /// The intent's id: 32 hex digits. The writes of the run leave it in the marker field and in the history.
     pub id: String,
-    /// Until when the run may write; past it, it commits nothing and sends nothing.
+    /// The end of the lease. After this time the run commits nothing and sends nothing.
     pub lease_until: Timestamp,
-    /// What is written to Salesforce.
+    /// What the run writes to Salesforce; `None` if nothing.
     pub salesforce: Option<IntentSide>,
-    /// What is written to Postgres.
+    /// What the run writes to Postgres; `None` if nothing.
     pub postgres: Option<IntentSide>,
 }
 
 /// The base of one record of one sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// The form of this document, [`BASE_FORM`].
+    /// The form number of this document; see [`BASE_FORM`].
     pub form: u8,
-    /// Its own key, which never changes.
+    /// The key under which the base is stored. It never changes.
     pub key: BaseKey,
-    /// The Salesforce Id, once known.
+    /// The Id of the Salesforce record; `None` until it is known.
     pub salesforce_id: Option<SalesforceId>,
-    /// The row's key, once known.
+    /// The key of the row; `None` until it is known.
     pub postgres_key: Option<PostgresKey>,
-    /// The external Id of our create, chosen before its first try.
+    /// The external Id with which Syncline creates the Salesforce record. It is chosen before the first try,
+    /// so that a create whose answer is lost can be found again. `None` if Syncline has not created the
+    /// record.
     pub external_id: Option<String>,
-    /// Both sides hold the record. False while a create is under way and after both sides lost it.
+    /// True while the record is linked: both sides have it, or `gone` names the side that does not. False
+    /// while a create is under way, and after the record is gone from both sides.
     pub live: bool,
-    /// The agreed values.
+    /// The agreed values, by field.
     pub fields: BTreeMap<FieldName, FieldBase>,
-    /// The definition's version at the last save.
+    /// The version of the definition by which the base was last saved.
     pub definition: u32,
-    /// What is known of Salesforce's stamp.
+    /// What is known of the record's stamp; `None` if nothing is known.
     pub stamp: Option<Stamp>,
-    /// Salesforce's `Date` when the record was read last.
+    /// The time of the last read of the record, by the `Date` header of Salesforce's answer.
     pub read_at: Option<Timestamp>,
-    /// The marker that our last write left.
+    /// The marker of the record, as the last read found it or as the last write of Syncline left it.
     pub marker: Option<String>,
-    /// What a run is about to write.
+    /// What a run is about to write; `None` if no run has left an intent.
     pub intent: Option<Intent>,
-    /// The side that lacks the record, if one does.
+    /// The side that does not have the record, and why; `None` if both sides have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
-    /// The Ids of deleted records that the row was linked to before, the latest last; its link column may still show
-    /// any of them.
+    /// The Ids of earlier records to which the row was linked and which were replaced by another record. The
+    /// latest one comes last. The link column of the row may still show any of these Ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "one_or_many")]
     pub replaced: Vec<SalesforceId>,
-    /// What was agreed on with the latest of `replaced`, until the record that is created in its stead is there: should
-    /// the earlier one come back before that, it stands.
+    /// The agreed values of the last record in `replaced`, while the record that replaces it is being
+    /// created. If the earlier record comes back before the new record exists, these become the agreed values
+    /// again. Empty at all other times.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub earlier: BTreeMap<FieldName, FieldBase>,
-    /// When both sides had lost the record. It is remembered for 30 days, so that an undelete finds its row.
+    /// When the record was gone from both sides. After that the base is kept for 30 days, so that an undelete
+    /// finds the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// The last writes of fields, within a minute.
+    /// The last write of each field that was written in the minute before the latest intent, or by that
+    /// intent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub swings: BTreeMap<FieldName, Swing>,
-    /// Counts up with every save; the compare-and-set compares it. 0 was never saved.
+    /// The number of saves, which the compare-and-set compares. 0 means that the base was never saved.
     pub version: u64,
 }
 
-/// One Id is written as itself, as before there could be more.
+/// Writes a list of one Id as a plain string, and reads both forms: older documents hold one Id and no list.
 mod one_or_many {
     use super::SalesforceId;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -179,7 +191,18 @@ mod one_or_many {
 }
 
 impl Base {
-    /// An empty base that was never saved.
+    /// Makes an empty base, which was never saved.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use syncline_engine::{Base, BaseKey, SalesforceId};
+    ///
+    /// let id = SalesforceId::parse("001D000000IqhSLIAZ").unwrap();
+    /// let base = Base::new(BaseKey::first(Some(&id), None).unwrap());
+    /// assert_eq!(base.key.0, "001D000000IqhSLIAZ");
+    /// assert!(!base.live && base.fields.is_empty() && base.intent.is_none());
+    /// ```
     #[must_use]
     pub fn new(key: BaseKey) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What a sync is defined to keep the same.
+//! The definition of a sync: what it keeps the same, and by which policies.
 
 use crate::id::{FieldName, Side, SyncName};
 use crate::types::{PostgresType, SalesforceType};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// Both ways.
+    /// In both directions.
     #[default]
     Both,
     /// From Salesforce to Postgres only.
@@ -19,7 +19,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// True if values may be written to this side.
+    /// True if this direction lets values be written to the side.
     #[must_use]
     pub fn writes(self, side: Side) -> bool {
         match self {
@@ -30,42 +30,43 @@ impl Direction {
     }
 }
 
-/// What happens where both sides hold a value and there is no base.
+/// What happens to a field without a base whose values differ on the two sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirstLink {
-    /// An empty value never overwrites a filled one; two different filled values are a conflict that the
+    /// An empty value never overwrites a filled value. Two different filled values are a conflict, which the
     /// primary wins.
     #[default]
     FillEmpty,
-    /// The primary's value stands, even where it is empty; every difference is a conflict.
+    /// The value of the primary wins, even if it is empty. The value that is overwritten is kept as a
+    /// conflict, unless it is empty.
     Primary,
 }
 
-/// What a delete on one side leads to on the other.
+/// What a delete on one side does to the record on the other side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeletePolicy {
-    /// The other side keeps its record, which is no longer synced until the deleted one comes back.
+    /// The other side keeps its record. The record is not synced until the deleted one comes back.
     Keep,
-    /// It is deleted there too.
+    /// The record is deleted on the other side too.
     Propagate,
-    /// A person decides; until then nothing is written.
+    /// The record is held until a person decides. Until then nothing is written.
     #[default]
     Review,
 }
 
-/// The policies by the side that deletes.
+/// The delete policies, one for each side on which a record can be deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletes {
-    /// For records deleted in Salesforce.
+    /// The policy for records that were deleted in Salesforce.
     pub from_salesforce: DeletePolicy,
-    /// For rows deleted in Postgres.
+    /// The policy for rows that were deleted in Postgres.
     pub from_postgres: DeletePolicy,
 }
 
 impl Deletes {
-    /// The policy for deletes on this side.
+    /// The policy for records that were deleted on this side.
     #[must_use]
     pub fn from(self, side: Side) -> DeletePolicy {
         match side {
@@ -75,16 +76,17 @@ impl Deletes {
     }
 }
 
-/// How many deletes a sync carries across within an hour before it pauses.
+/// How many deletes a sync carries to the other side within an hour. A delete beyond that pauses the sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteLimit {
-    /// Of a hundred linked records.
+    /// The most deletes as a percentage of the linked records.
     pub percent: u32,
-    /// Records.
+    /// The most deletes as a number of records.
     pub count: u32,
 }
 
-/// A share of few records is less than one: so many deletes are always within the percentage.
+/// The percentage always allows this many deletes, because a percentage of few records can be less than one
+/// record.
 const SMALLEST_SHARE: u64 = 10;
 
 impl Default for DeleteLimit {
@@ -94,8 +96,8 @@ impl Default for DeleteLimit {
 }
 
 impl DeleteLimit {
-    /// The deletes that are let through among this many linked records: the count, or the share where that is
-    /// less, but never less than ten by the share alone.
+    /// How many deletes are allowed when `linked` records are linked: `count`, or the number that the
+    /// percentage gives if that is smaller. The percentage gives ten at least.
     #[must_use]
     pub fn allowed(self, linked: u64) -> u64 {
         let share = linked.saturating_mul(u64::from(self.percent)) / 100;
@@ -103,103 +105,109 @@ impl DeleteLimit {
     }
 }
 
-/// A field whose Postgres column holds the key of a row of another sync.
+/// The lookup of a field: the field's Postgres column holds the key of a row of another sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
-    /// The sync of the parents.
+    /// The sync to which the parent records belong.
     pub sync: SyncName,
 }
 
-/// One field and its column.
+/// One field of a sync and the column that it is kept in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldMapping {
-    /// The Salesforce API name.
+    /// The API name of the field in Salesforce.
     pub field: FieldName,
-    /// The column.
+    /// The name of the column in Postgres.
     pub column: String,
-    /// The field's type.
+    /// The type of the field in Salesforce.
     pub salesforce_type: SalesforceType,
-    /// The column's type.
+    /// The type of the column in Postgres.
     pub postgres_type: PostgresType,
-    /// The column's type as SQL casts to it, without its modifier.
+    /// The type to which SQL casts a value for the column, without its modifier.
     pub cast: String,
-    /// How canonical values are made of both.
+    /// The rule that makes the values of both sides canonical.
     pub rule: Rule,
-    /// Which way this field's values travel, within the sync's direction.
+    /// Which way values of this field may travel. The direction of the sync limits it further.
     pub direction: Direction,
-    /// Salesforce refuses a record without it.
+    /// True if Salesforce refuses to create a record without this field.
     pub salesforce_required: bool,
-    /// Salesforce takes it in an update, not only in a create.
+    /// False if Salesforce accepts the field in a create only, and not in an update.
     pub salesforce_updateable: bool,
-    /// Postgres refuses a row without it.
+    /// True if Postgres refuses a row without a value for the column.
     pub postgres_required: bool,
-    /// The side that it comes from determines it and nobody writes it there: a formula, a generated column.
+    /// True if the side from which the values travel computes them, so that nobody can write them there.
+    /// Examples are a formula field and a generated column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub derived: bool,
-    /// The parents, if the column holds their keys.
+    /// The lookup, if the column holds keys of parent rows.
     pub lookup: Option<Lookup>,
 }
 
-/// A sync as the engine and the adapters see it, frozen when it was applied.
+/// The definition of a sync, as the engine and the adapters use it. `syncline apply` stores it, and it does
+/// not change until the next `apply`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
-    /// The form of this document.
+    /// The form number of this document.
     pub form: u8,
-    /// The sync's name.
+    /// The name of the sync.
     pub name: SyncName,
-    /// Counts up with every applied change.
+    /// The version of the definition. It goes up with every change that is applied.
     pub version: u32,
-    /// The Salesforce object's API name.
+    /// The API name of the Salesforce object.
     pub object: String,
-    /// The table's schema.
+    /// The schema of the table.
     pub schema: String,
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// The key columns in index order, with the types that SQL casts to.
+    /// The key columns in the order of the index. Each has the type to which SQL casts its values.
     pub key: Vec<(String, String)>,
-    /// The column that holds the Salesforce Id.
+    /// The link column, which holds the Salesforce Id.
     pub link: String,
-    /// Another sync maps the same table, so that our own log rows concern it.
+    /// True if another sync uses the same table. Then log rows that Syncline's own writes cause are kept,
+    /// because they concern the other sync.
     pub table_shared: bool,
     /// The side that wins a conflict.
     pub primary: Side,
-    /// Which way values travel.
+    /// Which way values may travel.
     pub direction: Direction,
-    /// What happens where there is no base.
+    /// What happens to a field without a base.
     pub on_first_link: FirstLink,
-    /// What deletes lead to.
+    /// The delete policies.
     #[serde(default)]
     pub deletes: Deletes,
-    /// How many of them within an hour.
+    /// How many deletes are carried to the other side within an hour.
     #[serde(default)]
     pub delete_limit: DeleteLimit,
-    /// The link is kept in a table of ours, for the user's table may not be altered.
+    /// True if the link is kept in a table of Syncline's own, because the user's table may not be altered.
     #[serde(default)]
     pub link_table: bool,
-    /// The table is partitioned.
+    /// True if the table is partitioned.
     #[serde(default)]
     pub partitioned: bool,
-    /// Salesforce merges records of this object: a deleted one may name its master.
+    /// True if users can merge records of this object in Salesforce. A record that was deleted by a merge
+    /// names its master record.
     #[serde(default)]
     pub mergeable: bool,
-    /// The unique external Id field by which a create is found again; none where nothing is created.
+    /// The unique external Id field, by which a create whose answer was lost is found again. `None` if the
+    /// object has no such field; then Syncline creates no records in Salesforce.
     pub external_id: Option<String>,
-    /// The text field that says which of our writes came last, where it is installed.
+    /// The marker field, which says which of Syncline's writes came last. `None` if the field is not
+    /// installed.
     pub marker: Option<String>,
-    /// Seconds between two catch-ups.
+    /// The number of seconds between two catch-ups.
     pub poll_interval_s: u32,
-    /// The mapped fields, in the order of the configuration.
+    /// The mapped fields, in the order of the configuration file.
     pub fields: Vec<FieldMapping>,
 }
 
 impl Definition {
-    /// True if the field's values may be written to the side.
+    /// True if values of the field may be written to the side.
     #[must_use]
     pub fn writes(&self, field: &FieldMapping, side: Side) -> bool {
         self.direction.writes(side) && field.direction.writes(side)
     }
 
-    /// The mapping of a field.
+    /// The mapping of the field with this API name; `None` if the field is not mapped.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&FieldMapping> {
         self.fields.iter().find(|field| field.field == name)

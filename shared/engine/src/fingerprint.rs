@@ -1,10 +1,12 @@
-//! Fingerprints: what a base keeps of a value, so that nothing readable rests in it.
+//! Fingerprints of canonical values. A base keeps the fingerprint of a value instead of the value, so that a
+//! base holds no readable data.
 
 use crate::value::{Rule, Value};
 use serde::{Deserialize, Serialize};
 
-/// The first 64 bits of a keyed BLAKE3 over sync, field, rule version and canonical bytes, written as 16 hex
-/// digits so that no JSON reader rounds it.
+/// The fingerprint of one value: the first 64 bits of a keyed BLAKE3 hash over the sync, the field, the
+/// rule's version and the text of the canonical value. In JSON it is a string of 16 hex digits, because some
+/// readers of JSON round large numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(pub u64);
@@ -29,8 +31,22 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// The instance's secret key of 32 random bytes. Never rotated in place: losing it means that every base has
-/// to be made anew.
+/// The key of an instance's fingerprints: 32 random bytes, which are secret. The key of an instance never
+/// changes, because the fingerprints in its bases match no other key. If the key is lost, every base has to
+/// be made anew.
+///
+/// # Example
+///
+/// ```
+/// use syncline_engine::{FingerprintKey, Rule, RuleKind, Value};
+///
+/// let key = FingerprintKey::new([7; 32]);
+/// let rule = Rule { version: 1, kind: RuleKind::Text };
+/// let email = Value::Text("info@example.com".into());
+/// let agreed = key.fingerprint("contacts", "Email", &rule, &email);
+/// assert_eq!(key.fingerprint("contacts", "Email", &rule, &email), agreed);
+/// assert_ne!(key.fingerprint("contacts", "Email", &rule, &Value::Null), agreed);
+/// ```
 #[derive(Clone)]
 pub struct FingerprintKey([u8; 32]);
 
@@ -41,13 +57,13 @@ impl std::fmt::Debug for FingerprintKey {
 }
 
 impl FingerprintKey {
-    /// A key from its bytes.
+    /// Makes a key from its 32 bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The fingerprint of a value of one field of one sync.
+    /// The fingerprint of a value of this field of this sync, made canonical by this rule.
     #[must_use]
     pub fn fingerprint(&self, sync: &str, field: &str, rule: &Rule, value: &Value) -> Fingerprint {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -1,15 +1,15 @@
-//! Names and identifiers of records, fields and sides.
+//! The two sides, and the names and keys of records, rows, bases and fields.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The name of a sync, as in `[sync.NAME]`.
+/// The name of a sync: NAME in the section `[sync.NAME]` of the configuration.
 pub type SyncName = String;
 
-/// The name of a mapped field: its Salesforce API name.
+/// The name of a mapped field. It is the field's API name in Salesforce.
 pub type FieldName = String;
 
-/// One of the two sides that are kept the same.
+/// One of the two sides that a sync keeps the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
@@ -20,7 +20,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// The side across.
+    /// The opposite side.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -48,22 +48,34 @@ impl fmt::Display for Side {
     }
 }
 
-/// A Salesforce record Id in its 18-character form, which is safe to compare without regard to case folding.
+/// The Id of a Salesforce record in its form of 18 characters. Two different Ids in this form are different
+/// texts even if upper and lower case are not distinguished.
+///
+/// # Example
+///
+/// ```
+/// use syncline_engine::SalesforceId;
+///
+/// let id = SalesforceId::parse("001D000000IqhSL").unwrap();
+/// assert_eq!(id.as_str(), "001D000000IqhSLIAZ");
+/// assert!(SalesforceId::parse("not an Id").is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct SalesforceId(String);
 
-/// A text that is no Salesforce Id.
+/// The error for a text that is not a Salesforce Id. It holds the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no Salesforce Id: those have 15 or 18 letters and digits")]
+#[error("{0:?} is not a Salesforce Id: a Salesforce Id has 15 or 18 letters and digits")]
 pub struct InvalidSalesforceId(pub String);
 
 impl SalesforceId {
-    /// Reads an Id of 15 or 18 characters. The last three of 18 are taken as they are: recordings and
-    /// sandboxes hold Ids whose checksum does not match.
+    /// Reads an Id of 15 or 18 characters. An Id of 15 characters gets its three check characters. The check
+    /// characters of an Id of 18 are not verified, because recordings and sandboxes hold Ids whose check
+    /// characters do not match.
     ///
     /// # Errors
-    /// When the text has another length or anything but ASCII letters and digits.
+    /// When the text has another length, or a character that is not an ASCII letter or digit.
     pub fn parse(text: &str) -> Result<Self, InvalidSalesforceId> {
         let valid = text.bytes().all(|b| b.is_ascii_alphanumeric());
         match text.len() {
@@ -73,7 +85,8 @@ impl SalesforceId {
         }
     }
 
-    /// Three chunks of five characters each give one character: bit i says that character i is upper case.
+    /// Appends the three check characters. Each group of five characters gives one check character: bit i of
+    /// its number says whether character i of the group is upper case.
     fn lengthen(text: &str) -> String {
         const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
         let mut id = text.to_owned();
@@ -87,7 +100,7 @@ impl SalesforceId {
         id
     }
 
-    /// The 18 characters.
+    /// The Id as a text of 18 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -107,19 +120,21 @@ impl<'de> Deserialize<'de> for SalesforceId {
     }
 }
 
-/// A row's key: the compact JSON array of its key columns' `::text`, in index order, as in `["42"]`.
+/// The key of a row: a compact JSON array, such as `["42"]`, of the key columns' values as `::text`. The
+/// columns are in the order of the index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PostgresKey(pub String);
 
 impl PostgresKey {
-    /// The key of a row whose key columns hold these texts, in index order.
+    /// The key of the row whose key columns hold these texts, in the order of the index.
     #[must_use]
     pub fn of_columns<T: Into<String>>(columns: impl IntoIterator<Item = T>) -> Self {
         Self(serde_json::Value::from_iter(columns.into_iter().map(Into::into)).to_string())
     }
 
-    /// The texts of the key columns, in index order. `None` if this is not the JSON array that a key is.
+    /// The texts of the key columns, in the order of the index. `None` if the key is not a JSON array of
+    /// texts.
     #[must_use]
     pub fn columns(&self) -> Option<Vec<String>> {
         serde_json::from_str(&self.0).ok()
@@ -132,22 +147,21 @@ impl fmt::Display for PostgresKey {
     }
 }
 
-/// The key of a base: given at its first save (the Salesforce Id if known, else `p:` and the row's key) and
-/// never changed after.
+/// The key under which a base is stored. A base gets its key at its first save and keeps it for good. The key
+/// is the Salesforce Id if the Id is known at that time, else `p:` and the row's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BaseKey(pub String);
 
 impl BaseKey {
-    /// The key that a new base of this record gets.
-    ///
-    /// Returns `None` when nothing identifies the record.
+    /// The key for a new base of the record with this Salesforce Id and this row key. `None` if neither is
+    /// known.
     #[must_use]
     pub fn first(id: Option<&SalesforceId>, key: Option<&PostgresKey>) -> Option<Self> {
         id.map(|id| Self(id.as_str().to_owned())).or_else(|| key.map(Self::of_row))
     }
 
-    /// The key of the base of a row whose record has no Salesforce Id yet.
+    /// The key for a new base of a row that has no record in Salesforce yet.
     #[must_use]
     pub fn of_row(key: &PostgresKey) -> Self {
         Self(format!("p:{key}"))
@@ -197,7 +211,7 @@ mod tests {
             ["", "003", "0035c00000ABcd!", "0035c00000ABcde!", "0035c00000ABcdeAA!", "0035c00000ABcdeAAGx"]
         {
             let error = SalesforceId::parse(text).unwrap_err();
-            assert!(error.to_string().contains("no Salesforce Id"), "{error}");
+            assert!(error.to_string().contains("not a Salesforce Id"), "{error}");
         }
     }
 }

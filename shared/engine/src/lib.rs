@@ -1,7 +1,30 @@
-//! The pure core of Syncline: canonical values, fingerprints, three-way merge and the plan of a record.
+//! The pure core of Syncline: canonical values, fingerprints, the three-way merge of a field and the plan of
+//! a record.
 //!
-//! **Invariant:** nothing here does I/O, reads a clock, draws a random number or awaits. What happens to a
-//! record is a function of its base, its two images and its definition; everything else only carries it out.
+//! **Invariant:** nothing in this crate does I/O, reads a clock, draws a random number or awaits. The plan of
+//! a record is a function of the record's definition, the fingerprint key, the record's base and what each
+//! side holds. The other crates only carry out plans.
+//!
+//! Not in this crate: reading and writing records and bases, leases and retries (`syncline-sync`), and the
+//! words of `syncline.toml` (`syncline-config`).
+//!
+//! Begin with [`plan()`]: it makes the [`RecordPlan`] of one record. It calls [`merge_field`] for each field
+//! that both sides hold. Then read [`Base`], which says what is remembered of a record between two runs, and
+//! [`resolve()`], which brings a base up to date after a run that did not finish. [`Rule`] says how the text
+//! of a side becomes a [`Value`].
+//!
+//! # Layout
+//!
+//! - `id`: the two sides, and the names and keys of records, rows, bases and fields.
+//! - `definition`: what one sync keeps the same, and by which policies.
+//! - `types`: the types of both sides, and the rule for each pair of types.
+//! - `value`: canonical values, and the rules that make them from text.
+//! - `fingerprint`: keyed fingerprints of canonical values.
+//! - `base`: the base of a record, with the intent of a run.
+//! - `merge`: the three-way merge of one field.
+//! - `plan`: the plan of one record: creates, updates, deletes, conflicts, and why a record is held.
+//! - `resolve`: what became of an intent whose run did not finish.
+//! - `oscillation`: recognizes two sides that correct each other without end.
 
 mod base;
 mod definition;

@@ -10,24 +10,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The record stands on the other side only.
+    /// The record was on the other side only and is created on this side.
     Created,
-    /// The other side changed it and this one did not.
+    /// The other side changed the field and this side did not.
     Changed,
-    /// Both sides changed it; the primary won.
+    /// Both sides changed the field. The primary won.
     Conflict,
-    /// There was no base and this side was empty.
+    /// The field had no base, and it was empty on this side.
     FilledEmpty,
-    /// There was no base and the sides differ; the primary won.
+    /// The field had no base, and the value that this side held was overwritten.
     FirstLink,
-    /// The field travels one way and its own side is followed.
+    /// Values of the field travel one way only, and this side follows the other one.
     OneWay,
-    /// The record was deleted on the other side.
+    /// The record was deleted on one side. The other side follows the delete, or its edits are in conflict
+    /// with it.
     Deleted,
 }
 
 impl Reason {
-    /// The word for this reason in history, conflicts and messages.
+    /// The word for this reason in the history, in conflicts and in messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -42,40 +43,100 @@ impl Reason {
     }
 }
 
-/// A field whose values the sides do not agree on, with what lost.
+/// A conflict on one field. It keeps the values of both sides, so that the value that lost is not gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldConflict {
-    /// The field.
+    /// The name of the field.
     pub field: FieldName,
-    /// What Salesforce held.
+    /// The value that Salesforce held.
     pub salesforce: Value,
-    /// What Postgres held.
+    /// The value that Postgres held.
     pub postgres: Value,
-    /// Whose value stands.
+    /// The side whose value remains.
     pub winner: Side,
-    /// Why.
+    /// Why that side's value remains.
     pub reason: Reason,
 }
 
-/// What happens to one field.
+/// What the merge decides for one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Both sides hold the same value.
     Equal,
-    /// The value of the side across is written to this side.
+    /// The value of one side is written to the other side.
     Write {
-        /// The side that is written.
+        /// The side to which the value is written.
         to: Side,
-        /// Why.
+        /// Why the value is written.
         reason: Reason,
-        /// True if a value that somebody may have meant is overwritten, which makes it a conflict.
+        /// True if the write overwrites a value that somebody may have set on purpose. The overwritten value
+        /// is then kept as a conflict.
         conflict: bool,
     },
-    /// The sides differ and neither may be written: the direction or the first link forbids it.
+    /// The sides differ, but nothing is written, because the direction or the policy for the first link
+    /// forbids it.
     Leave,
 }
 
-/// The three-way merge of one field's canonical values. Without a base the first link's policy decides.
+/// The three-way merge of the canonical values of one field. It compares both values with the fingerprint in
+/// the base. If the field has no base, the policy for the first link decides.
+///
+/// # Example
+///
+/// ```
+/// use syncline_engine::*;
+///
+/// # let mapping = FieldMapping {
+/// #     field: "Name".into(),
+/// #     column: "name".into(),
+/// #     salesforce_type: SalesforceType::Text { length: 255 },
+/// #     postgres_type: PostgresType::Text,
+/// #     cast: "text".into(),
+/// #     rule: Rule { version: 1, kind: RuleKind::Text },
+/// #     direction: Direction::Both,
+/// #     salesforce_required: true,
+/// #     salesforce_updateable: true,
+/// #     postgres_required: false,
+/// #     derived: false,
+/// #     lookup: None,
+/// # };
+/// # let definition = Definition {
+/// #     form: 1,
+/// #     name: "accounts".into(),
+/// #     version: 1,
+/// #     object: "Account".into(),
+/// #     schema: "public".into(),
+/// #     table: "accounts".into(),
+/// #     key: vec![("id".into(), "bigint".into())],
+/// #     link: "salesforce_id".into(),
+/// #     table_shared: false,
+/// #     primary: Side::Salesforce,
+/// #     direction: Direction::Both,
+/// #     on_first_link: FirstLink::FillEmpty,
+/// #     deletes: Deletes::default(),
+/// #     delete_limit: DeleteLimit::default(),
+/// #     link_table: false,
+/// #     partitioned: false,
+/// #     mergeable: false,
+/// #     external_id: None,
+/// #     marker: None,
+/// #     poll_interval_s: 60,
+/// #     fields: vec![mapping.clone()],
+/// # };
+/// let key = FingerprintKey::new([7; 32]);
+/// let text = |text: &str| Value::Text(text.to_owned());
+/// let base = key.fingerprint("accounts", "Name", &mapping.rule, &text("Acme"));
+/// let merge = |salesforce: &str, postgres: &str| {
+///     merge_field(&definition, &mapping, &key, Some(base), &text(salesforce), &text(postgres))
+/// };
+/// assert_eq!(merge("Acme Ltd", "Acme Ltd"), Decision::Equal);
+/// // Postgres changed the value and Salesforce did not.
+/// let to_salesforce = Decision::Write { to: Side::Salesforce, reason: Reason::Changed, conflict: false };
+/// assert_eq!(merge("Acme", "Acme Ltd"), to_salesforce);
+/// // Both sides changed the value. Salesforce is the primary and wins.
+/// let to_postgres = Decision::Write { to: Side::Postgres, reason: Reason::Conflict, conflict: true };
+/// assert_eq!(merge("Acme Inc", "Acme Ltd"), to_postgres);
+/// ```
 #[must_use]
 pub fn merge_field(
     definition: &Definition,

@@ -1,4 +1,5 @@
-//! Two sides that correct each other: an automation here that changes what the other side writes, and one there.
+//! Recognizes two sides that correct each other without end: an automation on each side changes what the
+//! other side wrote.
 
 use crate::base::{Base, Swing};
 use crate::id::{FieldName, Side};
@@ -6,13 +7,14 @@ use crate::plan::{Action, RecordPlan};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// So many rounds in a row are no coincidence.
+/// A field oscillates once it went back and forth for this many rounds in a row.
 pub const OSCILLATING: u8 = 8;
-/// A field that comes back later than this was changed by somebody.
+/// A change that comes back within this time counts as a round. A later change is taken for somebody's edit.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
 
-/// What the base remembers of the last writes of fields once this plan is carried out. A field counts a round when
-/// it is written back from the side that it was written to within the last minute.
+/// The writes of fields that the base has to remember once this plan is carried out at the time `now`. Writes
+/// older than a minute are dropped. A field counts one more round if the plan writes it to the side opposite
+/// to its last write, within a minute of that write. Any other write of the field starts again with 0 rounds.
 #[must_use]
 pub fn swings(base: &Base, plan: &RecordPlan, now: Timestamp) -> BTreeMap<FieldName, Swing> {
     let recent = |swing: &&Swing| now.duration_since(swing.at) <= SOON;
@@ -34,7 +36,7 @@ pub fn swings(base: &Base, plan: &RecordPlan, now: Timestamp) -> BTreeMap<FieldN
     swings
 }
 
-/// A field that went back and forth too often.
+/// A field that oscillates, if there is one; see [`OSCILLATING`].
 #[must_use]
 pub fn oscillating(swings: &BTreeMap<FieldName, Swing>) -> Option<&FieldName> {
     swings.iter().find(|(_, swing)| swing.rounds >= OSCILLATING).map(|(field, _)| field)

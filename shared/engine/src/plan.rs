@@ -1,4 +1,4 @@
-//! The plan of a record: everything that will be written, decided before anything is.
+//! The plan of a record. It decides everything that will be written before anything is written.
 
 use crate::base::{Absence, Base, FieldBase, Gone, IntentSide, Op};
 use crate::definition::{Definition, DeletePolicy, FieldMapping};
@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Parent {
-    /// Known by its Salesforce Id; its row is not linked yet.
+    /// The parent is known by its Salesforce Id. Its row is not linked yet.
     Salesforce(SyncName, SalesforceId),
-    /// Known by its row's key; its Salesforce record is not linked yet.
+    /// The parent is known by the key of its row. Its Salesforce record is not linked yet.
     Postgres(SyncName, PostgresKey),
 }
 
@@ -24,28 +24,29 @@ pub enum Parent {
 pub enum Cell {
     /// A canonical value.
     Value(Value),
-    /// A lookup that cannot be translated before its parent is linked.
+    /// A lookup whose value cannot be translated for the other side until its parent is linked.
     Waiting(Parent),
-    /// A value without a canonical form.
+    /// A value that has no canonical form.
     Unreadable(ValueError),
 }
 
-/// The canonical values of a record's mapped fields on one side.
+/// The image of a record on one side: the canonical values of its mapped fields.
 pub type Image = BTreeMap<FieldName, Cell>;
 
-/// Whether a side holds the record.
+/// What one side holds of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It does.
+    /// The side has the record, with this image.
     Present(Image),
-    /// It was deleted there, on evidence.
+    /// The record was deleted there. There is evidence of the delete.
     Deleted,
-    /// It is not there, and nothing says that it was deleted.
+    /// The record is absent there, without evidence of a delete.
     Missing,
 }
 
 impl Presence {
-    /// A text that differs for all that differs, to make one fingerprint over everything that a side holds.
+    /// A text of everything that the side holds of the record. Two presences that differ have different
+    /// texts. One fingerprint over this text tells whether anything on the side changed.
     #[must_use]
     pub fn fingerprinted_text(&self) -> String {
         match self {
@@ -59,7 +60,7 @@ impl Presence {
 }
 
 impl Cell {
-    /// Each part bears its length, so that no two cells run into one text.
+    /// The text contains the lengths of its parts, so that different cells never have the same text.
     fn fingerprinted_text(&self, field: &str) -> String {
         let (kind, text) = match self {
             Self::Value(value) => match value.text() {
@@ -74,33 +75,34 @@ impl Cell {
     }
 }
 
-/// One field of a write.
+/// The write of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldWrite {
-    /// What the side held.
+    /// The value that the side held before.
     pub before: Value,
-    /// What it is to hold.
+    /// The value that the side gets.
     pub after: Value,
-    /// Why.
+    /// Why the field is written.
     pub reason: Reason,
 }
 
-/// What is done on one side.
+/// What the plan does on one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing.
+    /// Nothing is written.
     #[default]
     None,
-    /// A new record or row with these fields; null fields are left to the side's defaults.
+    /// A record or row is created with these fields. Fields that are null are left out, so that they get the
+    /// side's defaults.
     Create(BTreeMap<FieldName, FieldWrite>),
-    /// These fields get other values.
+    /// These fields of the record or row get new values.
     Update(BTreeMap<FieldName, FieldWrite>),
-    /// It is deleted.
+    /// The record or row is deleted.
     Delete,
 }
 
 impl Action {
-    /// The fields that are written.
+    /// The fields that are written; `None` if nothing is written or the record is deleted.
     #[must_use]
     pub fn fields(&self) -> Option<&BTreeMap<FieldName, FieldWrite>> {
         match self {
@@ -109,74 +111,75 @@ impl Action {
         }
     }
 
-    /// True if nothing is done.
+    /// True if nothing is written on this side.
     #[must_use]
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 }
 
-/// Why nothing is written although the sides differ.
+/// Why a record is held: nothing is written although the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Held {
-    /// The record was deleted on one side and stands on the other.
+    /// The record was deleted on one side and still exists on the other. The delete policy asks for a
+    /// person's decision.
     Deleted {
-        /// Where it was deleted.
+        /// The side on which the record was deleted.
         side: Side,
     },
-    /// The record is gone from one side without evidence of a delete.
+    /// The record is missing: it is absent from one side without evidence of a delete.
     Missing {
-        /// Where it is not found.
+        /// The side on which the record is not found.
         side: Side,
     },
-    /// A value has no canonical form.
+    /// A field has a value without a canonical form.
     Unreadable {
-        /// The side that holds it.
+        /// The side that holds the value.
         side: Side,
-        /// The field.
+        /// The field with the value.
         field: FieldName,
-        /// What is wrong with it.
+        /// Why the value has no canonical form.
         error: ValueError,
     },
-    /// A required lookup waits for its parent.
+    /// A required lookup cannot be written before its parent is linked.
     Waiting {
-        /// The field.
+        /// The lookup field.
         field: FieldName,
-        /// The parent.
+        /// The parent that is not linked yet.
         parent: Parent,
     },
 }
 
-/// The whole plan of one record. Whoever carries it out has nothing left to decide.
+/// The whole plan of one record. The code that carries out a plan makes no decisions of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordPlan {
     /// What is written to Salesforce.
     pub salesforce: Action,
     /// What is written to Postgres.
     pub postgres: Action,
-    /// Fields whose losing value is kept in the conflict log.
+    /// The conflicts, by which the values that lost are kept in the conflict log.
     pub conflicts: Vec<FieldConflict>,
-    /// Fields on which both sides agree already.
+    /// The fields on which both sides agree already, with what the base keeps of their values.
     pub agreed: BTreeMap<FieldName, FieldBase>,
-    /// Parents that lookups of this record wait for.
+    /// The parents that have to be linked before lookups of this record can be written.
     pub waits_for: BTreeSet<Parent>,
-    /// Why nothing is written, if the sides differ and nothing is.
+    /// Why nothing is written although the sides differ; `None` if the record is not held.
     pub held: Option<Held>,
-    /// The side that lacks the record and how, for the base to remember.
+    /// The side that does not have the record, and why, for the base to remember.
     pub gone: Option<Gone>,
-    /// The base's `live` once the plan was carried out.
+    /// The value of the base's `live` after the plan is carried out.
     pub live: bool,
 }
 
 impl RecordPlan {
-    /// True if neither side is written.
+    /// True if the plan writes nothing to either side.
     #[must_use]
     pub fn writes_nothing(&self) -> bool {
         self.salesforce.is_none() && self.postgres.is_none()
     }
 
-    /// What the intent says of a side.
+    /// The part of the intent that concerns this side; `None` if nothing is written there.
     #[must_use]
     pub fn intent(&self, definition: &Definition, key: &FingerprintKey, side: Side) -> Option<IntentSide> {
         let (op, fields) = match self.action(side) {
@@ -198,7 +201,7 @@ impl RecordPlan {
         Some(IntentSide { op, fields: intended })
     }
 
-    /// The action of a side.
+    /// The action on this side.
     #[must_use]
     pub fn action(&self, side: Side) -> &Action {
         match side {
@@ -220,7 +223,70 @@ fn field_base(
     }
 }
 
-/// The plan of a record, from its base (its intent resolved) and what was read of both sides.
+/// Makes the plan of a record from its base and from what each side holds. The base must have no intent:
+/// [`resolve`](fn@crate::resolve) it first.
+///
+/// # Example
+///
+/// Since both sides agreed on a name, Salesforce has changed it and Postgres has not. The plan updates the
+/// row.
+///
+/// ```
+/// use syncline_engine::*;
+///
+/// let (field, column) = (SalesforceType::Text { length: 255 }, PostgresType::Text);
+/// let name = FieldMapping {
+///     field: "Name".into(),
+///     column: "name".into(),
+///     rule: pair(&field, &column).unwrap(),
+///     salesforce_type: field,
+///     postgres_type: column,
+///     cast: "text".into(),
+///     direction: Direction::Both,
+///     salesforce_required: true,
+///     salesforce_updateable: true,
+///     postgres_required: false,
+///     derived: false,
+///     lookup: None,
+/// };
+/// let definition = Definition {
+///     form: 1,
+///     name: "accounts".into(),
+///     version: 1,
+///     object: "Account".into(),
+///     schema: "public".into(),
+///     table: "accounts".into(),
+///     key: vec![("id".into(), "bigint".into())],
+///     link: "salesforce_id".into(),
+///     table_shared: false,
+///     primary: Side::Salesforce,
+///     direction: Direction::Both,
+///     on_first_link: FirstLink::FillEmpty,
+///     deletes: Deletes::default(),
+///     delete_limit: DeleteLimit::default(),
+///     link_table: false,
+///     partitioned: false,
+///     mergeable: false,
+///     external_id: Some("Syncline_Id__c".into()),
+///     marker: Some("Syncline_Write__c".into()),
+///     poll_interval_s: 60,
+///     fields: vec![name.clone()],
+/// };
+///
+/// let key = FingerprintKey::new([7; 32]);
+/// let fingerprint = key.fingerprint("accounts", "Name", &name.rule, &Value::Text("Acme".into()));
+/// let mut base = Base::new(BaseKey::of_row(&PostgresKey::of_columns(["42"])));
+/// base.live = true;
+/// base.fields.insert("Name".into(), FieldBase { fingerprint, rule: name.rule.version });
+///
+/// let holds = |name: &str| {
+///     Presence::Present(Image::from([("Name".to_owned(), Cell::Value(Value::Text(name.to_owned())))]))
+/// };
+/// let plan = plan(&definition, &key, Some(&base), &holds("Acme Ltd"), &holds("Acme"));
+/// assert!(plan.salesforce.is_none() && plan.conflicts.is_empty());
+/// let written = &plan.postgres.fields().unwrap()["Name"];
+/// assert_eq!((&written.after, written.reason), (&Value::Text("Acme Ltd".into()), Reason::Changed));
+/// ```
 #[must_use]
 pub fn plan(
     definition: &Definition,
@@ -247,8 +313,8 @@ pub fn plan(
     }
 }
 
-/// Neither side holds the record. Its base ends once both are known to have deleted it; a side that only misses it
-/// may show it again.
+/// Neither side has the record. The base ends once there is evidence that both sides deleted the record. A
+/// side on which the record is only missing may show it again.
 fn neither(base: &Base, salesforce: &Presence, postgres: &Presence) -> RecordPlan {
     let sides = [(Side::Salesforce, salesforce), (Side::Postgres, postgres)]
         .map(|(side, presence)| Gone { side, how: absence(base, side, presence) });
@@ -293,7 +359,7 @@ fn both(
                 continue;
             }
         };
-        // A field that Salesforce takes only in a create stays as it is there.
+        // Salesforce accepts some fields in a create only. Such a field keeps its value in Salesforce.
         let mut mapping = mapping.clone();
         if !mapping.salesforce_updateable && mapping.direction == crate::Direction::Both {
             mapping.direction = crate::Direction::ToPostgres;
@@ -335,7 +401,8 @@ fn both(
     plan
 }
 
-/// The record stands on one side. Without a living base it is new and is created across.
+/// Only one side, `stands`, has the record. If its base is not live, the record is new and is created on the
+/// other side.
 fn one_side(
     definition: &Definition,
     key: &FingerprintKey,
@@ -350,7 +417,7 @@ fn one_side(
     }
 }
 
-/// What a side that lacks the record is taken for: evidence that was seen once counts still.
+/// Why the side does not have the record. Evidence that was seen once still counts.
 fn absence(base: &Base, side: Side, presence: &Presence) -> Absence {
     match (presence, base.gone.filter(|gone| gone.side == side).map(|gone| gone.how)) {
         (_, Some(Absence::Kept)) => Absence::Kept,
@@ -359,7 +426,8 @@ fn absence(base: &Base, side: Side, presence: &Presence) -> Absence {
     }
 }
 
-/// Under a living base one side lost the record: the policy decides, and only on evidence.
+/// One side lost a record whose base is live. If there is evidence of a delete, the delete policy decides.
+/// Otherwise the record is missing.
 fn lost(
     definition: &Definition,
     key: &FingerprintKey,
@@ -382,8 +450,8 @@ fn lost(
     }
 }
 
-/// A delete goes across, unless the record was edited there meanwhile: then the primary wins, and the edit or the
-/// delete that lost stands in the conflict log.
+/// The delete is carried to the side `stands`, unless the record was edited there meanwhile. Then the primary
+/// wins, and the conflict log keeps the values of the edit.
 fn propagated(
     definition: &Definition,
     key: &FingerprintKey,
@@ -395,10 +463,12 @@ fn propagated(
     let edited = definition.fields.iter().filter_map(|mapping| {
         let Some(Cell::Value(value)) = image.get(&mapping.field) else { return None };
         let now = field_base(definition, mapping, key, value);
-        // A value that was never agreed on is one that whoever deleted the record did not see.
+        // A value that was never agreed on counts as an edit: it may not have been known where the record was
+        // deleted.
         let known = base.fields.get(&mapping.field).filter(|known| known.rule == now.rule);
         let differs = known.map_or(!value.is_null(), |known| known.fingerprint != now.fingerprint);
-        // Where a parent is deleted with its children, the side itself empties their lookups: that is nobody's edit.
+        // When a parent is deleted together with its children, the side itself empties their lookups. That is
+        // no edit.
         let edited = differs && !(mapping.lookup.is_some() && value.is_null());
         (definition.writes(mapping, side) && edited).then(|| {
             let (salesforce, postgres) = match stands {
@@ -431,7 +501,7 @@ fn propagated(
     plan
 }
 
-/// The record is created on this side.
+/// The record is created on the side `across`.
 fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &Image) -> RecordPlan {
     if !definition.direction.writes(across) {
         return RecordPlan::default();
@@ -455,7 +525,8 @@ fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &
                         ..RecordPlan::default()
                     };
                 }
-                // The created side holds nothing there; once the parent is linked, this side is what changed.
+                // The new record has no value in this field. If null counts as agreed, the image's value
+                // counts as changed once the parent is linked, and is written then.
                 if definition.writes(mapping, across) {
                     let nothing = field_base(definition, mapping, key, &Value::Null);
                     plan.agreed.insert(mapping.field.clone(), nothing);

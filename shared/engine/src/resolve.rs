@@ -1,20 +1,56 @@
-//! What became of an intent whose run did not finish.
+//! Resolves an intent: finds out from evidence which of its writes landed.
 
 use crate::base::{Base, IntentSide, Op};
 use crate::id::{PostgresKey, SalesforceId};
 
-/// What was found of an intent's writes. An intent landed on a side only on evidence: in Postgres a history
-/// row with its id, in Salesforce its marker on the record or, for a create, its external Id.
+/// The evidence that was found of an intent's writes, per side. An intent landed on a side only if there is
+/// evidence of it. In Postgres the evidence is a history row with the intent's id. In Salesforce it is the
+/// intent's marker on the record, or the external Id for a create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The row's key, if the history has a row with the intent's id.
+    /// The key of the row, if the history has a row with the intent's id. Otherwise `None`.
     pub postgres: Option<PostgresKey>,
-    /// The record's Id, if it bears the marker; for a create, the external Id, deleted or not; for a delete, if it
-    /// is in the recycle bin.
+    /// The Id of the record, if the intent's write landed in Salesforce. Otherwise `None`. An update landed
+    /// if the record has the intent's marker. A create landed if a record has the external Id, deleted or
+    /// not. A delete landed if the record is in the recycle bin.
     pub salesforce: Option<SalesforceId>,
 }
 
-/// The base with its intent resolved: values that landed are agreed on, the others are not.
+/// Returns the base with its intent resolved. The values that landed become agreed values. For the other
+/// values the base stays as it was.
+///
+/// # Example
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use syncline_engine::{
+///     Base, BaseKey, Evidence, FieldBase, FingerprintKey, Intent, IntentSide, Op, PostgresKey, Rule,
+///     RuleKind, Value, resolve,
+/// };
+///
+/// let rule = Rule { version: 1, kind: RuleKind::Text };
+/// let name = Value::Text("Acme".into());
+/// let fingerprint = FingerprintKey::new([7; 32]).fingerprint("accounts", "Name", &rule, &name);
+/// let name = FieldBase { fingerprint, rule: rule.version };
+/// let row = PostgresKey::of_columns(["42"]);
+/// let mut base = Base::new(BaseKey::of_row(&row));
+/// base.intent = Some(Intent {
+///     id: "0123456789abcdef0123456789abcdef".into(),
+///     lease_until: jiff::Timestamp::UNIX_EPOCH,
+///     salesforce: None,
+///     postgres: Some(IntentSide {
+///         op: Op::Update,
+///         fields: BTreeMap::from([("Name".to_owned(), name)]),
+///     }),
+/// });
+///
+/// // The history has a row with the intent's id: the write landed in Postgres.
+/// let landed = resolve(&base, &Evidence { postgres: Some(row), salesforce: None });
+/// assert!(landed.intent.is_none());
+/// assert_eq!(landed.fields["Name"], name);
+/// // There is no evidence: the write did not land.
+/// assert!(resolve(&base, &Evidence::default()).fields.is_empty());
+/// ```
 #[must_use]
 pub fn resolve(base: &Base, evidence: &Evidence) -> Base {
     let mut resolved = base.clone();

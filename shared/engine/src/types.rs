@@ -1,48 +1,49 @@
-//! Which Salesforce type goes with which column type, and by which rule.
+//! The types of both sides, which Salesforce type can be kept in which column type, and by which rule.
 
 use crate::value::{Rule, RuleKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A field's type as describe names it, with what bears on its values.
+/// The type of a Salesforce field, as describe names it, with the limits of its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SalesforceType {
     /// `id`.
     Id,
-    /// `reference`: a lookup or master-detail; holds an Id.
+    /// `reference`: a lookup or master-detail field. Its value is an Id.
     Reference,
-    /// `string`, `textarea`, `email`, `phone`, `url`, `picklist`, `combobox`, `encryptedstring`, and rich text
-    /// (`html`, or a `textarea` that is HTML): one text.
+    /// The types whose value is one text: `string`, `textarea`, `email`, `phone`, `url`, `picklist`,
+    /// `combobox`, `encryptedstring`, and rich text (`html`, or a `textarea` that is HTML).
     Text {
-        /// Longest value in characters.
+        /// The length of the longest value in characters. 0 if describe gives none.
         length: u32,
     },
-    /// `multipicklist`: values joined by semicolons, in no order that means anything.
+    /// `multipicklist`: choices joined by semicolons. Their order has no meaning.
     MultiPicklist,
-    /// `boolean`: never null.
+    /// `boolean`. It is never null.
     Boolean,
     /// `int`.
     Int,
-    /// `double`, `currency`, `percent`.
+    /// `double`, `currency` or `percent`.
     Number {
-        /// All digits that the field shows.
+        /// How many digits the field shows in all.
         precision: u32,
-        /// Digits after the point. The API stores more and a save in the browser rounds them away.
+        /// How many digits the field shows after the point. The API stores more digits than that. A save in
+        /// the browser rounds them away.
         scale: u32,
     },
     /// `date`.
     Date,
-    /// `datetime`: whole seconds, UTC.
+    /// `datetime`: in whole seconds and UTC.
     DateTime,
-    /// `time`: a time of day in milliseconds, without a zone.
+    /// `time`: a time of day in milliseconds, without a time zone.
     Time,
-    /// Any other, by the name that describe gives it.
+    /// Any other type, by the name that describe gives it.
     Other(String),
 }
 
 impl SalesforceType {
-    /// The type of a field from the words of describe.
+    /// The type of a field, from the name, length, precision and scale that describe gives.
     #[must_use]
     pub fn from_describe(name: &str, length: u32, precision: u32, scale: u32) -> Self {
         match name {
@@ -61,7 +62,8 @@ impl SalesforceType {
         }
     }
 
-    /// The column type that a generated table gives a field of this type.
+    /// The column type for a field of this type in a table that Syncline creates. `None` for a type that
+    /// Syncline does not sync.
     #[must_use]
     pub fn generated_column(&self) -> Option<String> {
         Some(match self {
@@ -98,19 +100,20 @@ impl fmt::Display for SalesforceType {
     }
 }
 
-/// A column's type with its modifier.
+/// The type of a Postgres column, with its modifier (length, precision or scale).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PostgresType {
     /// `text`.
     Text,
-    /// `character varying`, with its length in characters if it has one.
+    /// `character varying`, with its greatest length in characters if it has one.
     Varchar(Option<u32>),
-    /// `character`, padded with blanks that its text does not show.
+    /// `character`, with its length. Postgres pads the values with blanks; their `::text` does not contain
+    /// the padding.
     Char(u32),
     /// `citext`.
     Citext,
-    /// An enumeration, by its name.
+    /// An enumeration, with its name.
     Enum(String),
     /// `text[]` or `varchar[]`: the choices of a multipicklist.
     TextArray,
@@ -124,7 +127,7 @@ pub enum PostgresType {
     Integer,
     /// `bigint`.
     BigInt,
-    /// `numeric`, with precision and scale if it has them.
+    /// `numeric`, with its precision and scale if it has them.
     Numeric(Option<(u32, u32)>),
     /// `real`.
     Real,
@@ -134,18 +137,18 @@ pub enum PostgresType {
     Boolean,
     /// `date`.
     Date,
-    /// `timestamp without time zone`, taken as UTC.
+    /// `timestamp without time zone`. Its values count as UTC.
     Timestamp,
     /// `timestamp with time zone`.
     TimestampTz,
-    /// `time without time zone`, with the digits of a second that it keeps.
+    /// `time without time zone`, with the number of digits of a second that the column keeps.
     Time(u8),
-    /// Any other, by its name in the catalog.
+    /// Any other type, by its name in the catalog.
     Other(String),
 }
 
 impl PostgresType {
-    /// The type from what `format_type(atttypid, atttypmod)` answers.
+    /// The type, from the result of `format_type(atttypid, atttypmod)`.
     #[must_use]
     pub fn from_format_type(name: &str) -> Self {
         let (bare, modifier) = match name.split_once('(') {
@@ -222,22 +225,23 @@ impl fmt::Display for PostgresType {
     }
 }
 
-/// Two types that cannot hold the same values, or that are not served.
+/// The error for two types that cannot hold the same values, or that Syncline does not support.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a Salesforce {salesforce} cannot be kept in a {postgres} column: {hint}")]
 pub struct UnsupportedPair {
-    /// The field's type.
+    /// The type of the Salesforce field.
     pub salesforce: String,
-    /// The column's type.
+    /// The type of the column.
     pub postgres: String,
-    /// What to do instead.
+    /// What the user can do instead.
     pub hint: String,
 }
 
-/// The rule for a pair of types.
+/// The rule that makes canonical values for this pair of types.
 ///
 /// # Errors
-/// When the pair makes no sense or is not served; the error says which column types would do.
+/// When the column type cannot hold the field's values, or when Syncline does not support one of the types.
+/// The error names column types that can hold the values, or says what else to do.
 pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule, UnsupportedPair> {
     use PostgresType as P;
     use SalesforceType as S;
@@ -250,16 +254,20 @@ pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule
     };
     let kind = match (salesforce, postgres) {
         (S::Other(name), _) if name == "base64" => {
-            return refuse("files are not synced; leave the field out, or keep a link to the file");
+            return refuse(
+                "files are not synced; leave the field out, or keep the file's URL in another field",
+            );
         }
         (S::Other(name), _) if matches!(name.as_str(), "address" | "location" | "complexvalue") => {
             return refuse(
-                "it is a compound field, which only its parts are written to; map the parts, such as MailingStreet and MailingCity, or Place__Latitude__s and Place__Longitude__s",
+                "a compound field cannot be written as a whole; map the parts, such as MailingStreet and MailingCity, or Place__Latitude__s and Place__Longitude__s",
             );
         }
-        (S::Other(_), _) => return refuse("this Salesforce type is not served; leave the field out"),
+        (S::Other(_), _) => return refuse("this Salesforce type is not supported; leave the field out"),
         (_, P::Other(_)) => {
-            return refuse("this column type is not served; leave the field out or change the column");
+            return refuse(
+                "this column type is not supported; leave the field out or change the column's type",
+            );
         }
         (S::Id | S::Reference, P::Text | P::Varchar(None)) => RuleKind::Id,
         (S::Id | S::Reference, P::Varchar(Some(length))) if *length >= 18 => RuleKind::Id,
@@ -361,7 +369,7 @@ mod tests {
             assert_eq!(pair(&text(length), &PostgresType::Uuid).is_ok(), served, "a text of {length}");
         }
         let error = pair(&SalesforceType::Other("anyType".into()), &PostgresType::Text).unwrap_err();
-        assert!(error.to_string().contains("this Salesforce type is not served"), "{error}");
+        assert!(error.to_string().contains("this Salesforce type is not supported"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Canonical values: what both sides of a pair of types can represent.
+//! Canonical values, and the rules that make them. A canonical value can be held by both types of a pair.
 //!
-//! Both sides hand in text: Postgres a column's `::text`, Salesforce the JSON string, or the JSON literal of a
-//! number or boolean. Numbers never pass through a float on the way, except where the column is one.
+//! A rule reads text from either side. The text of a Postgres column is its `::text`. The text of a
+//! Salesforce field is the content of its JSON string, or the JSON literal of a number or boolean. A number
+//! passes through a floating-point type only if the column has such a type.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -12,37 +13,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// A canonical value. Comparisons, fingerprints and writes see nothing else.
+/// A canonical value. Values are compared, fingerprinted and written only in this form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Value {
-    /// Nothing; also what an empty text means, and an empty multipicklist.
+    /// No value. An empty text and an empty multipicklist count as null too.
     Null,
-    /// Text without leading or trailing whitespace, lines ended by `\n`.
+    /// A text without blanks or control characters at either end. Its lines end with `\n`.
     Text(String),
-    /// A number without trailing zeros.
+    /// A decimal number without trailing zeros.
     Number(Decimal),
-    /// A checkbox.
+    /// The value of a checkbox.
     Boolean(bool),
-    /// A day without a zone.
+    /// A calendar date, without a time zone.
     Date(Date),
-    /// A moment in whole seconds, UTC.
+    /// A point in time, in whole seconds and UTC.
     DateTime(Timestamp),
-    /// The choices of a multipicklist.
+    /// The selected choices of a multipicklist.
     Choices(BTreeSet<String>),
-    /// A time of day.
+    /// A time of day, without a time zone.
     Time(Time),
 }
 
 impl Value {
-    /// True for [`Value::Null`].
+    /// True if this is [`Value::Null`].
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 
-    /// The text that both Postgres (cast to the column's type) and Salesforce (as the content of a JSON string,
-    /// or as a JSON literal for numbers and booleans) take as this value; `None` is null.
+    /// The text of this value, which both sides accept; `None` for null. Postgres casts the text to the
+    /// column's type. Salesforce takes the text as the content of a JSON string, or as a JSON literal if the
+    /// value is a number or a boolean.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         Some(match self {
@@ -68,91 +70,110 @@ impl fmt::Display for Value {
 }
 
 /// Why a value of one side has no canonical form.
+///
+/// [`Presence::fingerprinted_text`](crate::Presence::fingerprinted_text) contains these messages, and
+/// fingerprints of that text are stored. If a message changes, stored fingerprints of such values no longer
+/// match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ValueError {
-    /// A number with more digits than are kept exactly, or none at all such as `NaN`.
+    /// A number with more digits than can be kept exactly, a number that is not finite, such as `NaN`, or a
+    /// text that is not a number.
     #[error("a number that cannot be kept exactly (28 digits at most, and finite)")]
     Number,
-    /// A text that is no UUID.
+    /// A text that is not a UUID.
     #[error("not a UUID, which is what the column holds")]
     Uuid,
-    /// A date outside the years 1700 to 4000 that Salesforce keeps, or no date at all.
+    /// A date or time outside the years 1700 to 4000, which are those that Salesforce keeps, or a text that
+    /// is not a date.
     #[error("not a date between 1700-01-01 and 4000-12-31, which is what Salesforce keeps")]
     Date,
-    /// A text that is no Id.
+    /// A text that is not a Salesforce Id.
     #[error("not a Salesforce Id of 15 or 18 characters")]
     Id,
-    /// A text that is neither true nor false.
+    /// A text that is not a boolean.
     #[error("neither true nor false")]
     Boolean,
-    /// No time of day.
+    /// A text that is not a time of day.
     #[error("not a time of day from 00:00:00 to 23:59:59.999, which is what Salesforce keeps")]
     Time,
-    /// A text that is no JSON.
+    /// A text that is not JSON, or JSON that is nested too deep to be read.
     #[error("not JSON, which is what the column holds")]
     Json,
-    /// The character U+0000, which Postgres cannot store.
+    /// A text with the character U+0000, which Postgres cannot store.
     #[error("a text with the character U+0000, which Postgres cannot store")]
     Nul,
 }
 
-/// How a pair of types makes canonical values. A rule whose meaning changes gets another version, and fields
-/// whose base has an older one are compared anew.
+/// How values of a pair of types become canonical. A rule whose meaning changes gets another version. A field
+/// whose base was made by another version of its rule is merged as if it had no base.
+///
+/// # Example
+///
+/// ```
+/// use syncline_engine::{Rule, RuleKind, Value, ValueError};
+///
+/// let price = Rule { version: 1, kind: RuleKind::Number { scale: 2 } };
+/// // Both sides mean the same number, though they write it differently.
+/// assert_eq!(price.canonical(Some("419.0")), price.canonical(Some("419.0000")));
+/// assert_eq!(price.canonical(Some("")), Ok(Value::Null));
+/// assert_eq!(price.canonical(Some("NaN")), Err(ValueError::Number));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// The version, counted per kind.
+    /// The version. Each kind of rule counts its own versions.
     pub version: u16,
-    /// The rule.
+    /// What the rule does.
     pub kind: RuleKind,
 }
 
-/// What a [`Rule`] does.
+/// What a [`Rule`] does with the text of a side. Each kind removes blanks and control characters at both ends
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleKind {
-    /// A Salesforce Id in 18 characters.
+    /// A Salesforce Id, made 18 characters long.
     Id,
-    /// Trimmed text, lines ended by `\n`, empty is null.
+    /// A text. Its line ends become `\n`. An empty text is null.
     Text,
-    /// A UUID in its hyphenated lower-case form.
+    /// A UUID, written in lower case and with hyphens.
     Uuid,
-    /// A set of choices.
+    /// A set of choices, separated by semicolons. Order and duplicates do not matter.
     Choices,
-    /// A boolean; null is false, for a checkbox is never null.
+    /// A boolean. Null counts as false, because a checkbox in Salesforce is never null.
     Boolean,
-    /// A number rounded half away from zero to this many digits after the point.
+    /// A decimal number, rounded to `scale` digits after the point. Halves are rounded away from zero.
     Number {
-        /// Digits after the point.
+        /// The number of digits after the point.
         scale: u32,
     },
-    /// The nearest single-precision number, then rounded.
+    /// The nearest single-precision number, rounded like `Number`. For columns of type `real`.
     Single {
-        /// Digits after the point.
+        /// The number of digits after the point.
         scale: u32,
     },
-    /// The nearest double-precision number, then rounded.
+    /// The nearest double-precision number, rounded like `Number`. For columns of type `double precision`.
     Double {
-        /// Digits after the point.
+        /// The number of digits after the point.
         scale: u32,
     },
-    /// A day.
+    /// A calendar date.
     Date,
-    /// A moment, the part of a second cut off.
+    /// A point in time, cut down to the whole second.
     DateTime,
-    /// A time of day, further digits cut off.
+    /// A time of day. Digits of a second beyond `digits` are cut off.
     Time {
-        /// Digits of a second, three at most.
+        /// How many digits of a second are kept. More than three count as three.
         digits: u8,
     },
-    /// JSON without blanks, keys sorted, numbers without trailing zeros.
+    /// JSON without blanks. Its keys are sorted, and its numbers have no trailing zeros.
     Json,
 }
 
 impl Rule {
-    /// The canonical value of what a side holds.
+    /// The canonical value of a text that a side holds. `None` means that the side holds null.
     ///
     /// # Errors
-    /// When the text has no canonical form; nothing is rounded to make it fit beyond what the rule says.
+    /// When the text has no canonical form. A value is never rounded more than the rule says in order to fit.
     pub fn canonical(&self, raw: Option<&str>) -> Result<Value, ValueError> {
         let text = raw.map(|text| text.trim_matches(|c: char| c <= ' '));
         let Some(text) = text.filter(|text| !text.is_empty()) else {
@@ -218,7 +239,7 @@ fn choices(text: &str) -> Result<Value, ValueError> {
     Ok(if set.is_empty() { Value::Null } else { Value::Choices(set) })
 }
 
-/// Reads a decimal exactly: more digits than fit is an error, never a rounding.
+/// Reads a decimal number exactly. A number with too many digits is an error and is not rounded.
 fn decimal(text: &str) -> Result<Decimal, ValueError> {
     let parsed = if text.contains(['e', 'E']) {
         Decimal::from_scientific(text)
@@ -228,7 +249,7 @@ fn decimal(text: &str) -> Result<Decimal, ValueError> {
     parsed.map_err(|_| ValueError::Number)
 }
 
-/// Half away from zero, as Postgres rounds a numeric.
+/// Rounds halves away from zero, as Postgres rounds a `numeric`.
 fn rounded(number: Decimal, scale: u32) -> Value {
     let number = number.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero).normalize();
     Value::Number(if number.is_zero() { Decimal::ZERO } else { number })
@@ -239,8 +260,8 @@ fn date(text: &str) -> Result<Value, ValueError> {
     if (1700..=4000).contains(&date.year()) { Ok(Value::Date(date)) } else { Err(ValueError::Date) }
 }
 
-/// Takes what either side writes: `2026-09-08T23:40:33.000Z`, `…000+0000`, `2026-09-08 23:40:33.123456+00`, and
-/// the zone-less text of a `timestamp`, which counts as UTC.
+/// Reads the forms that both sides write: `2026-09-08T23:40:33.000Z`, `2026-09-08T23:40:33.000+0000` and
+/// `2026-09-08 23:40:33.123456+00`. The text of a `timestamp` column has no time zone and counts as UTC.
 fn date_time(text: &str) -> Result<Value, ValueError> {
     let moment = Timestamp::from_str(text).or_else(|_| {
         let zoned = text.strip_suffix("+0000").map_or_else(|| format!("{text}Z"), |bare| format!("{bare}Z"));
@@ -255,7 +276,7 @@ fn date_time(text: &str) -> Result<Value, ValueError> {
     Timestamp::from_second(whole).map(Value::DateTime).map_err(|_| ValueError::Date)
 }
 
-/// Salesforce ends a time of day with a `Z`, and yet it has no zone.
+/// Salesforce writes a `Z` after a time of day, although the time has no time zone. The `Z` is dropped.
 fn time(text: &str, digits: u8) -> Result<Value, ValueError> {
     let bare = text.strip_suffix('Z').unwrap_or(text);
     let time = Time::from_str(bare).map_err(|_| ValueError::Time)?;
@@ -266,7 +287,8 @@ fn time(text: &str, digits: u8) -> Result<Value, ValueError> {
         .map_err(|_| ValueError::Time)
 }
 
-/// Deeper than this nobody nests what a person reads.
+/// JSON that is nested deeper than this is refused. `json` calls itself once per level, so this limits its
+/// stack.
 const JSON_DEPTH: u8 = 60;
 
 fn json(text: &str, depth: u8) -> Result<String, ValueError> {

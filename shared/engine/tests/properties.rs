@@ -1,4 +1,4 @@
-//! Properties of values, merge and plan that hold for every input.
+//! Properties of canonical values, the merge and the plan, tested with generated inputs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -97,7 +97,7 @@ fn apply(presence: &mut Presence, action: &Action, only: Option<usize>) {
     }
 }
 
-/// The base after a plan, with the sides on which it landed.
+/// The base after a plan that landed on the given sides: `[Salesforce, Postgres]`.
 fn base_after(definition: &Definition, base: Option<&Base>, plan: &RecordPlan, landed: [bool; 2]) -> Base {
     let mut after = base.cloned().unwrap_or_else(|| Base::new(BaseKey("b".into())));
     let creates = matches!(plan.salesforce, Action::Create(_)) || matches!(plan.postgres, Action::Create(_));
@@ -254,7 +254,7 @@ proptest! {
         apply(&mut y, &whole.postgres, None);
 
         let (mut one, mut other) = (one, other);
-        // Postgres is written first: Salesforce never holds what Postgres refused to take before.
+        // Postgres is written first. So Salesforce never gets a write that Postgres refused.
         let salesforce_landed = salesforce_landed && postgres_landed;
         if postgres_landed { apply(&mut other, &whole.postgres, None); }
         if salesforce_landed { apply(&mut one, &whole.salesforce, None); }
@@ -359,7 +359,7 @@ proptest! {
                 prop_assert!(live && evidence && !kept && deletes.from(lost) == DeletePolicy::Propagate);
             }
             if live && matches!(plan.action(lost), Action::Create(_)) {
-                // Only an edit across that wins by the primary brings a deleted record back.
+                // A deleted record comes back only if the other side is the primary and edited the record.
                 prop_assert!(evidence && primary != lost && !plan.conflicts.is_empty());
             }
             if live && *presence == Presence::Missing && !evidence && !kept {

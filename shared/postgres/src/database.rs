@@ -3,7 +3,7 @@
 use crate::capture::install_capture;
 use crate::connect::{Connection, Pool};
 use crate::error::{DatabaseError, port_error};
-use crate::identity::{IDENTITY_SQL, Identity, identity_of};
+use crate::identity::{IDENTITY_SQL, identity_of};
 use crate::link::{link_join, link_value};
 use crate::log::{Log, LowWater, take};
 use crate::names::{Instance, quote};
@@ -11,7 +11,7 @@ use crate::schema::make_partitions;
 use crate::transaction::{PostgresTransaction, key_columns};
 use jiff::Timestamp;
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
-use syncline_sync::{Database, PortError};
+use syncline_sync::{Database, DatabaseIdentity, PortError};
 use tokio_postgres::types::{ToSql, Type};
 
 /// A user's database with an instance's schema in it.
@@ -19,7 +19,7 @@ pub struct PostgresDatabase {
     pool: Pool,
     instance: Instance,
     low_water: LowWater,
-    bound_to: Option<Identity>,
+    bound_to: Option<DatabaseIdentity>,
 }
 
 impl PostgresDatabase {
@@ -31,7 +31,7 @@ impl PostgresDatabase {
 
     /// The same, and every transaction makes sure that this is the database that the instance is bound to.
     #[must_use]
-    pub fn bound_to(self, identity: Identity) -> Self {
+    pub fn bound_to(self, identity: DatabaseIdentity) -> Self {
         Self { bound_to: Some(identity), ..self }
     }
 

@@ -1,4 +1,5 @@
-//! One HTTP client per org: sessions, retries of reading calls, the org's clock and its allowance.
+//! The HTTP client of one org. It keeps the session, repeats calls that only read, and knows the org's clock
+//! and its daily allowance of calls.
 
 use crate::credentials::{Credentials, Session, unreachable};
 use crate::error::SalesforceError;
@@ -9,17 +10,20 @@ use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A call answers within this time or is given up, where a lease of 90 s or longer leaves it as much.
+/// The longest time-out of a call. The time-out is two thirds of the lease if that is shorter, which is the
+/// case for a lease under 90 seconds.
 pub const LONGEST_CALL: Duration = Duration::from_secs(60);
-/// Waits between the tries of a reading call; all within two seconds.
+/// How many milliseconds the client waits before each repetition of a call that only reads. Together the
+/// waits take less than two seconds.
 const RETRY_WAITS_MS: [u64; 3] = [100, 400, 1_200];
 
-/// Calls used of the org's allowance within 24 hours, as `Sforce-Limit-Info` told last.
+/// How many of the calls that the org may make within 24 hours are used, by the last header
+/// `Sforce-Limit-Info`. Both numbers are 0 before the first answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Used.
+    /// The number of calls that are used.
     pub used: u64,
-    /// Allowed.
+    /// The number of calls that are allowed.
     pub allowed: u64,
 }
 
@@ -29,14 +33,14 @@ struct Known {
     date: Option<Timestamp>,
     usage: Usage,
     calls: u64,
-    /// Calls that were told of already.
+    /// How many of `calls` the last `take_calls` had counted.
     told: u64,
     organization_id: Option<String>,
-    /// Salesforce refused to sign in.
+    /// True once Salesforce has refused a sign-in.
     refused: bool,
 }
 
-/// A client of one org.
+/// A client that makes the calls to one org.
 pub struct Client {
     http: reqwest::Client,
     login_url: String,
@@ -45,7 +49,7 @@ pub struct Client {
     known: Mutex<Known>,
 }
 
-/// What an answer says, with the `Date` it bears.
+/// The body of an answer, and the time in its `Date` header.
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     pub(crate) date: Timestamp,
@@ -60,8 +64,8 @@ struct ErrorItem {
 }
 
 impl Client {
-    /// A client that signs in at the first call. A call is given up after `call_timeout`, which has to end well
-    /// within an intent's lease.
+    /// Makes a client, which signs in at its first call. A call without an answer is given up after
+    /// `call_timeout`. That time has to be well shorter than the lease of an intent.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -87,29 +91,31 @@ impl Client {
         })
     }
 
-    /// What `Sforce-Limit-Info` told last.
+    /// The numbers in the last header `Sforce-Limit-Info`.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.known().usage
     }
 
-    /// True once Salesforce has refused to sign in: the secret may have been rotated.
+    /// True once Salesforce has refused a sign-in. Then the secret may have been rotated.
     #[must_use]
     pub fn was_refused(&self) -> bool {
         self.known().refused
     }
 
-    /// From now on every session has to be of this org: a sandbox that was refreshed is another.
+    /// Binds the client to this org. A later sign-in that leads to another org is an error. A sandbox that
+    /// was refreshed is another org.
     pub fn bind(&self, organization_id: &str) {
         self.known().organization_id = Some(organization_id.to_owned());
     }
 
-    /// The cheapest call there is.
+    /// Makes the cheapest call that the API has, to find out whether Salesforce answers. The call is not
+    /// repeated.
     pub(crate) async fn probed(&self) -> Result<(), SalesforceError> {
         self.once(Method::GET, &self.path("limits"), &[], None).await.map(|_| ())
     }
 
-    /// Calls made since this was asked last.
+    /// The number of calls that were made since this method was called last.
     pub(crate) fn take_calls(&self) -> u64 {
         let mut known = self.known();
         let calls = known.calls - known.told;
@@ -117,7 +123,7 @@ impl Client {
         calls
     }
 
-    /// Calls made since the start.
+    /// The number of calls that this client has made.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.known().calls
@@ -127,7 +133,7 @@ impl Client {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The org's 18-character Id, signing in if need be.
+    /// The Id of the org, in 18 characters. Signs in if there is no session.
     ///
     /// # Errors
     /// When the sign-in fails.
@@ -152,17 +158,18 @@ impl Client {
         Ok(session)
     }
 
-    /// The `Date` of the last answer.
+    /// The time in the `Date` header of the last answer; `None` before the first.
     pub(crate) fn last_date(&self) -> Option<Timestamp> {
         self.known().date
     }
 
-    /// The path of a resource of the pinned API version.
+    /// The path of a resource in the API version of this client.
     pub(crate) fn path(&self, rest: &str) -> String {
         format!("/services/data/v{}/{rest}", self.api_version)
     }
 
-    /// A call that only reads: repeated up to three times within two seconds.
+    /// Makes a call that only reads. A call without a usable answer is repeated up to three times. The waits
+    /// before the repetitions take less than two seconds together.
     pub(crate) async fn read(
         &self,
         method: Method,
@@ -185,7 +192,9 @@ impl Client {
         }
     }
 
-    /// A call that writes: never repeated, but for a session that had expired, which nothing was done under.
+    /// Makes a call that writes. It is never repeated, with one exception: if the session had expired, the
+    /// client signs in again and repeats the call once, because nothing was written under the expired
+    /// session.
     pub(crate) async fn write(
         &self,
         method: Method,
@@ -195,7 +204,8 @@ impl Client {
         self.once(method, path, &[], Some(body)).await
     }
 
-    /// A call that deletes what its query names: never repeated either.
+    /// Makes a call that deletes the records in its query. It is repeated only after an expired session, like
+    /// `write`.
     pub(crate) async fn remove(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, SalesforceError> {
         self.once(Method::DELETE, path, query, None).await
     }
@@ -243,7 +253,8 @@ impl Client {
         }
     }
 
-    /// Keeps the answer's clock and allowance; answers its `Date`, or the last one known.
+    /// Remembers the `Date` and the `Sforce-Limit-Info` of an answer. Returns the answer's `Date`, or the
+    /// last one known if it has none, or the time of this machine if none is known.
     fn note_headers(&self, headers: &header::HeaderMap) -> Timestamp {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let date = text("date")

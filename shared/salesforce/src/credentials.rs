@@ -1,8 +1,8 @@
-//! Signing in: JWT bearer, client credentials, refresh token, and name and password.
+//! Signs in by JWT bearer, client credentials, a refresh token, or name and password.
 //!
-//! Source: OAuth 2.0 JWT Bearer Flow and OAuth 2.0 Client Credentials Flow in Salesforce Help. Both answer an
-//! access token and the instance's URL, neither a refresh token: an expired session signs in again, by whichever
-//! way it began.
+//! Source: OAuth 2.0 JWT Bearer Flow and OAuth 2.0 Client Credentials Flow in Salesforce Help. Both flows
+//! answer with an access token and the instance's URL, but without a refresh token. So when a session has
+//! expired, the client signs in again with the same credentials.
 
 use crate::error::SalesforceError;
 use base64::Engine as _;
@@ -14,22 +14,22 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// The ways to sign in, as configurations name them.
+/// The ways to sign in, by their names in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auth {
-    /// JWT bearer.
+    /// JWT bearer, with a private key.
     Jwt,
-    /// Client credentials.
+    /// Client credentials, with the secret of an app.
     ClientCredentials,
-    /// A refresh token.
+    /// A refresh token, which a person's consent gave.
     RefreshToken,
-    /// Name and password.
+    /// The name and password of a user.
     Password,
 }
 
 impl Auth {
-    /// Its word in configurations.
+    /// The word for this way in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Auth {
         }
     }
 
-    /// The JSON that its secret has to be.
+    /// The JSON that the secret for this way to sign in has to be, shown to users in messages.
     #[must_use]
     pub fn shape(self) -> &'static str {
         match self {
@@ -54,57 +54,71 @@ impl Auth {
     }
 }
 
-/// A secret that is not what its `auth` asks for.
+/// The error for a secret that is not the JSON that its `auth` needs. Its message never quotes the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is not the JSON that auth = {auth:?} asks for: {message}; it has to be {shape}")]
+#[error("the secret is not the JSON that auth = {auth:?} needs: {message}. The secret has to be {shape}")]
 pub struct CredentialsError {
     auth: &'static str,
     message: String,
     shape: &'static str,
 }
 
-/// How to sign in.
+/// The credentials with which the client signs in.
+///
+/// # Example
+///
+/// ```
+/// use secrecy::SecretString;
+/// use syncline_salesforce::{Auth, Credentials};
+///
+/// let secret = SecretString::from(r#"{"client_id": "…", "client_secret": "…"}"#);
+/// assert!(Credentials::from_json(Auth::ClientCredentials, &secret).is_ok());
+/// assert!(Credentials::from_json(Auth::Jwt, &secret).is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// An assertion signed with a private key whose certificate the external client app holds.
+    /// JWT bearer: the client signs an assertion with a private key. The external client app in Salesforce
+    /// holds the certificate of the key.
     Jwt {
         /// The app's consumer key.
         client_id: String,
-        /// The user to act as.
+        /// The user as whom Syncline acts.
         username: String,
-        /// The RSA private key, PEM.
+        /// The RSA private key in PEM.
         private_key: SecretString,
     },
-    /// The app's key and secret; Salesforce asks for a My Domain address and a run-as user.
+    /// Client credentials: the consumer key and secret of an app. Salesforce accepts them only at a My Domain
+    /// address, and the app needs a run-as user.
     ClientCredentials {
         /// The app's consumer key.
         client_id: String,
         /// The app's consumer secret.
         client_secret: SecretString,
     },
-    /// A refresh token that a person's consent gave.
+    /// A refresh token, which Salesforce gave when a person consented.
     RefreshToken {
         /// The app's consumer key.
         client_id: String,
-        /// The app's consumer secret, where the app asks for it.
+        /// The app's consumer secret; `None` if the app does not require it.
         client_secret: Option<SecretString>,
         /// The refresh token.
         refresh_token: SecretString,
     },
-    /// A user's name and password: for orgs that still allow it.
+    /// The name and password of a user, for orgs that still allow this way.
     Password {
         /// The app's consumer key.
         client_id: String,
         /// The app's consumer secret.
         client_secret: SecretString,
-        /// The user.
+        /// The name of the user.
         username: String,
-        /// The password, followed by the security token where the org asks for it.
+        /// The password. If the org requires the security token, the token follows the password without a
+        /// blank.
         password: SecretString,
     },
 }
 
-/// A session.
+/// A session with the org, which a sign-in began.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) token: SecretString,
@@ -126,9 +140,9 @@ struct TokenRefusal {
     error_description: String,
 }
 
-/// Makes ring the crypto provider of TLS, once per process.
+/// Makes ring the crypto provider of TLS for this process. It may be called more than once.
 pub fn install_crypto_provider() {
-    // An error says that there is one already, which is as good.
+    // An error means that the process has a crypto provider already, which does as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -136,7 +150,7 @@ impl Credentials {
     /// Reads the JSON of a secret.
     ///
     /// # Errors
-    /// When it has another shape; the words never quote it.
+    /// When the secret is not the JSON that `auth` needs. The error's message never quotes the secret.
     pub fn from_json(auth: Auth, secret: &SecretString) -> Result<Self, CredentialsError> {
         #[derive(Deserialize)]
         struct Jwt {
@@ -182,7 +196,8 @@ impl Credentials {
         })
     }
 
-    /// The form fields of the token request.
+    /// The form fields of the token request. `now` is the time from which a JWT assertion is valid for three
+    /// minutes.
     fn form(
         &self,
         login_url: &str,
@@ -219,7 +234,7 @@ impl Credentials {
         })
     }
 
-    /// Signs in.
+    /// Signs in at `login_url` and returns the new session.
     pub(crate) async fn sign_in(
         &self,
         http: &reqwest::Client,
@@ -232,8 +247,8 @@ impl Credentials {
         let body = answer.bytes().await.map_err(|error| unreachable(&url, &error))?;
         if status.is_success() {
             let answer: TokenAnswer = serde_json::from_slice(&body)
-                .map_err(|error| SalesforceError::Malformed(format!("the token answer: {error}")))?;
-            // The identity URL ends with the org's and the user's Id.
+                .map_err(|error| SalesforceError::Malformed(format!("sign-in: {error}")))?;
+            // The identity URL ends with the Id of the org and the Id of the user.
             let organization_id = answer.id.rsplit('/').nth(1).unwrap_or_default().to_owned();
             let instance_url = answer.instance_url.trim_end_matches('/').to_owned();
             return Ok(Session { token: answer.access_token, instance_url, organization_id });
@@ -248,7 +263,9 @@ impl Credentials {
             Err(_) => SalesforceError::SignIn {
                 url,
                 error: status.to_string(),
-                description: "no OAuth answer; is login_url your My Domain address?".to_owned(),
+                description:
+                    "the answer is not an OAuth answer; check that login_url is your My Domain address"
+                        .to_owned(),
             },
         })
     }
@@ -256,19 +273,20 @@ impl Credentials {
 
 fn shaped<T: serde::de::DeserializeOwned>(auth: Auth, secret: &SecretString) -> Result<T, CredentialsError> {
     serde_json::from_str(secret.expose_secret()).map_err(|error| {
-        // serde_json's words may quote what it found: only the kind of the mistake is passed on.
+        // The messages of serde_json may quote the secret. So only the kind of the mistake is passed on.
         let message = match error.classify() {
             serde_json::error::Category::Data if error.to_string().starts_with("missing field") => {
                 error.to_string().split(" at line").next().unwrap_or_default().to_owned()
             }
-            serde_json::error::Category::Data => "a value of another kind than expected".to_owned(),
-            _ => format!("no JSON (line {}, column {})", error.line(), error.column()),
+            serde_json::error::Category::Data => "a value in it has the wrong type".to_owned(),
+            _ => format!("it is not JSON (line {}, column {})", error.line(), error.column()),
         };
         CredentialsError { auth: auth.word(), message, shape: auth.shape() }
     })
 }
 
-/// The connection's words with their causes, without the URL, which may carry a query.
+/// The error of a call that got no answer. The message is that of the innermost cause. The query is cut off
+/// the URL, because it can contain data of the user.
 pub(crate) fn unreachable(url: &str, error: &reqwest::Error) -> SalesforceError {
     let mut message = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -290,7 +308,8 @@ pub(crate) fn unreachable(url: &str, error: &reqwest::Error) -> SalesforceError 
     }
 }
 
-/// The audience of an assertion is the authorization server: login or test, or the address itself.
+/// The audience of an assertion. It is the address of the authorization server: that of all production orgs,
+/// that of all sandboxes, or the login address itself.
 fn audience(login_url: &str) -> &str {
     if login_url.ends_with(".sandbox.my.salesforce.com") {
         "https://test.salesforce.com"
@@ -316,7 +335,7 @@ fn assertion(
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|_| SalesforceError::PrivateKey("it does not sign".to_owned()))?;
+        .map_err(|_| SalesforceError::PrivateKey("signing with the key failed".to_owned()))?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
@@ -331,7 +350,7 @@ fn key_pair(pem: &SecretString) -> Result<RsaKeyPair, SalesforceError> {
         PrivateKeyDer::Pkcs1(key) => {
             RsaKeyPair::from_der(PrivatePkcs1KeyDer::secret_pkcs1_der(key)).map_err(|error| refused(&error))
         }
-        _ => Err(SalesforceError::PrivateKey("it is no RSA key".to_owned())),
+        _ => Err(SalesforceError::PrivateKey("it is not an RSA key".to_owned())),
     }
 }
 
@@ -354,7 +373,7 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let error =
             Credentials::from_json(Auth::Jwt, &SecretString::from("hunter2")).unwrap_err().to_string();
-        assert!(error.contains("no JSON") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("not JSON") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

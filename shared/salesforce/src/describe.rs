@@ -1,4 +1,4 @@
-//! Describe: what an object's fields are.
+//! Describes objects: which fields an object has, and of which types.
 
 use crate::client::Client;
 use crate::error::SalesforceError;
@@ -7,77 +7,78 @@ use serde::{Deserialize, Serialize};
 use syncline_engine::SalesforceType;
 use syncline_sync::describe::{FieldDescription, ObjectDescription};
 
-/// One field, with the keys that a mapping depends on. Source: Describe Sobject in the REST API guide.
+/// A field of an object, with the properties on which a mapping depends. Source: Describe Sobject in the REST
+/// API guide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DescribedField {
-    /// Its API name.
+    /// The API name.
     pub name: String,
-    /// Its label.
+    /// The label.
     pub label: String,
-    /// Its type's name.
+    /// The name of the type, such as `string` or `reference`.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// Its longest value in characters.
+    /// The length of the longest value in characters; 0 for types without a length.
     #[serde(default)]
     pub length: u32,
-    /// Its digits.
+    /// How many digits a number has in all; 0 for other types.
     #[serde(default)]
     pub precision: u32,
-    /// Its digits after the point.
+    /// How many digits a number has after the point; 0 for other types.
     #[serde(default)]
     pub scale: u32,
-    /// It may be null.
+    /// True if the field may be null.
     pub nillable: bool,
-    /// A create may set it.
+    /// True if a create may set the field.
     pub createable: bool,
-    /// An update may set it.
+    /// True if an update may set the field.
     pub updateable: bool,
-    /// A create that leaves it out gets a default.
+    /// True if a create that leaves out the field gives it a default value.
     #[serde(default)]
     pub defaulted_on_create: bool,
-    /// A formula or roll-up.
+    /// True for a formula or roll-up field.
     #[serde(default)]
     pub calculated: bool,
-    /// An external Id.
+    /// True if the field is an external Id.
     #[serde(default)]
     pub external_id: bool,
-    /// No two records share a value.
+    /// True if no two records can have the same value in the field.
     #[serde(default)]
     pub unique: bool,
-    /// The objects that a lookup points to.
+    /// The API names of the objects to which a lookup can point; empty for other types.
     #[serde(default)]
     pub reference_to: Vec<String>,
-    /// The compound field that it is a part of.
+    /// The compound field of which the field is a part; `None` if it is no part of one.
     #[serde(default)]
     pub compound_field_name: Option<String>,
 }
 
 impl DescribedField {
-    /// Its type.
+    /// The type of the field.
     #[must_use]
     pub fn salesforce_type(&self) -> SalesforceType {
         SalesforceType::from_describe(&self.type_name, self.length, self.precision, self.scale)
     }
 
-    /// A create without it is refused.
+    /// True if Salesforce refuses a create without the field.
     #[must_use]
     pub fn required(&self) -> bool {
         !self.nillable && !self.defaulted_on_create && self.createable
     }
 }
 
-/// An object.
+/// An object and its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescribedObject {
-    /// Its API name.
+    /// The API name.
     pub name: String,
-    /// Its fields, those that the user may see.
+    /// The fields that the user may see.
     pub fields: Vec<DescribedField>,
 }
 
 impl DescribedObject {
-    /// The field of this name.
+    /// The field with this API name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&DescribedField> {
         self.fields.iter().find(|field| field.name == name)
@@ -109,7 +110,7 @@ impl Client {
     /// Describes an object.
     ///
     /// # Errors
-    /// `NOT_FOUND` for an object that is not there or not for this user.
+    /// `NOT_FOUND` if the object does not exist or this user has no access to it.
     pub async fn describe(&self, object: &str) -> Result<DescribedObject, SalesforceError> {
         let path = self.path(&format!("sobjects/{object}/describe"));
         let answer = self.read(Method::GET, &path, &[], None).await?;

@@ -1,65 +1,67 @@
-//! What goes wrong between us and Salesforce.
+//! The errors of calls to Salesforce, and what each means to `syncline-sync`.
 
 use syncline_engine::Side;
 use syncline_sync::PortError;
 
-/// An error of a whole call. What concerns one record of a collection is an outcome, not an error.
+/// An error of a whole call. If Salesforce refuses one record of a collection, that is an outcome of the
+/// record and not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SalesforceError {
-    /// No connection; nothing was sent.
+    /// There was no connection. Nothing was sent.
     #[error("no connection to {url}: {message}")]
     Unreachable {
-        /// Where.
+        /// The address that was called.
         url: String,
-        /// The connection's words.
+        /// The message of the connection's error.
         message: String,
     },
-    /// Sent, and no answer, or one that says that the server failed. It may have been carried out.
+    /// The call was sent, but no answer came, or an answer that the server failed. Salesforce may have
+    /// carried out the call.
     #[error("no usable answer from {url}: {message}")]
     Unanswered {
-        /// Where.
+        /// The address that was called.
         url: String,
-        /// What came instead.
+        /// What came instead of an answer.
         message: String,
     },
-    /// The sign-in was refused.
+    /// Salesforce refused the sign-in.
     #[error("Salesforce refused the sign-in at {url}: {error}: {description}")]
     SignIn {
-        /// Where.
+        /// The address that was called.
         url: String,
-        /// OAuth's error word.
+        /// The error code of OAuth, such as `invalid_grant`.
         error: String,
-        /// Salesforce's description.
+        /// Salesforce's description of the error.
         description: String,
     },
     /// The private key for JWT bearer cannot be used.
     #[error(
-        "the private key for the JWT sign-in cannot be used: {0}; it has to be an RSA key of 2048 bits or more in PEM (PKCS#8 or PKCS#1)"
+        "the private key for the JWT sign-in cannot be used: {0}. The key has to be an RSA key of 2048 bits or more in PEM (PKCS#8 or PKCS#1)"
     )]
     PrivateKey(String),
-    /// The sign-in leads to another org than the instance is bound to.
+    /// The sign-in leads to an org other than the one to which the instance is bound.
     #[error(
-        "the instance is bound to org {expected}, and the sign-in leads to org {found}: another org, or a sandbox that was refreshed. Nothing is written. If this org is to be synced from now on, run `syncline state rebind`"
+        "the instance is bound to org {expected}, but the sign-in leads to org {found}. That is another org, or the sandbox was refreshed. Nothing is written. To sync with org {found} from now on, run `syncline state rebind`"
     )]
     OtherOrg {
-        /// The org that the instance is bound to.
+        /// The Id of the org to which the instance is bound.
         expected: String,
-        /// The org of the session.
+        /// The Id of the org to which the sign-in leads.
         found: String,
     },
-    /// The daily allowance is spent.
+    /// The quota is spent: Salesforce's daily allowance of calls is used up.
     #[error("REQUEST_LIMIT_EXCEEDED: {0}")]
     QuotaSpent(String),
-    /// The call was refused as a whole; nothing was carried out.
+    /// Salesforce refused the call as a whole. Nothing was carried out.
     #[error("{code}: {message}")]
     Refused {
-        /// Salesforce's code, such as `INVALID_FIELD`.
+        /// Salesforce's error code, such as `INVALID_FIELD`.
         code: String,
-        /// Salesforce's words.
+        /// Salesforce's message.
         message: String,
     },
-    /// The answer is not what the API documents.
-    #[error("an answer that cannot be understood: {0}")]
+    /// The answer does not have the form that the API's documentation gives.
+    #[error("Salesforce's answer cannot be understood: {0}")]
     Malformed(String),
 }
 
@@ -77,7 +79,8 @@ impl From<SalesforceError> for PortError {
     }
 }
 
-/// Codes by which Salesforce says that an object or field is not there, or not for this user.
+/// True for the error codes by which Salesforce says that an object or field does not exist, or that this
+/// user has no access to it.
 pub(crate) fn is_about_the_definition(code: &str) -> bool {
     matches!(
         code,

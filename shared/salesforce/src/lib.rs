@@ -1,6 +1,25 @@
-//! The Salesforce side: sign-in, the REST API as the `Salesforce` port, and outbound messages.
+//! The Salesforce side: the sign-in, the `Salesforce` port of `syncline-sync` on the REST API, and the parser
+//! of outbound messages.
 //!
-//! Written to Salesforce's REST API and OAuth documentation; where a fact of theirs is encoded, the item says so.
+//! This crate follows the REST API and OAuth documentation of Salesforce. Where the code encodes a fact of
+//! that documentation, the item names its source.
+//!
+//! Not in this crate: decisions about records (`syncline-engine` and `syncline-sync` make them), and the HTTP
+//! server that receives outbound messages (`functions/ingest`).
+//!
+//! Begin with [`Client`], which makes the calls to one org, and with the implementation of
+//! [`syncline_sync::Salesforce`] for it in `records`. For messages that Salesforce sends, begin with
+//! [`parse_notifications`].
+//!
+//! # Layout
+//!
+//! - `client`: one HTTP client per org: its session, its retries, the org's clock and its daily allowance.
+//! - `credentials`: reads the secret of each way to sign in, and signs in.
+//! - `records`: the `Salesforce` port: scans, reads, creates, updates and deletes of records.
+//! - `soql`: queries and the pages of their answers.
+//! - `describe`: reads which fields an object has, and of which types.
+//! - `outbound`: parses outbound messages, and answers them.
+//! - `error`: the errors of a call, and what each means to `syncline-sync`.
 
 mod client;
 mod credentials;

@@ -1,61 +1,64 @@
-//! Outbound messages: SOAP with up to 100 notifications, parsed without trust.
+//! Parses outbound messages: SOAP documents with up to 100 notifications. The sender is not trusted.
 //!
-//! Source: the outbound-message WSDL of the SOAP API guide. Null fields are left out of a notification, and its
-//! content may be old: a notification only touches its record.
+//! Source: the outbound-message WSDL of the SOAP API guide. A notification leaves out fields that are null,
+//! and its content may be old. So Syncline takes no value from a notification, and only touches the record.
 
 use jiff::Timestamp;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use syncline_engine::SalesforceId;
 
-/// Notifications in one POST, at most.
+/// The most notifications that one message may have.
 const MOST_NOTIFICATIONS: usize = 100;
-/// Elements within elements, at most: Envelope, Body, notifications, Notification, sObject, field and a few.
+/// The greatest depth of nested elements. An outbound message needs six (Envelope, Body, notifications,
+/// Notification, sObject, field); a few more are allowed.
 const DEEPEST: usize = 12;
 
-/// The content of one POST.
+/// The content of one outbound message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notifications {
-    /// The org that sent it, 18 characters.
+    /// The Id of the org that sent the message. Salesforce sends 18 characters.
     pub organization_id: String,
-    /// The outbound message's definition.
+    /// The Id of the outbound message's definition in Salesforce. Empty if the message has none.
     pub action_id: String,
-    /// The notifications.
+    /// The notifications, in the order of the message.
     pub notifications: Vec<Notification>,
 }
 
-/// One notification.
+/// One notification of an outbound message. It is about one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notification {
-    /// Its own Id, `04l…`.
+    /// The Id of the notification itself, which begins with `04l`.
     pub id: String,
-    /// The object's API name.
+    /// The API name of the record's object.
     pub object: String,
-    /// The record's Id.
+    /// The Id of the record. [`parse_notifications`] refuses a message in which it is absent.
     pub record: Option<SalesforceId>,
-    /// `SystemModstamp`, if it is among the message's fields.
+    /// The record's `SystemModstamp`. `None` if the message does not contain the field or its text is not a
+    /// timestamp.
     pub stamp: Option<Timestamp>,
 }
 
-/// A body that is no outbound message.
+/// Why a body is not an outbound message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
-    /// Not XML.
-    #[error("not XML: {0}")]
+    /// The body is not XML.
+    #[error("the body is not XML: {0}")]
     Xml(String),
-    /// A document type or an entity of its own, which Salesforce never sends and which can blow a parser up.
-    #[error("a document type or entity definition, which no outbound message has")]
+    /// The body has a document type, or an entity other than those of XML itself. Salesforce sends neither.
+    /// Entities that expand to other entities can exhaust the memory of a parser.
+    #[error("the body has a document type or an entity of its own, which no outbound message has")]
     Entities,
-    /// Elements too deep.
-    #[error("elements nested deeper than {DEEPEST}")]
+    /// The elements are nested too deep.
+    #[error("the XML elements of the body are nested more than {DEEPEST} deep")]
     TooDeep,
-    /// Too many notifications.
-    #[error("more than {MOST_NOTIFICATIONS} notifications")]
+    /// The body has too many notifications.
+    #[error("the body has more than {MOST_NOTIFICATIONS} notifications")]
     TooMany,
-    /// An element that has to be there is not.
-    #[error("no {0} in it")]
+    /// The body does not have an element that every outbound message has.
+    #[error("the body is not an outbound message: it has no {0}")]
     Missing(&'static str),
-    /// An Id that is none.
+    /// The Id of a record is not a Salesforce Id.
     #[error("{0}")]
     Id(String),
 }
@@ -63,7 +66,36 @@ pub enum OutboundError {
 /// Parses the body of an outbound message.
 ///
 /// # Errors
-/// When the body is anything else. It is read once, front to back, and nothing in it is expanded.
+/// When the body is anything else. The body is read once from beginning to end. Of entities, only those of
+/// XML itself and character references are replaced.
+///
+/// # Example
+///
+/// ```
+/// use syncline_salesforce::{acknowledgement, parse_notifications};
+///
+/// let body = r#"<?xml version="1.0" encoding="UTF-8"?>
+///     <soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"
+///         xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+///       <soapenv:Body>
+///         <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
+///           <OrganizationId>00D5e000000SIMuEAO</OrganizationId>
+///           <ActionId>04k5e0000000001AAA</ActionId>
+///           <Notification>
+///             <Id>04l000000000001AAA</Id>
+///             <sObject xmlns:sf="urn:sobject.enterprise.soap.sforce.com" xsi:type="sf:Contact">
+///               <sf:Id>003000000000001AAA</sf:Id>
+///             </sObject>
+///           </Notification>
+///         </notifications>
+///       </soapenv:Body>
+///     </soapenv:Envelope>"#;
+/// let message = parse_notifications(body.as_bytes()).unwrap();
+/// let notification = &message.notifications[0];
+/// assert_eq!(notification.object, "Contact");
+/// assert_eq!(notification.record.as_ref().unwrap().as_str(), "003000000000001AAA");
+/// assert!(acknowledgement(true).contains("<Ack>true</Ack>"));
+/// ```
 pub fn parse_notifications(body: &[u8]) -> Result<Notifications, OutboundError> {
     let text = std::str::from_utf8(body).map_err(|error| OutboundError::Xml(error.to_string()))?;
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
@@ -126,7 +158,7 @@ pub fn parse_notifications(body: &[u8]) -> Result<Notifications, OutboundError> 
         }
     }
     if !path.is_empty() {
-        return Err(OutboundError::Xml("it ends in the middle".to_owned()));
+        return Err(OutboundError::Xml("it ends before all elements are closed".to_owned()));
     }
     if parsed.organization_id.is_empty() {
         return Err(OutboundError::Missing("OrganizationId"));
@@ -167,7 +199,8 @@ fn take(parsed: &mut Notifications, path: &[String], content: &str) -> Result<()
     Ok(())
 }
 
-/// The answer that acknowledges a whole POST, or asks for all of it again.
+/// The body of the answer to an outbound message. `true` acknowledges the whole message. `false` asks
+/// Salesforce to send the whole message again.
 #[must_use]
 pub fn acknowledgement(ack: bool) -> String {
     format!(

@@ -1,4 +1,5 @@
-//! The `Salesforce` port over the REST API: scans, collections retrieve, create and update.
+//! The `Salesforce` port of `syncline-sync` on the REST API: scans, and collections that read, create, update
+//! and delete records.
 
 use crate::client::Client;
 use crate::error::{SalesforceError, is_about_the_definition};
@@ -15,15 +16,18 @@ use syncline_sync::{
     Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 
-/// Ids of one collections retrieve. Source: Get Multiple Records with Fewer Round-Trips, sObject Collections.
+/// The most Ids in one call that reads a collection. Source: Get Multiple Records with Fewer Round-Trips,
+/// sObject Collections.
 const RETRIEVE_IDS: usize = 2_000;
-/// Records of one collections write. Source: the same.
+/// The most records in one call that writes a collection. Source: the same.
 const COLLECTION_RECORDS: usize = 200;
-/// Ids in one WHERE clause: with quotes and encoding they stay within the 16,384 bytes of a URI and its headers.
+/// The most Ids in one WHERE clause. With their quotes and encoding, these Ids keep the URI and the headers
+/// of the call within Salesforce's limit of 16,384 bytes.
 const WHERE_IDS: usize = 350;
-/// After a call that took longer nothing is tried at once: an intent's lease has to outlast both.
+/// Records that were busy are tried again at once only if the first call took less than this. Both calls have
+/// to end before the lease of the intent does.
 const QUICK_CALL: Duration = Duration::from_secs(5);
-/// Rows of one page of a scan.
+/// The most rows on one page of a scan.
 const SCAN_ROWS: usize = 2_000;
 
 #[derive(Deserialize)]
@@ -43,13 +47,13 @@ struct SaveError {
     fields: Vec<String>,
 }
 
-/// The JSON of a value. Numbers keep every digit.
+/// The JSON of a value. A number keeps all of its digits.
 fn json_of(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Boolean(yes) => yes.to_string(),
-        // A time of day has no zone, and yet the API asks for this.
+        // The API requires a `Z` after a time of day, although the time has no time zone.
         Value::Time(_) => format!("\"{value}Z\""),
         other => serde_json::Value::from(other.text()).to_string(),
     }
@@ -59,7 +63,7 @@ fn raw(json: String) -> Result<Box<RawValue>, SalesforceError> {
     RawValue::from_string(json).map_err(|error| SalesforceError::Malformed(error.to_string()))
 }
 
-/// The body of one record of a collection.
+/// The JSON fields of one record of a collection.
 fn record_body(
     definition: &Definition,
     id: Option<&SalesforceId>,
@@ -88,7 +92,9 @@ fn record_body(
 fn moment(text: Option<String>) -> Result<Timestamp, SalesforceError> {
     let text = text.unwrap_or_default();
     let zoned = text.strip_suffix("+0000").map_or_else(|| text.clone(), |bare| format!("{bare}Z"));
-    zoned.parse().map_err(|_| SalesforceError::Malformed(format!("SystemModstamp {text:?}")))
+    zoned.parse().map_err(|_| {
+        SalesforceError::Malformed(format!("SystemModstamp is {text:?}, which is not a timestamp"))
+    })
 }
 
 fn id_of(row: &RawRow) -> Result<SalesforceId, SalesforceError> {
@@ -119,9 +125,10 @@ fn outcome(definition: &Definition, result: SaveResult) -> WriteOutcome {
         "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
             WriteOutcome::Busy { message: error.message }
         }
-        // A trigger passes on what happened to it.
+        // A trigger in Salesforce met the lock, and passes the code on in its message.
         _ if error.message.contains("UNABLE_TO_LOCK_ROW") => WriteOutcome::Busy { message: error.message },
-        // Our external Id is a random number that nobody else has: the record is there from a try before.
+        // The external Id contains a random number, so no other record has it: an earlier try has created
+        // this record.
         "DUPLICATE_VALUE"
             if !external_id.is_empty()
                 && (error.message.contains(external_id)
@@ -153,14 +160,15 @@ impl Client {
             let texts: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
             let body = serde_json::json!({"ids": texts, "fields": fields}).to_string();
             let answer = self.read(Method::POST, &path, &[], Some(body.as_bytes())).await?;
-            // The read began before its answer was stamped.
+            // The read began before Salesforce dated its answer. So the time that the call took is
+            // subtracted.
             let took =
                 SignedDuration::from_secs(i64::try_from(begun.elapsed().as_secs() + 1).unwrap_or(i64::MAX));
             first_date.get_or_insert(answer.date - took);
             let rows: Vec<Option<RawRow>> = serde_json::from_slice(&answer.body)
-                .map_err(|error| SalesforceError::Malformed(format!("a retrieve's answer: {error}")))?;
+                .map_err(|error| SalesforceError::Malformed(format!("read of a collection: {error}")))?;
             if rows.len() != ids.len() {
-                let message = format!("{} records for {} Ids", rows.len(), ids.len());
+                let message = format!("read of a collection: {} records for {} Ids", rows.len(), ids.len());
                 return Err(SalesforceError::Malformed(message));
             }
             for row in rows {
@@ -184,7 +192,9 @@ impl Client {
         Ok(answer)
     }
 
-    /// Collections answer null for deleted, hidden and invalid alike: `queryAll` tells which.
+    /// Finds out which of the absent records are in the recycle bin. A collection answers null for a deleted
+    /// record, for a hidden record and for an Id that does not exist. `queryAll` tells which of them are
+    /// deleted.
     async fn tell_deleted(
         &self,
         definition: &Definition,
@@ -221,8 +231,8 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a writing collection, 200 records at a time. An error means that nothing was written; once anything
-    /// may have been, every record has an outcome.
+    /// Writes records, up to 200 in one call. An error means that nothing was written. Once a record may have
+    /// been written, the answer has an outcome for every record.
     async fn write_collection(
         &self,
         definition: &Definition,
@@ -231,12 +241,14 @@ impl Client {
     ) -> Result<WriteAnswer, SalesforceError> {
         let after = match self.last_date() {
             Some(date) => date,
-            // The first call of all: an answer's clock is needed before the write.
+            // This is the client's first call. The time of an answer before the write is needed, so ask for
+            // one.
             None => self.read(Method::GET, &self.path("limits"), &[], None).await?.date,
         };
         let mut outcomes: Vec<WriteOutcome> = Vec::with_capacity(records.len());
         let mut date = after;
-        // What is refused as a whole is halved until the record that it is about stands alone.
+        // If a call is refused as a whole, its records are halved until the record that causes the refusal is
+        // alone.
         let mut pending: Vec<&[BTreeMap<String, Box<RawValue>>]> =
             records.chunks(COLLECTION_RECORDS).rev().collect();
         while let Some(records) = pending.pop() {
@@ -272,7 +284,8 @@ impl Client {
         Ok(WriteAnswer { outcomes, after, date })
     }
 
-    /// Deletes records, 200 at a time; each has an outcome of its own. An error means that nothing was deleted.
+    /// Deletes records, up to 200 in one call. An error means that nothing was deleted. Once a record may
+    /// have been deleted, the answer has an outcome for every record.
     async fn deleted(
         &self,
         definition: &Definition,
@@ -336,8 +349,8 @@ impl Client {
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         let mut answer = self.write_collection(definition, Method::PATCH, &bodies).await?;
-        // A locked row is worth one more try at once, unless the call took long already: locks of other saves last
-        // moments.
+        // Records that were locked are tried once more at once, because other saves hold their locks only for
+        // a short time. After a slow call there is not enough time left.
         let busy: Vec<usize> = (0..answer.outcomes.len())
             .filter(|place| matches!(answer.outcomes[*place], WriteOutcome::Busy { .. }))
             .collect();
@@ -400,7 +413,8 @@ impl Salesforce for Client {
     }
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
-        // What is refused as a whole is halved until the Id that it is about stands alone: such an Id is nowhere.
+        // If a call is refused as a whole, its Ids are halved until the Id that causes the refusal is alone.
+        // That Id counts as absent.
         let mut pending: Vec<&[SalesforceId]> = vec![ids];
         let mut whole: Option<ReadAnswer> = None;
         while let Some(ids) = pending.pop() {

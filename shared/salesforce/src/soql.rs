@@ -1,4 +1,4 @@
-//! Queries: what they say, and their pages.
+//! SOQL queries and the pages of their answers.
 
 use crate::client::{Answer, Client};
 use crate::error::SalesforceError;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// One row: each field's JSON.
+/// One row of an answer: the JSON of each field, by the field's name.
 pub(crate) type RawRow = BTreeMap<String, Box<RawValue>>;
 
 #[derive(Deserialize)]
@@ -18,12 +18,12 @@ struct Page {
     records: Vec<RawRow>,
 }
 
-/// A string literal of SOQL.
+/// A SOQL string literal of the text. Quotes and backslashes in the text are escaped.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// The text of a scalar: a string's content or a literal; null is nothing.
+/// The text of a JSON value: the content of a string, else the literal as it is written. `None` for null.
 pub(crate) fn scalar(raw: &RawValue) -> Option<String> {
     let literal = raw.get();
     if literal.starts_with('"') {
@@ -35,19 +35,20 @@ pub(crate) fn scalar(raw: &RawValue) -> Option<String> {
     }
 }
 
-/// The text of a row's field.
+/// The text of a field of a row. `None` if the field is null or is not in the row.
 pub(crate) fn text(row: &RawRow, field: &str) -> Option<String> {
     row.get(field).and_then(|raw| scalar(raw))
 }
 
 impl Client {
-    /// All rows of a query over living and deleted records, and the `Date` of its first answer. A locator that
-    /// expires between two pages starts the query again, once.
+    /// All rows of a query over records, those in the recycle bin included, and the `Date` of the first
+    /// answer. If the locator of the next page expires, the query is sent again, once.
     pub(crate) async fn query_all(&self, soql: &str) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
         self.pages("queryAll", soql).await
     }
 
-    /// All rows of a query over living records: each field's text, null left out.
+    /// All rows of a query over records that are not deleted. A row holds the text of each field. Fields that
+    /// are null are left out.
     ///
     /// # Errors
     /// When Salesforce refuses the query or does not answer.
@@ -88,7 +89,7 @@ impl Client {
 
 fn parse(answer: &Answer) -> Result<Page, SalesforceError> {
     serde_json::from_slice(&answer.body)
-        .map_err(|error| SalesforceError::Malformed(format!("a query's answer: {error}")))
+        .map_err(|error| SalesforceError::Malformed(format!("query: {error}")))
 }
 
 #[cfg(test)]

@@ -24,12 +24,12 @@ mod view;
 pub use delete_limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
-    Alert, Alerts, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database, Deferred, DeletedRecord,
-    Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody,
-    NewRecord, Origin, Outcomes, Pause, PauseCause, PortError, Ports, Put, Queue, Random, ReadAnswer,
-    ReadOutcome, RecordRef, RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite,
-    Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer,
-    WriteOutcome, longest_call,
+    Alert, Alerts, Binding, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database,
+    DatabaseIdentity, Deferred, DeletedRecord, Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome,
+    HistoryRow, KnownRecord, LogBatch, MessageBody, NewRecord, Operator, Origin, Outcomes, Pause, PauseCause,
+    PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate, Rejected,
+    RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow, Settings,
+    State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

@@ -25,7 +25,7 @@ pub fn disposition(error: &PortError) -> Disposition {
         PortError::QuotaSpent { .. } => Disposition::QuotaSpent,
         PortError::Definition { .. } => Disposition::Pause(PauseCause::Definition),
         PortError::Identity { .. } => Disposition::Pause(PauseCause::OtherIdentity),
-        PortError::Store { .. } => Disposition::Release,
+        PortError::NotConfigured { .. } | PortError::Store { .. } => Disposition::Release,
     }
 }
 
@@ -97,6 +97,7 @@ mod tests {
                 Disposition::Pause(PauseCause::Definition),
             ),
             (PortError::Identity { message: message.clone() }, Disposition::Pause(PauseCause::OtherIdentity)),
+            (PortError::NotConfigured { message: message.clone() }, Disposition::Release),
             (PortError::Store { message }, Disposition::Release),
         ];
         for (error, expected) in table {

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::cluster::{Cluster, free_port};
-use syncline_aws::{DynamoState, SqsQueue, Stack};
+use syncline_aws::{DynamoState, SqsQueue, Stack, StackOperator};
+use syncline_sync::Operator as _;
 
 /// The app's table, and the judge's own record of what happened in it.
 const SQL: &str = include_str!("app.sql");
@@ -34,11 +35,9 @@ pub struct World {
     /// What is deployed.
     pub stack: Stack,
     /// The state store, to look at.
-    pub state: DynamoState,
+    pub operator: StackOperator,
     /// The queue, to look at.
-    pub queue: SqsQueue,
     /// Its dead letters, to look at.
-    pub dead: SqsQueue,
     /// The command line.
     pub cli: PathBuf,
     folder: tempfile::TempDir,
@@ -101,12 +100,14 @@ impl World {
         let queue =
             |output: &str| SqsQueue::new(aws_sdk_sqs::Client::new(&config), stack.output(output).unwrap());
         let world = Self {
-            state: DynamoState::new(
-                aws_sdk_dynamodb::Client::new(&config),
-                stack.output("StateTable").unwrap(),
-            ),
-            queue: queue("TouchQueueUrl"),
-            dead: queue("DeadLetterQueueUrl"),
+            operator: StackOperator {
+                state: DynamoState::new(
+                    aws_sdk_dynamodb::Client::new(&config),
+                    stack.output("StateTable").unwrap(),
+                ),
+                queue: queue("TouchQueueUrl"),
+                dead: queue("DeadLetterQueueUrl"),
+            },
             aws,
             recorder,
             simulator,
@@ -258,10 +259,10 @@ impl World {
                 self.status().await
             );
             let log: i64 = observer.query_one("SELECT count(*) FROM syncline.log", &[]).await.unwrap().get(0);
-            let overview = self.state.overview(&["contacts".to_owned()]).await.unwrap();
-            let queue = self.queue.depth().await.unwrap();
+            let overview = self.operator.overview(&["contacts".to_owned()]).await.unwrap();
+            let queue = overview.queue;
             let outbox = self.simulator.org.lock().unwrap().outbox.waiting();
-            waiting = format!("log {log}, put off {}, queue {queue}, outbox {outbox}", overview.deferred);
+            waiting = format!("log {log}, deferred {}, queue {queue}, outbox {outbox}", overview.deferred);
             let rests = log == 0 && overview.deferred == 0 && queue == 0 && outbox == 0;
             // Catch-up looks every two seconds.
             calm = if rests { calm + 1 } else { 0 };

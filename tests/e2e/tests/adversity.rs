@@ -90,7 +90,7 @@ async fn salesforce_is_away_for_longer_than_five_receives(world: &World, traffic
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     world.holds(3 * MINUTE, "Salesforce away for longer than five receives").await;
-    assert_eq!(world.dead.depth().await.unwrap(), 0, "an outage makes no dead letters");
+    assert_eq!(world.operator.dead.depth().await.unwrap(), 0, "an outage makes no dead letters");
 }
 
 async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, traffic: &mut Traffic) {
@@ -106,7 +106,7 @@ async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, 
     traffic.set_in_salesforce(&record, "Title", "poison").await;
     some(traffic, 20).await;
     let started = Instant::now();
-    while world.dead.depth().await.unwrap() == 0 {
+    while world.operator.dead.depth().await.unwrap() == 0 {
         assert!(started.elapsed() < 4 * MINUTE, "no dead letter: {}", world.status().await);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -119,5 +119,5 @@ async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, 
     let again = world.run(&["dead-letters", "--redrive"]).await;
     assert!(again.contains(" dead letters sent again") && !again.contains("\n0 dead letters"), "{again}");
     world.holds(3 * MINUTE, "a poisoned message, redriven").await;
-    assert_eq!(world.dead.depth().await.unwrap(), 0);
+    assert_eq!(world.operator.dead.depth().await.unwrap(), 0);
 }

@@ -92,7 +92,7 @@ async fn the_applier_is_killed_in_mid_batch(world: &World, traffic: &mut Traffic
     let (started, mut killed) = (Instant::now(), 0);
     while killed < 4 && started.elapsed() < MINUTE {
         some(traffic, 1).await;
-        if world.queue.depth().await.unwrap() > 0 {
+        if world.operator.queue.depth().await.unwrap() > 0 {
             tokio::time::sleep(Duration::from_millis(300)).await;
             killed += world.aws.kill(&applier);
         }

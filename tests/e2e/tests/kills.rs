@@ -34,7 +34,7 @@ async fn two_hundred_kills_of_functions_lose_and_double_nothing() {
     world.poll_now().await;
     world.to_rest(Duration::from_secs(240)).await;
     // A touch whose every run was killed is with the dead letters, and not lost.
-    if world.dead.depth().await.unwrap() > 0 {
+    if world.operator.dead.depth().await.unwrap() > 0 {
         println!("{}", world.run(&["dead-letters", "--redrive"]).await);
     }
     world.holds(Duration::from_secs(180), &format!("{killed} kills")).await;

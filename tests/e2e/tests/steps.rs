@@ -10,11 +10,11 @@ use secrecy::SecretString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::fingerprint_key;
-use syncline_aws::{AwsRuntime, DynamoState, SdkConfig, SnsAlerts, SqsQueue};
+use syncline_aws::{AwsRuntime, DynamoState, SdkConfig, SnsAlerts, SqsQueue, StackOperator};
 use syncline_config::{NoSteps, SystemRandom};
 use syncline_postgres::{Instance, PostgresDatabase};
 use syncline_salesforce::{Client, Credentials};
-use syncline_sync::{Queue as _, Settings, Step, Steps};
+use syncline_sync::{Operator as _, Queue as _, Settings, Step, Steps};
 use tokio::sync::Notify;
 
 const CONTACTS: &str = "CREATE TABLE contacts (
@@ -52,7 +52,7 @@ impl Steps for Gallows {
 }
 
 /// The world of an integration test, with state and queue in AWS.
-struct Place {
+struct Bare {
     _aws: LocalAws,
     world: World,
     config: SdkConfig,
@@ -60,7 +60,7 @@ struct Place {
     queue: SqsQueue,
 }
 
-impl Place {
+impl Bare {
     async fn new() -> Self {
         let fields = [("LastName", "last_name"), ("Title", "title"), ("Department", "department")];
         let lease = SignedDuration::from_millis(900);
@@ -70,6 +70,11 @@ impl Place {
         let config = aws.config().await;
         let (state, queue) = (state(&config, "state").await, queue(&config, "touches").await);
         Self { _aws: aws, world, config, state, queue }
+    }
+
+    /// What commands read; there are no dead letters here.
+    fn operator(&self) -> StackOperator {
+        StackOperator { state: self.state.clone(), queue: self.queue.clone(), dead: self.queue.clone() }
     }
 
     fn runtime<S: Steps>(&self, steps: S) -> AwsRuntime<S> {
@@ -127,7 +132,7 @@ impl Place {
         while calm < 2 {
             assert!(started.elapsed() < Duration::from_secs(60), "it does not come to rest");
             let messages = self.round(&runtime).await;
-            let overview = self.state.overview(&["contacts".to_owned()]).await.unwrap();
+            let overview = self.operator().overview(&["contacts".to_owned()]).await.unwrap();
             let log = self.world.database.count("SELECT count(*) FROM syncline.log").await;
             let waits =
                 messages > 0 || overview.deferred > 0 || log > 0 || self.queue.depth().await.unwrap() > 0;
@@ -145,27 +150,27 @@ impl Place {
         for row in rows {
             let id: Option<String> = row.get(0);
             let id = id.unwrap_or_else(|| panic!("{what}: a row is not linked"));
-            for (place, field) in ["LastName", "Title", "Department"].into_iter().enumerate() {
-                let value: Option<String> = row.get(place + 1);
+            for (bare, field) in ["LastName", "Title", "Department"].into_iter().enumerate() {
+                let value: Option<String> = row.get(bare + 1);
                 assert_eq!(self.world.field("Contact", &id, field), value, "{what}: {field}");
             }
         }
-        assert_eq!(self.state.last_rejected(10).await.unwrap(), [], "{what}");
-        assert_eq!(self.state.last_held(10).await.unwrap(), [], "{what}");
+        assert_eq!(self.operator().last_rejected(10).await.unwrap(), [], "{what}");
+        assert_eq!(self.operator().last_held(10).await.unwrap(), [], "{what}");
     }
 }
 
 #[tokio::test]
 async fn a_kill_at_every_step_loses_and_doubles_nothing() {
-    let place = Place::new().await;
-    let world = &place.world;
-    place.to_rest().await;
+    let bare = Bare::new().await;
+    let world = &bare.world;
+    bare.to_rest().await;
     for step in STEPS {
         let what = format!("{step:?}");
         // A new row, a new record, and a record edited on both sides in different fields.
         let known = world.create("Contact", &[("LastName", &format!("known {what}"))]);
-        touch(&place, &known).await;
-        place.to_rest().await;
+        touch(&bare, &known).await;
+        bare.to_rest().await;
         world.database.run(&format!("INSERT INTO contacts (last_name) VALUES ('row {what}')")).await;
         world
             .database
@@ -173,18 +178,18 @@ async fn a_kill_at_every_step_loses_and_doubles_nothing() {
             .await;
         world.edit("Contact", &known, &[("Department", "theirs")]);
         let record = world.create("Contact", &[("LastName", &format!("record {what}"))]);
-        touch(&place, &known).await;
-        touch(&place, &record).await;
-        assert!(place.killed_at(step).await, "{what} is never reached");
+        touch(&bare, &known).await;
+        touch(&bare, &record).await;
+        assert!(bare.killed_at(step).await, "{what} is never reached");
         // Somebody goes on before the next run.
         world.edit("Contact", &known, &[("Title", &format!("later {what}"))]);
         world
             .database
             .run(&format!("UPDATE contacts SET department = 'later' WHERE last_name = 'row {what}'"))
             .await;
-        touch(&place, &known).await;
-        place.to_rest().await;
-        place.equal(&what).await;
+        touch(&bare, &known).await;
+        bare.to_rest().await;
+        bare.equal(&what).await;
     }
     let named =
         "SELECT count(*) FROM (SELECT last_name FROM contacts GROUP BY last_name HAVING count(*) > 1) t";
@@ -193,8 +198,8 @@ async fn a_kill_at_every_step_loses_and_doubles_nothing() {
 }
 
 /// What an outbound message does.
-async fn touch(place: &Place, id: &str) {
-    let runtime = place.runtime(NoSteps);
+async fn touch(bare: &Bare, id: &str) {
+    let runtime = bare.runtime(NoSteps);
     let id = syncline_engine::SalesforceId::parse(id).unwrap();
     let now = jiff::Timestamp::now();
     let touch = syncline_sync::Touch::of_id("contacts", id, syncline_sync::Source::OutboundMessage, now);

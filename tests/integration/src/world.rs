@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use std::collections::BTreeMap;
 use support::cluster::TestDatabase;
 use support::{NoSteps, RecordedAlerts, SteppedClock, fingerprint_key};
-use syncline_embedded::{EmbeddedQueue, EmbeddedState, install, put_definition};
+use syncline_embedded::{EmbeddedOperator, EmbeddedQueue, EmbeddedState, install};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use syncline_postgres::{
     Instance, Pool, PostgresDatabase, Settings as DatabaseSettings, add_link, add_link_table, describe_table,
@@ -17,7 +17,7 @@ use syncline_salesforce::{Client, Credentials};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::ObjectDescription;
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, Ports, Queue, Random, Settings};
+use syncline_sync::{Clock, Operator as _, Ports, Queue, Random, Settings};
 
 /// One sync of a test.
 #[derive(Clone)]
@@ -156,6 +156,7 @@ impl World {
         let identity = read_identity(&connection, "127.0.0.1").await.unwrap();
         install(&mut connection, &instance, &organization_id, &identity, [42; 32]).await.unwrap();
         client.bind(&organization_id);
+        let operator = EmbeddedOperator::new(pool.clone(), &instance);
         let mut definitions = Vec::new();
         for sync in &options.syncs {
             let kind = describe_table(&connection, "public", sync.name).await.unwrap().unwrap().kind;
@@ -199,7 +200,7 @@ impl World {
             let (definition, _) =
                 define(&wanted, &object, &table).unwrap_or_else(|problems| panic!("{problems:?}"));
             install_capture(&mut connection, &instance, &definition).await.unwrap();
-            definitions.push(put_definition(&connection, &instance, &definition).await.unwrap());
+            definitions.push(operator.put_definition(&definition).await.unwrap());
         }
         drop(connection);
         let visibility = SignedDuration::from_secs(20);
@@ -315,6 +316,12 @@ impl World {
     /// left is waiting.
     ///
     /// # Panics
+    /// What commands read and change.
+    #[must_use]
+    pub fn operator(&self) -> EmbeddedOperator {
+        EmbeddedOperator::new(self.pool.clone(), &Instance("default".into()))
+    }
+
     /// When it does not come to rest.
     pub async fn to_rest(&self) -> Summary {
         let mut summary = Summary::default();

@@ -4,8 +4,9 @@
 use jiff::SignedDuration;
 use support::cluster::TestDatabase;
 use support::contract;
-use syncline_embedded::{EmbeddedQueue, EmbeddedState, install};
+use syncline_embedded::{EmbeddedOperator, EmbeddedQueue, EmbeddedState, install};
 use syncline_postgres::{Instance, Pool, Settings, install_schema, read_identity};
+use syncline_sync::Operator as _;
 
 async fn prepared() -> (TestDatabase, Pool, Instance) {
     let database = TestDatabase::new().await;
@@ -27,12 +28,20 @@ async fn the_embedded_state_keeps_the_contract() {
     let state = EmbeddedState::new(pool.clone(), &instance);
     let conflicts =
         async || usize::try_from(database.count("SELECT count(*) FROM syncline.conflict").await).unwrap();
-    let connection = pool.get().await.unwrap();
+    let operator = EmbeddedOperator::new(pool, &instance);
     let held = async || {
-        let records = syncline_embedded::held(&connection, &instance, 10).await.unwrap();
+        let records = operator.last_held(10).await.unwrap();
         records.into_iter().map(|one| one.held).collect()
     };
     contract::state(&state, conflicts, held).await;
+}
+
+#[tokio::test]
+async fn the_embedded_operator_keeps_the_contract() {
+    let (_database, pool, instance) = prepared().await;
+    let identity = read_identity(&pool.get().await.unwrap(), "127.0.0.1").await.unwrap();
+    let operator = EmbeddedOperator::new(pool, &instance);
+    contract::operator(&operator, "00D5e000000SIMuEAO", &identity).await;
 }
 
 #[tokio::test]

@@ -189,7 +189,7 @@ async fn a_database_that_is_another_one_stops_before_a_write_and_names_both() {
     let (world, id) = linked().await;
     let connection = world.pool.get().await.unwrap();
     let here = read_identity(&connection, "127.0.0.1").await.unwrap();
-    let changes: [fn(&mut syncline_postgres::Identity); 4] = [
+    let changes: [fn(&mut syncline_postgres::DatabaseIdentity); 4] = [
         |identity| identity.timeline += 1,
         |identity| identity.system = "7".into(),
         |identity| identity.oid += 1,

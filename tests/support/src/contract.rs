@@ -3,10 +3,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use syncline_engine::{Base, BaseKey, Held, Intent, Parent, PostgresKey, Reason, SalesforceId, Side, Value};
+use syncline_engine::{
+    Base, BaseKey, Definition, Held, Intent, Parent, PostgresKey, Reason, SalesforceId, Side, Value,
+};
 use syncline_sync::{
-    Breaker, Cleared, Conflict, Cursor, Deferred, HeldRecord, Outcomes, Pause, PauseCause, Put, Queue,
-    RecordRef, Rejected, Source, State, Touch,
+    Binding, Breaker, Cleared, Conflict, Cursor, DatabaseIdentity, Deferred, HeldRecord, Operator, Outcomes,
+    Pause, PauseCause, Put, Queue, RecordRef, Rejected, Source, State, Touch,
 };
 
 const SYNC: &str = "contacts";
@@ -49,6 +51,41 @@ fn conflict(number: u32) -> Conflict {
         reason: Reason::Conflict,
         at: at(1),
     }
+}
+
+/// What every [`Operator`] keeps, of an instance that is bound to `organization_id` and `identity`, and in which nothing
+/// else was stored yet.
+pub async fn operator<O: Operator>(operator: &O, organization_id: &str, identity: &DatabaseIdentity) {
+    let bound = Binding { organization_id: organization_id.to_owned(), identity: Some(identity.clone()) };
+    assert_eq!(operator.binding().await.unwrap(), Some(bound));
+    let moved = DatabaseIdentity { database: "another".to_owned(), ..identity.clone() };
+    operator.rebind("00D000000000002AAA", &moved).await.unwrap();
+    let bound = Binding { organization_id: "00D000000000002AAA".to_owned(), identity: Some(moved) };
+    assert_eq!(operator.binding().await.unwrap(), Some(bound));
+
+    assert_eq!(operator.definitions().await.unwrap(), []);
+    let definition = crate::contact_definition(Side::Postgres);
+    let stored = operator.put_definition(&definition).await.unwrap();
+    assert_eq!(stored, definition, "the first one stands as it is");
+    assert_eq!(operator.put_definition(&definition).await.unwrap(), stored, "nothing changed");
+    let other = Definition { primary: Side::Salesforce, ..definition.clone() };
+    let changed = operator.put_definition(&other).await.unwrap();
+    assert_eq!(changed, Definition { version: stored.version + 1, ..other });
+    assert_eq!(operator.definitions().await.unwrap(), [changed]);
+
+    let overview = operator.overview(&[definition.name.clone()]).await.unwrap();
+    assert_eq!(overview.linked, [(definition.name, 0)]);
+    assert_eq!((overview.queue, overview.deferred, overview.conflicts, overview.dead), (0, 0, 0, 0));
+    assert_eq!(
+        (overview.rejected, overview.held, overview.paused.len(), overview.breakers.len()),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(operator.conflicts(10).await.unwrap(), []);
+    assert_eq!(operator.last_rejected(10).await.unwrap(), []);
+    assert_eq!(operator.last_held(10).await.unwrap(), []);
+    assert_eq!(operator.dead_letters().await.unwrap(), []);
+    assert_eq!(operator.redrive().await.unwrap(), 0);
+    assert_eq!(operator.forget_bases().await.unwrap(), 0);
 }
 
 fn rejected(number: u32) -> Rejected {

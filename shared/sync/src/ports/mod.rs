@@ -1,6 +1,7 @@
 //! What the use cases need of the world.
 
 mod database;
+mod operator;
 mod queue;
 mod salesforce;
 mod state;
@@ -8,6 +9,7 @@ mod state;
 pub use database::{
     Database, HistoryOutcome, HistoryRow, LogBatch, Origin, Row, RowOutcome, RowRef, RowWrite, Transaction,
 };
+pub use operator::{Binding, DatabaseIdentity, Operator};
 pub use queue::{Delivery, MessageBody, Queue};
 pub use salesforce::{
     DeletedRecord, FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
@@ -53,6 +55,12 @@ pub enum PortError {
     #[error("{message}")]
     Identity {
         /// What is expected and what was met, and the way out.
+        message: String,
+    },
+    /// Something that a person has to set up is missing, or is of another release. It says which, and what to do.
+    #[error("{message}")]
+    NotConfigured {
+        /// What is missing, and the command that sets it up.
         message: String,
     },
     /// The state store or the queue failed.

@@ -1,0 +1,88 @@
+//! The one-process mode: an instance whose state is in the synced database, and whose secrets the file names.
+
+use crate::failure::Failure;
+use crate::target::{Found, Home, pool_of};
+use secrecy::ExposeSecret;
+use syncline_config::{Config, SecretRef, SystemRandom};
+use syncline_embedded::{EmbeddedOperator, EmbeddedState, instance_row};
+use syncline_postgres::{Connection, DatabaseIdentity, Instance, Pool};
+
+/// The synced database is the instance's home.
+pub(crate) struct Here;
+
+fn read(key: &str, secret: &SecretRef) -> Result<Found, Failure> {
+    let text = secret.read().map_err(|error| Failure::new(format!("{key}: {error}")))?;
+    Ok((text, format!("{key} ({})", secret.location())))
+}
+
+impl Here {
+    async fn pool(&self, config: &Config) -> Result<Pool, Failure> {
+        let (address, found) = self.postgres_address(config).await?;
+        Ok(pool_of(config, &address, &found)?.0)
+    }
+}
+
+impl Home for Here {
+    type Operator = EmbeddedOperator;
+    type State = EmbeddedState;
+
+    fn option(&self) -> String {
+        String::new()
+    }
+
+    async fn operator(&self, config: &Config) -> Result<EmbeddedOperator, Failure> {
+        Ok(EmbeddedOperator::new(self.pool(config).await?, &Instance(config.instance.clone())))
+    }
+
+    async fn state(&self, config: &Config) -> Result<EmbeddedState, Failure> {
+        let (pool, instance) = (self.pool(config).await?, Instance(config.instance.clone()));
+        if instance_row(&pool.get().await?, &instance).await?.is_none() {
+            return Err(Failure::new(format!(
+                "instance {} is not applied in this database yet; run `syncline apply`",
+                config.instance
+            )));
+        }
+        Ok(EmbeddedState::new(pool, &instance))
+    }
+
+    async fn salesforce_secret(&self, config: &Config) -> Result<Found, Failure> {
+        std::future::ready(read("salesforce.secret", &config.salesforce.secret)).await
+    }
+
+    async fn postgres_address(&self, config: &Config) -> Result<Found, Failure> {
+        std::future::ready(read("postgres.secret", &config.postgres.secret)).await
+    }
+
+    async fn install(
+        &self,
+        config: &Config,
+        connection: &mut Connection,
+        organization_id: &str,
+        identity: &DatabaseIdentity,
+    ) -> Result<(), Failure> {
+        let key = SystemRandom::new().bytes();
+        let instance = Instance(config.instance.clone());
+        syncline_embedded::install(connection, &instance, organization_id, identity, key).await?;
+        Ok(())
+    }
+
+    async fn before_bases_are_forgotten(&self) -> Result<(), Failure> {
+        // A person stops `serve` first, as the command's help says.
+        std::future::ready(Ok(())).await
+    }
+
+    async fn endpoint(&self, config: &Config) -> Result<String, Failure> {
+        let Some(ingest) = &config.ingest else {
+            return Err(Failure::new(
+                "the configuration has no section [ingest], so `syncline serve` receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, add [ingest] with its secret and restart `syncline serve`",
+            ));
+        };
+        let secret = ingest.secret.read().map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
+        let address = format!(
+            "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is the host of your reverse proxy, which forwards calls to {})",
+            secret.expose_secret(),
+            config.serve.listen
+        );
+        std::future::ready(Ok(address)).await
+    }
+}

@@ -1,0 +1,1 @@
+ALTER TABLE {schema}.paused ADD COLUMN cause text;

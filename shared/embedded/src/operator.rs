@@ -1,0 +1,225 @@
+//! What a person's commands need: what the instance is bound to, its definitions, its lists and numbers.
+
+use crate::install::{instance_row, rebind};
+use crate::state::{run, text};
+use crate::{connection, side_of, unreadable};
+use syncline_engine::{Definition, SyncName};
+use syncline_postgres::{Connection, DatabaseError, Instance, Pool, store_error};
+use syncline_sync::{
+    Binding, Breaker, DatabaseIdentity, DeadLetter, HeldRecord, Operator, Overview, PortError, Rejected,
+    ShownConflict,
+};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+/// The state of an instance in the synced database, as a person's commands see it.
+pub struct EmbeddedOperator {
+    pool: Pool,
+    instance: Instance,
+    schema: String,
+}
+
+fn refused(error: DatabaseError) -> PortError {
+    match error {
+        DatabaseError::Statement(_, error) => store_error(&error),
+        other => PortError::Store { message: other.to_string() },
+    }
+}
+
+fn column<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, PortError> {
+    row.try_get(column).map_err(|error| store_error(&error))
+}
+
+fn count(row: &Row, at: usize) -> Result<u64, PortError> {
+    Ok(u64::try_from(column::<i64>(row, at)?).unwrap_or(0))
+}
+
+fn rows_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl EmbeddedOperator {
+    /// The state of an instance.
+    #[must_use]
+    pub fn new(pool: Pool, instance: &Instance) -> Self {
+        Self { pool, instance: instance.clone(), schema: instance.schema() }
+    }
+
+    /// A connection to the database, where the instance is applied.
+    async fn applied(&self) -> Result<Connection, PortError> {
+        let connection = connection(&self.pool).await?;
+        match instance_row(&connection, &self.instance).await.map_err(refused)? {
+            Some(_) => Ok(connection),
+            None => Err(PortError::NotConfigured {
+                message: format!(
+                    "instance {} is not applied in this database yet; run `syncline apply`",
+                    self.instance.0
+                ),
+            }),
+        }
+    }
+
+    /// The documents of a table, newest first.
+    async fn listed<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &str,
+        limit: usize,
+    ) -> Result<Vec<T>, PortError> {
+        let connection = self.applied().await?;
+        let sql = format!("SELECT body FROM {{schema}}.{table} ORDER BY at DESC, record LIMIT $1");
+        let rows = run(&connection, &self.schema, &sql, &[(&rows_of(limit), Type::INT8)]).await?;
+        let document = |row: &Row| serde_json::from_str(&text(row, 0)?).map_err(|error| unreadable(&error));
+        rows.iter().map(document).collect()
+    }
+
+    async fn query(&self, connection: &Connection, sql: &str) -> Result<Vec<Row>, PortError> {
+        run(connection, &self.schema, sql, &[]).await
+    }
+
+    async fn stored(&self, connection: &Connection) -> Result<Vec<Definition>, PortError> {
+        let sql = "SELECT body FROM {schema}.definition ORDER BY sync";
+        let definition = |row: &Row| {
+            serde_json::from_str(&text(row, 0)?).map_err(|error| PortError::NotConfigured {
+                message: format!("a stored definition cannot be read ({error}); run `syncline apply`"),
+            })
+        };
+        self.query(connection, sql).await?.iter().map(definition).collect()
+    }
+}
+
+impl Operator for EmbeddedOperator {
+    async fn binding(&self) -> Result<Option<Binding>, PortError> {
+        let connection = connection(&self.pool).await?;
+        let row = instance_row(&connection, &self.instance).await.map_err(refused)?;
+        Ok(row.map(|row| Binding { organization_id: row.organization_id, identity: row.identity }))
+    }
+
+    async fn rebind(&self, organization_id: &str, identity: &DatabaseIdentity) -> Result<(), PortError> {
+        let connection = self.applied().await?;
+        rebind(&connection, &self.instance, organization_id, identity).await.map_err(refused)
+    }
+
+    async fn definitions(&self) -> Result<Vec<Definition>, PortError> {
+        let connection = connection(&self.pool).await?;
+        match instance_row(&connection, &self.instance).await.map_err(refused)? {
+            Some(_) => self.stored(&connection).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn put_definition(&self, definition: &Definition) -> Result<Definition, PortError> {
+        let connection = self.applied().await?;
+        let mut next = definition.clone();
+        let known = self.stored(&connection).await?.into_iter().find(|known| known.name == next.name);
+        if let Some(known) = known {
+            next.version = known.version;
+            if next == known {
+                return Ok(known);
+            }
+            next.version += 1;
+        }
+        let body = serde_json::to_string(&next).map_err(|error| unreadable(&error))?;
+        let version = i32::try_from(next.version).unwrap_or(i32::MAX);
+        // Every record is looked at again under the new definition.
+        let forget = "DELETE FROM {schema}.cursor WHERE sync = $1";
+        run(&connection, &self.schema, forget, &[(&next.name, Type::TEXT)]).await?;
+        let put = "INSERT INTO {schema}.definition (sync, version, body) VALUES ($1, $2, $3)
+                   ON CONFLICT (sync) DO UPDATE SET version = excluded.version, body = excluded.body, applied_at = now()";
+        let parameters: [crate::state::Parameter<'_>; 3] =
+            [(&next.name, Type::TEXT), (&version, Type::INT4), (&body, Type::TEXT)];
+        run(&connection, &self.schema, put, &parameters).await?;
+        Ok(next)
+    }
+
+    async fn forget_bases(&self) -> Result<u64, PortError> {
+        let connection = self.applied().await?;
+        let sql = format!("DELETE FROM {}.base", self.schema);
+        let forgotten = connection.execute_typed(&sql, &[]).await.map_err(|error| store_error(&error))?;
+        for table in ["cursor", "held", "pulse_seen"] {
+            self.query(&connection, &format!("DELETE FROM {{schema}}.{table}")).await?;
+        }
+        Ok(forgotten)
+    }
+
+    async fn overview(&self, _: &[SyncName]) -> Result<Overview, PortError> {
+        let connection = self.applied().await?;
+        let sql = "SELECT (SELECT count(*) FROM {schema}.log), (SELECT count(*) FROM {schema}.queue_message),
+                (SELECT count(*) FROM {schema}.deferred), (SELECT count(*) FROM {schema}.conflict),
+                (SELECT count(*) FROM {schema}.rejected), (SELECT count(*) FROM {schema}.held),
+                (SELECT count(*) FROM {schema}.queue_dead)";
+        let mut overview = Overview::default();
+        if let Some(row) = self.query(&connection, sql).await?.first() {
+            overview.log = Some(count(row, 0)?);
+            overview.queue = count(row, 1)?;
+            overview.deferred = count(row, 2)?;
+            overview.conflicts = count(row, 3)?;
+            overview.rejected = count(row, 4)?;
+            overview.held = count(row, 5)?;
+            overview.dead = count(row, 6)?;
+        }
+        let sql = "SELECT d.sync, count(b.key) FROM {schema}.definition d
+             LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live GROUP BY d.sync ORDER BY d.sync";
+        for row in self.query(&connection, sql).await? {
+            overview.linked.push((column(&row, 0)?, count(&row, 1)?));
+        }
+        let sql = "SELECT sync, reason FROM {schema}.paused ORDER BY sync";
+        for row in self.query(&connection, sql).await? {
+            overview.paused.push((column(&row, 0)?, column(&row, 1)?));
+        }
+        for row in self.query(&connection, "SELECT side, body FROM {schema}.breaker ORDER BY side").await? {
+            let breaker = serde_json::from_str::<Breaker>(&text(&row, 1)?);
+            if let Some(breaker) = breaker.ok().filter(Breaker::is_open) {
+                overview.breakers.push((side_of(&text(&row, 0)?).to_string(), breaker.message));
+            }
+        }
+        Ok(overview)
+    }
+
+    async fn conflicts(&self, limit: usize) -> Result<Vec<ShownConflict>, PortError> {
+        let connection = self.applied().await?;
+        let sql = "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), sync, salesforce_id, postgres_key,
+                field, salesforce, postgres, winner, reason
+             FROM {schema}.conflict ORDER BY at DESC, id LIMIT $1";
+        let rows = run(&connection, &self.schema, sql, &[(&rows_of(limit), Type::INT8)]).await?;
+        let conflict = |row: &Row| {
+            Ok(ShownConflict {
+                at: column(row, 0)?,
+                sync: column(row, 1)?,
+                salesforce_id: column(row, 2)?,
+                postgres_key: column(row, 3)?,
+                field: column(row, 4)?,
+                salesforce: column(row, 5)?,
+                postgres: column(row, 6)?,
+                winner: side_of(&text(row, 7)?),
+                reason: column(row, 8)?,
+            })
+        };
+        rows.iter().map(conflict).collect()
+    }
+
+    async fn last_rejected(&self, limit: usize) -> Result<Vec<Rejected>, PortError> {
+        self.listed("rejected", limit).await
+    }
+
+    async fn last_held(&self, limit: usize) -> Result<Vec<HeldRecord>, PortError> {
+        self.listed("held", limit).await
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadLetter>, PortError> {
+        let connection = self.applied().await?;
+        let sql = "SELECT body, receive_count, dead_at::timestamptz FROM {schema}.queue_dead ORDER BY id";
+        let letter = |row: &Row| {
+            let receives: i32 = column(row, 1)?;
+            let receives = u32::try_from(receives).unwrap_or(0);
+            Ok(DeadLetter::of(&text(row, 0)?, receives, Some(column(row, 2)?)))
+        };
+        self.query(&connection, sql).await?.iter().map(letter).collect()
+    }
+
+    async fn redrive(&self) -> Result<u64, PortError> {
+        let connection = self.applied().await?;
+        let sql = "WITH dead AS (DELETE FROM {schema}.queue_dead RETURNING queue_group, body)
+             INSERT INTO {schema}.queue_message (queue_group, body) SELECT queue_group, body FROM dead RETURNING 1";
+        Ok(self.query(&connection, sql).await?.len() as u64)
+    }
+}
