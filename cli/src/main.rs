@@ -15,6 +15,7 @@
 //! - `target`: an instance, with the same methods wherever its state is: in its database (`here`), or in a
 //!   `stack` in AWS.
 //! - `stack` (feature `aws`): an instance in a stack in AWS.
+//! - `inspect`: what `apply` finds out without changing anything.
 //! - `setup`: `apply`, `state rebind` and `state rebuild`.
 //! - `serve`: `serve`, with its HTTP server and its loops.
 //! - `runtime`: the ports of `syncline-sync` for `serve`.
@@ -27,6 +28,7 @@
 mod demo;
 mod failure;
 mod here;
+mod inspect;
 mod operate;
 mod runtime;
 mod serve;

@@ -2,16 +2,12 @@
 //! missing. Also `state rebind` and `state rebuild`, which need the same connections.
 
 use crate::failure::Failure;
+use crate::inspect::{Inspected, LinkColumn};
 use crate::target::{Home, Target};
-use syncline_config::{Fields, Sync};
-use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
-    Pool, add_link, add_link_table, create_table_sql, describe_table, generated_column_name, generated_table,
-    has_schema, install_capture, install_schema, quote, read_identity,
+    Pool, add_link, add_link_table, install_capture, install_schema, quote, read_identity,
 };
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL, SalesforceError};
-use syncline_sync::define::{Wanted, WantedField, define};
-use syncline_sync::describe::{ColumnDescription, ObjectDescription, TableDescription};
 use syncline_sync::{Binding, Operator as _, longest_call};
 
 /// An instance with connections to both sides.
@@ -22,26 +18,6 @@ pub(crate) struct Setup<H> {
     pub(crate) organization_id: String,
     /// Host and port of the database.
     pub(crate) host: String,
-}
-
-/// What `apply` found out without changing anything: what it is to store and to create.
-pub(crate) struct Inspected {
-    pub(crate) definitions: Vec<Definition>,
-    /// What the user should know, although it does not stop `apply`.
-    notes: Vec<String>,
-    /// A CREATE TABLE statement for each table that does not exist.
-    create: Vec<String>,
-    links: Vec<LinkColumn>,
-}
-
-/// A link column that has to exist and to be unique.
-struct LinkColumn {
-    schema: String,
-    table: String,
-    link: String,
-    /// True if the column is unique already.
-    unique: bool,
-    partitioned: bool,
 }
 
 async fn connected_database<H: Home>(target: &Target<H>) -> Result<(Pool, String), Failure> {
@@ -79,152 +55,6 @@ impl<H: Home> Setup<H> {
                 Ok(Self { target, pool, client, organization_id, host })
             }
             _ => Err(Failure::new(failures.join("\nerror: "))),
-        }
-    }
-
-    /// Asks both sides about every sync, and changes nothing. If syncs do not fit, the error names every
-    /// problem.
-    pub(crate) async fn inspect(&self) -> Result<Inspected, Failure> {
-        let connection = self.pool.get().await?;
-        let mut inspected = Inspected { definitions: vec![], notes: vec![], create: vec![], links: vec![] };
-        let mut problems: Vec<String> = Vec::new();
-        let mut described: Vec<(&Sync, ObjectDescription, Vec<WantedField>, TableDescription)> = Vec::new();
-        let applied = self.target.operator().await?.definitions().await?;
-        for sync in &self.target.config.syncs {
-            let object = match self.client.describe(&sync.object).await {
-                Ok(object) => ObjectDescription::from(&object),
-                Err(error) => {
-                    let words = match &error {
-                        SalesforceError::Refused { .. } => {
-                            format!(
-                                "Salesforce has no object {}, or the integration user may not see it ({error}); correct object in the configuration, or give the user access to it",
-                                sync.object
-                            )
-                        }
-                        other => other.to_string(),
-                    };
-                    problems.push(format!("sync.{}: {words}", sync.name));
-                    continue;
-                }
-            };
-            let frozen = applied.iter().find(|known| known.name == sync.name && known.object == sync.object);
-            let fields = self.wanted_fields(sync, &object, frozen);
-            if !has_schema(&connection, &sync.schema).await? {
-                problems.push(format!(
-                    "sync.{0}: there is no schema {1} for table {1}.{2}; create it with CREATE SCHEMA {1}, or correct table in the configuration",
-                    sync.name, sync.schema, sync.table
-                ));
-                continue;
-            }
-            let table = describe_table(&connection, &sync.schema, &sync.table).await?;
-            let table = match table {
-                Some(table) => table,
-                None => match generated(sync, &object, &fields) {
-                    Ok((table, sql)) => {
-                        inspected.create.push(sql);
-                        table
-                    }
-                    Err(message) => {
-                        problems.push(message);
-                        continue;
-                    }
-                },
-            };
-            let unique = table.unique_columns.contains(&sync.link);
-            if !sync.link_table {
-                inspected.links.push(LinkColumn {
-                    schema: sync.schema.clone(),
-                    table: sync.table.clone(),
-                    link: sync.link.clone(),
-                    unique,
-                    partitioned: table.kind == "p",
-                });
-            }
-            described.push((sync, object, fields, table));
-        }
-        let parents: Vec<(String, String, usize)> = described
-            .iter()
-            .map(|(sync, _, _, table)| (sync.name.clone(), sync.object.clone(), table.key.len()))
-            .collect();
-        for (sync, object, fields, table) in &described {
-            let shared = described
-                .iter()
-                .filter(|(other, ..)| other.schema == sync.schema && other.table == sync.table)
-                .count();
-            let wanted = Wanted {
-                name: sync.name.clone(),
-                object: sync.object.clone(),
-                schema: sync.schema.clone(),
-                table: sync.table.clone(),
-                link: sync.link.clone(),
-                primary: sync.primary,
-                direction: sync.direction,
-                on_first_link: sync.on_first_link,
-                deletes: sync.deletes,
-                delete_limit: sync.delete_limit,
-                link_table: sync.link_table,
-                external_id: self.target.config.salesforce.external_id.clone(),
-                marker: self.target.config.salesforce.marker.clone(),
-                poll_interval_s: u32::try_from(sync.poll_interval.as_secs().max(1)).unwrap_or(u32::MAX),
-                fields: fields.clone(),
-                table_shared: shared > 1,
-                parents: parents.clone(),
-            };
-            match define(&wanted, object, table) {
-                Ok((definition, notes)) => {
-                    inspected.definitions.push(definition);
-                    inspected.notes.extend(notes.into_iter().map(|note| format!("note: {}", note.message)));
-                }
-                Err(found) => {
-                    problems.extend(found.into_iter().filter(|one| one.fatal).map(|one| one.message));
-                }
-            }
-        }
-        if problems.is_empty() { Ok(inspected) } else { Err(Failure::new(problems.join("\nerror: "))) }
-    }
-
-    /// The fields of a sync. With `fields = "*"`, these are the fields of the definition that was applied
-    /// first, or all fields of the object that Syncline can keep if the sync was not applied yet.
-    fn wanted_fields(
-        &self,
-        sync: &Sync,
-        object: &ObjectDescription,
-        frozen: Option<&Definition>,
-    ) -> Vec<WantedField> {
-        let ours = [&self.target.config.salesforce.external_id, &self.target.config.salesforce.marker];
-        if let (Fields::All, Some(frozen)) = (&sync.fields, frozen) {
-            let fields = frozen.fields.iter().map(|mapping| WantedField {
-                field: mapping.field.clone(),
-                column: mapping.column.clone(),
-                direction: syncline_engine::Direction::Both,
-                lookup: None,
-            });
-            return fields.collect();
-        }
-        match &sync.fields {
-            Fields::Named(fields) => fields
-                .iter()
-                .map(|field| WantedField {
-                    field: field.field.clone(),
-                    column: field.column.clone(),
-                    direction: field.direction,
-                    lookup: field.lookup.clone(),
-                })
-                .collect(),
-            Fields::All => object
-                .fields
-                .iter()
-                .filter(|field| field.createable && !ours.contains(&&field.name))
-                .filter(|field| {
-                    !matches!(field.salesforce_type, SalesforceType::Other(_) | SalesforceType::Id)
-                })
-                .map(|field| WantedField {
-                    field: field.name.clone(),
-                    column: generated_column_name(&field.name),
-                    direction: syncline_engine::Direction::Both,
-                    lookup: None,
-                })
-                .collect(),
         }
     }
 
@@ -321,73 +151,4 @@ impl<H: Home> Setup<H> {
         self.target.resume_stopped().await?;
         Ok(forgotten)
     }
-}
-
-/// The description of a table that does not exist, and the SQL that creates it with a column for each field.
-fn generated(
-    sync: &Sync,
-    object: &ObjectDescription,
-    fields: &[WantedField],
-) -> Result<(TableDescription, String), String> {
-    let named: Vec<(String, String)> =
-        fields.iter().map(|field| (field.field.clone(), field.column.clone())).collect();
-    let columns = generated_table(object, &named).map_err(|refused| {
-        format!(
-            "sync.{}: Syncline cannot sync these fields: {}; leave them out",
-            sync.name,
-            refused.join(", ")
-        )
-    })?;
-    if let Some(lookup) = fields.iter().find(|field| field.lookup.is_some()) {
-        return Err(format!(
-            "sync.{}: table {}.{} does not exist, and in a table that Syncline creates, the column of {} would hold Salesforce Ids instead of keys; create the table yourself, or remove lookup from this field",
-            sync.name, sync.schema, sync.table, lookup.field
-        ));
-    }
-    for (position, (name, _)) in columns.iter().enumerate() {
-        let taken =
-            name == "id" || *name == sync.link || columns[..position].iter().any(|(other, _)| other == name);
-        if taken {
-            let field =
-                named.iter().find(|(_, column)| column == name).map_or("", |(field, _)| field.as_str());
-            return Err(format!(
-                "sync.{0}: {field} would get column {name}, which is used already; choose another column for it in [sync.{0}.fields]",
-                sync.name
-            ));
-        }
-    }
-    let sql = create_table_sql(&sync.schema, &sync.table, &sync.link, &columns);
-    let column = |name: &str, kind: &str| {
-        let catalog = if kind == "time" { "time without time zone" } else { kind };
-        let catalog = catalog
-            .replace("varchar", "character varying")
-            .replace("timestamptz", "timestamp with time zone");
-        ColumnDescription {
-            name: name.to_owned(),
-            postgres_type: PostgresType::from_format_type(&catalog),
-            cast: catalog.split('(').next().unwrap_or(&catalog).to_owned(),
-            not_null: name == "id",
-            has_default: name == "id",
-            generated: false,
-        }
-    };
-    let mut described = vec![column("id", "bigint"), column(&sync.link, "varchar(18)")];
-    described.extend(columns.iter().map(|(name, kind)| column(name, kind)));
-    let table = TableDescription {
-        schema: sync.schema.clone(),
-        table: sync.table.clone(),
-        kind: "r".to_owned(),
-        hides_rows: false,
-        may_delete: true,
-        may_write: true,
-        may_trigger: true,
-        owner: String::new(),
-        role: String::new(),
-        owned: true,
-        captured: false,
-        columns: described,
-        key: vec!["id".to_owned()],
-        unique_columns: vec!["id".to_owned()],
-    };
-    Ok((table, sql))
 }

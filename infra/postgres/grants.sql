@@ -1,20 +1,23 @@
--- The least role that Syncline works with. Run it with psql as the owner of the database:
+-- Gives a role the privileges that Syncline needs, and no others. Run this file with psql as the owner of the
+-- database:
 --
 --   psql DATABASE -v role=syncline -v database=app -v owner=app_owner -v tables='contacts, accounts' -f grants.sql
 --
--- Give the role a password first: CREATE ROLE syncline LOGIN PASSWORD '…' (or an IAM or certificate login).
+-- Create the role first: CREATE ROLE syncline LOGIN PASSWORD '…' (or with a login by IAM or certificate).
 \set ON_ERROR_STOP on
 
--- Syncline's own schema: capture log, history, tombstones, pulse. Nothing of it is the app's.
+-- CREATE is for Syncline's own schema, with the capture log, history, tombstones and pulse. The app owns nothing
+-- in this schema.
 GRANT CONNECT, CREATE ON DATABASE :"database" TO :"role";
 
--- The tables that are synced. TRIGGER is for the capture log, DELETE for deletes = "propagate".
+-- The synced tables. TRIGGER is for the triggers that write the capture log, DELETE for deletes = "propagate".
 GRANT USAGE ON SCHEMA public TO :"role";
 GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON :tables TO :"role";
 
--- Defaults of the key draw from sequences.
+-- Default values of key columns come from sequences.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO :"role";
 
--- Once, while `syncline apply` adds the link column and the triggers, the role is a member of the tables' owner.
--- Afterwards: REVOKE :"owner" FROM :"role". With link_table = true it never has to be.
+-- While `syncline apply` adds the link column and enables the triggers, the role must be a member of the
+-- tables' owner, because PostgreSQL allows ALTER TABLE only to the owner. Once the syncs are applied, take the
+-- membership away: REVOKE :"owner" FROM :"role".
 GRANT :"owner" TO :"role";

@@ -1,12 +1,19 @@
-"""Judges a run of two-way editing from the editors' own ledger.
+"""Judges a run of two-way editing by the editors' own ledger.
 
-Reads a question as JSON from standard input and answers a verdict as JSON. Only the standard library, SQL through
-psql, REST through urllib: nothing here is shared with what is judged.
+The program reads a question as JSON from standard input and writes a verdict as JSON to standard output. It uses only
+Python's standard library, SQL through psql, and REST through urllib. It shares nothing with what it judges.
 
-An edit stands (its value is final on both sides), was overwritten (somebody who saw it, or whom its side's own
-history shows writing over it, put another value there), went with a record that somebody deleted where the edit
-stood, or is in the conflict log. Anything else is lost. Clocks of
-the two sides are never compared to decide any of this; only latencies use them.
+What became of an edit is the first of these that is true:
+
+- it stands: its value is final on both sides;
+- it is in the conflict log, as the value that lost;
+- it was overwritten: an editor who had seen its value, or whom the history of a side shows replacing its value, put
+  another value there;
+- it went with its record, which somebody deleted on a side that held its value;
+- it fell into the window between Syncline's read and its write, which Syncline does not promise to guard;
+- it is lost.
+
+None of this is decided by comparing the clocks of the two sides. Only the latencies compare them.
 """
 
 import csv
@@ -23,7 +30,7 @@ SHOWN = 20
 
 
 def sql(statement):
-    """Rows as dictionaries; psql's CSV tells null (nothing) from the empty text ("")."""
+    """The rows of a statement as dictionaries. psql writes a null as \\N, so it differs from an empty text."""
     command = ["psql", "-X", "-v", "ON_ERROR_STOP=1", "--csv", "-P", "null=\\N", question["database"], "-c", statement]
     output = subprocess.run(command, capture_output=True, text=True)
     if output.returncode:
@@ -42,7 +49,7 @@ def http(path, form=None, token=None):
 
 
 def dynamodb_items(kept):
-    """Every item of a table, read by the plain API of an AWS that asks for no signature."""
+    """Every item of a table. The AWS that is asked must not check signatures, as the local AWS does not."""
     start = None
     while True:
         body = {"TableName": kept["table"], **({"ExclusiveStartKey": start} if start else {})}
@@ -58,7 +65,7 @@ def dynamodb_items(kept):
 
 
 def kept_in_dynamodb(kept):
-    """Conflicts as rows of the conflict log, and what is rejected, held or paused."""
+    """The conflicts, in the form of rows of the conflict log, and what is rejected, held or paused."""
     plain = lambda value: None if value == "null" else next(iter(value.values()))
     conflicts, left = [], []
     for item in dynamodb_items(kept):
@@ -96,7 +103,7 @@ token = http("/services/oauth2/token", sign_in)["access_token"]
 unequal, doubled = [], []
 records = 0
 
-# What stands on each side: (object, editors' id) -> field -> value.
+# What each side holds: (object, editors' id) -> (Salesforce Id or link, values by field).
 salesforce, postgres, editor_of_id = {}, {}, {}
 remote = {}
 for sync in question["syncs"]:
@@ -142,7 +149,7 @@ for key in sorted(set(salesforce) | set(postgres), key=str):
         if value != there[1][field]:
             unequal.append("%s %s: %s is %r and %r" % (*key, field, value, there[1][field]))
 
-# What happened on each side, in order: (object, editors' id, field) -> [(before, after, ours, at)].
+# What happened on each side, in order: (object, editors' id, field) -> [(before, after, written by Syncline, time)].
 history = {"salesforce": {}, "postgres": {}}
 fields_of = {sync["object"]: sync["fields"] for sync in question["syncs"]}
 lookups_of = {sync["object"]: sync["lookups"] for sync in question["syncs"]}
@@ -167,7 +174,7 @@ edits = [edit for edit in edits if edit["outcome"] == "confirmed"]
 deletes = [edit for edit in edits if edit["op"] == "delete"]
 edits = [edit for edit in edits if edit["op"] != "delete"]
 
-# A value that left a field and that Syncline put back, though nobody typed it again.
+# How often people typed a value. A value that they typed more than once may return without having flipped back.
 typed_again = {}
 for fields in history.values():
     for key, entries in fields.items():
@@ -181,7 +188,7 @@ conflicts = conflicts_elsewhere if question["schema"] is None else sql(
     % question["schema"])
 lost_to_conflict = set()
 false_conflicts = []
-# An editor who saw the other value and replaced it was in no conflict with it.
+# If an editor saw the other value and replaced it, the two values are no conflict.
 followed = {(edit["field"], edit["value"], edit["saw"]) for edit in edits if edit["saw"] is not None}
 typed = {
     side: {(key[2], after) for key, entries in fields.items() for _, after, was_ours, _ in entries if not was_ours}
@@ -214,7 +221,7 @@ for side, fields in history.items():
             if was_ours and after is not None:
                 arrived[side].setdefault((*key, after), at)
 
-# What ever stood on the side where its record was deleted.
+# Every value that a side ever held. A delete takes along the values of the side on which somebody deleted the record.
 stood = {side: {(*key, after) for key, entries in fields.items() for _, after, _, _ in entries}
          for side, fields in history.items()}
 deleted_on = {}
@@ -229,7 +236,7 @@ flipped = []
 for side, fields in history.items():
     for key, entries in fields.items():
         if key[:2] in deleted_on and key[1] in brought_back:
-            continue  # Its life before the delete is another one.
+            continue  # Before and after the delete, the record has two histories that do not belong together.
         earlier = set()
         for before, after, was_ours, _ in entries:
             again = typed_again.get((*key, after), 0) > 1
@@ -237,8 +244,8 @@ for side, fields in history.items():
                 flipped.append("%s: %s %s %s went back to %r" % (side, *key, after))
             earlier |= {before, after}
 
-# Salesforce has no compare-and-set: an edit between our read and our write of that very field, by Salesforce's own
-# clock, is overwritten, and this alone is not promised.
+# Salesforce has no compare-and-set. Syncline overwrites an edit that falls between its read and its write of the same
+# field, by Salesforce's own clock. This is the one thing that Syncline does not promise.
 in_window = set()
 for change in http("/sim/history"):
     if change["user"] == ours and change["read_at_ms"] is not None and change["before"] is not None:
@@ -274,7 +281,7 @@ for edit in edits:
     if at is not None:
         waits[across].append(max(0, at - edit["at_ms"]))
 
-# Nothing was refused, held or stopped on the way.
+# What is rejected, held or paused at the end.
 left = left_elsewhere if question["schema"] is None else ["%s: %s" % (table, row["what"]) for table, what in (("rejected", "body"), ("held", "body"), ("paused", "reason"))
         for row in sql("SELECT %s AS what FROM %s.%s" % (what, question["schema"], table))]
 

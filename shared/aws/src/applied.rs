@@ -2,9 +2,9 @@
 //! that the instance is bound to, and its definitions. Also the numbers and lists that `syncline status` and
 //! other commands show.
 
+use crate::item::{Item, ItemKey, json, moment, text, token};
 use crate::secret::Whereabouts;
 use crate::state::DynamoState;
-use crate::table::{Item, ItemKey, json, moment, text, token};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

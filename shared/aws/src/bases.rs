@@ -2,7 +2,8 @@
 //!
 //! A pointer is an item that maps a Salesforce Id, a row's key or an external Id to the key of a base.
 
-use crate::table::{Condition, Item, ItemKey, Table, Write, each, json, moment, number, text};
+use crate::item::{Condition, Item, ItemKey, json, moment, number, text};
+use crate::table::{Table, Write, each};
 use std::collections::HashMap;
 use syncline_engine::Base;
 use syncline_sync::{Conflict, KnownRecord, PortError, Put, RecordRef, Rejected};

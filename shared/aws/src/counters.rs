@@ -1,7 +1,8 @@
 //! Counters within a sliding window (the delete limit), and the bucket of Salesforce calls. Each counter and
 //! the bucket is one item, changed by compare-and-set.
 
-use crate::table::{Condition, Item, ItemKey, Table, json, number, text, wait};
+use crate::item::{Condition, Item, ItemKey, json, number, text};
+use crate::table::{Table, wait};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use syncline_sync::PortError;

@@ -1,7 +1,8 @@
 //! Deferred touches and messages: stored until they are due, with the parents that a touch waits for.
 
 use crate::bases::{list_of, lists};
-use crate::table::{Condition, Item, ItemKey, Table, each, json, moment, number, text, token};
+use crate::item::{Condition, Item, ItemKey, json, moment, number, text, token};
+use crate::table::{Table, each};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use syncline_engine::Parent;

@@ -26,6 +26,7 @@
 //! - `bases`: bases with their pointers and conflicts.
 //! - `deferred`: deferred touches and messages, and the parents that touches wait for.
 //! - `counters`: counters within a sliding window (the delete limit), and the bucket of Salesforce calls.
+//! - `item`: items of the table, and conditions on them.
 //! - `table`: calls to one DynamoDB table: keys, conditions, batches, transactions, retries.
 //! - `queue`: the `Queue` port on SQS FIFO, and dead letters.
 //! - `alerts`: alerts and metrics.
@@ -74,6 +75,7 @@ mod clients;
 mod counters;
 mod deferred;
 mod function;
+mod item;
 mod operator;
 mod queue;
 mod runtime;

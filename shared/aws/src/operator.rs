@@ -1,9 +1,10 @@
 //! What a person's commands need: what the instance is bound to, its definitions, its lists and numbers.
 
 use crate::applied::{InstanceSettings, definition_item_key};
+use crate::item::{Condition, Item, ItemKey, json, number, text};
 use crate::queue::SqsQueue;
 use crate::state::DynamoState;
-use crate::table::{Condition, Item, ItemKey, Table, Write, each, json, number, text};
+use crate::table::{Table, Write, each};
 use aws_sdk_dynamodb::types::AttributeValue;
 use syncline_engine::Definition;
 use syncline_sync::{

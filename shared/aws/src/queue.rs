@@ -2,7 +2,8 @@
 //!
 //! Source: the API reference of Amazon SQS.
 
-use crate::table::{failed, token, wait};
+use crate::item::token;
+use crate::table::{failed, wait};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,

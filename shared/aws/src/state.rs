@@ -1,7 +1,8 @@
 //! The `State` port of `syncline-sync` on DynamoDB. The crate's documentation has the items of the table.
 
 use crate::bases::rejected_place;
-use crate::table::{Condition, Item, ItemKey, Table, each, json, moment, number, text};
+use crate::item::{Condition, Item, ItemKey, json, moment, number, text};
+use crate::table::{Table, each};
 use crate::{bases, counters, deferred};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};

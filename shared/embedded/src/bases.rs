@@ -1,4 +1,5 @@
-//! Bases: loaded by any of their names, saved by compare-and-set together with their conflicts.
+//! Bases. A base is loaded by its own key, its Salesforce Id, the key of its row, or the external Id of its
+//! create. It is saved by compare-and-set, together with its conflicts.
 
 use crate::state::{EmbeddedState, Parameter, run, text};
 use crate::unreadable;
@@ -10,6 +11,8 @@ use syncline_sync::{Conflict, KnownRecord, PortError, Put, RecordRef, Rejected};
 use tokio_postgres::types::{ToSql, Type};
 
 impl EmbeddedState {
+    /// Loads what is known of records, in the order of `refs`. A reference that leads to no base gets an
+    /// empty [`KnownRecord`].
     pub(crate) async fn load_bases(
         &self,
         sync: &str,
@@ -62,6 +65,9 @@ impl EmbeddedState {
         Ok(loaded)
     }
 
+    /// Saves bases by compare-and-set, with their conflicts, and answers for each whether it was saved. A
+    /// base is not saved if another version of it is stored, or if its Salesforce Id, row key or external Id
+    /// belongs to another base that is live or has an intent.
     pub(crate) async fn put_bases(&self, sync: &str, puts: Vec<Put>) -> Result<Vec<bool>, PortError> {
         let mut bodies = Vec::with_capacity(puts.len());
         for put in &puts {
@@ -101,7 +107,8 @@ impl EmbeddedState {
                      OR o.postgres_key = u.postgres_key OR o.external_id = u.external_id)";
         let schema = &self.schema;
         self.transaction(async |connection| {
-            // A base that is neither live nor under way gives its pointers up.
+            // Another base that has the Salesforce Id, the row key or the external Id of a base in `puts` is
+            // deleted if it is not live and has no intent.
             let steal = format!("DELETE FROM {{schema}}.base o USING {source} WHERE {owned} AND NOT o.live AND NOT o.has_intent");
             run(connection, schema, &steal, &parameters).await?;
             let update = format!(
@@ -136,6 +143,8 @@ impl EmbeddedState {
         .await
     }
 
+    /// Why records without a base are rejected, in the order of `keys`. `None` for a record that is not
+    /// rejected.
     pub(crate) async fn rejected_without_base(
         &self,
         sync: &str,
@@ -153,6 +162,7 @@ impl EmbeddedState {
         Ok(records.iter().map(|record| found.get(*record).cloned()).collect())
     }
 
+    /// How many bases of the sync are live.
     pub(crate) async fn count_linked(&self, sync: &str) -> Result<u64, PortError> {
         let sql = "SELECT count(*) FROM {schema}.base WHERE sync = $1 AND live";
         let rows = self.query(sql, &[(&sync, Type::TEXT)]).await?;
@@ -161,6 +171,8 @@ impl EmbeddedState {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
+    /// Deletes bases that ended before the moment `before`, and what counters counted in the minutes before
+    /// it.
     pub(crate) async fn forget_bases(&self, before: Timestamp) -> Result<(), PortError> {
         let before = before.to_string();
         for sql in [
@@ -173,6 +185,8 @@ impl EmbeddedState {
     }
 }
 
+/// Stores conflicts, in the transaction that saves their bases. A conflict whose id is stored already stays
+/// as it is.
 async fn insert_conflicts(
     connection: &Connection,
     schema: &str,

@@ -1,4 +1,5 @@
-//! Counters of deletes, the bucket of Salesforce calls, and the pulse.
+//! Counters within a sliding window, the bucket of Salesforce calls, and the pulse. Counters count by the
+//! minute, so a window reaches up to one minute further back than asked for.
 
 use crate::state::{EmbeddedState, Parameter, run, saturated};
 use jiff::{SignedDuration, Timestamp};
@@ -7,6 +8,8 @@ use syncline_sync::PortError;
 use tokio_postgres::types::Type;
 
 impl EmbeddedState {
+    /// Counts `count` more, unless the counter then exceeds `limit` within the window that ends at `now`.
+    /// `false` if nothing was counted.
     pub(crate) async fn take_of_counter(
         &self,
         counter: &str,
@@ -19,7 +22,8 @@ impl EmbeddedState {
         let (from, now) = ((now - window).to_string(), now.to_string());
         let schema = &self.schema;
         self.transaction(async |connection| {
-            // One at a time counts, so that none of two sees room for both.
+            // Only one transaction at a time may count. Otherwise two transactions could both see room that
+            // is enough for only one of them.
             let lock = "SELECT pg_advisory_xact_lock(hashtextextended('{schema}/counter/' || $1, 0))";
             run(connection, schema, lock, &[(&counter, Type::TEXT)]).await?;
             let parameters: [Parameter<'_>; 5] = [
@@ -40,6 +44,8 @@ impl EmbeddedState {
         .await
     }
 
+    /// What the counter has counted within the window that ends at `now`. Negative if more was allowed than
+    /// counted.
     pub(crate) async fn taken_of_counter(
         &self,
         counter: &str,
@@ -53,6 +59,7 @@ impl EmbeddedState {
         rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))
     }
 
+    /// Lowers the counter by `count`, so that `count` more fit under the limit.
     pub(crate) async fn allow_counter(
         &self,
         counter: &str,
@@ -69,6 +76,9 @@ impl EmbeddedState {
         Ok(())
     }
 
+    /// Takes calls from the bucket, and answers how many are left. The number is negative if more were taken
+    /// than there were. The bucket gains `per_second` calls each second, up to `capacity`, and is full at
+    /// first.
     pub(crate) async fn draw_calls(
         &self,
         calls: u64,
@@ -93,6 +103,7 @@ impl EmbeddedState {
         rows.first().map_or(Ok(capacity), |row| row.try_get(0)).map_err(|error| store_error(&error))
     }
 
+    /// The pulse that was seen last. 0 if none was.
     pub(crate) async fn last_pulse(&self) -> Result<u64, PortError> {
         let rows = self.query("SELECT beat FROM {schema}.pulse_seen", &[]).await?;
         let beat: i64 =
@@ -100,6 +111,7 @@ impl EmbeddedState {
         Ok(u64::try_from(beat).unwrap_or(0))
     }
 
+    /// Stores the pulse, unless a greater one is stored already.
     pub(crate) async fn save_pulse(&self, pulse: u64) -> Result<(), PortError> {
         let pulse = saturated(pulse);
         let sql = "INSERT INTO {schema}.pulse_seen AS p (beat) VALUES ($1)

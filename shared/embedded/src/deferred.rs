@@ -1,4 +1,6 @@
-//! Deferred touches and messages.
+//! Deferred touches and messages: those that wait for a later try.
+//!
+//! A token names one version of a deferred touch (`t` and a number) or a deferred message (`m` and a number).
 
 use crate::state::{EmbeddedState, Parameter, run, text};
 use crate::unreadable;
@@ -9,6 +11,7 @@ use syncline_sync::{Deferred, Due, PortError, Touch};
 use tokio_postgres::types::{ToSql, Type};
 
 impl EmbeddedState {
+    /// Defers a message whose form is not understood. The body is stored as it was received.
     pub(crate) async fn store_message(
         &self,
         group: &str,
@@ -21,6 +24,7 @@ impl EmbeddedState {
         Ok(())
     }
 
+    /// At most `limit` touches and messages that are due. They stay stored until they are dropped.
     pub(crate) async fn due_touches(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         let (now, limit) = (now.to_string(), i64::try_from(limit).unwrap_or(i64::MAX));
         let parameters: [Parameter<'_>; 2] = [(&now, Type::TEXT), (&limit, Type::INT8)];
@@ -41,6 +45,7 @@ impl EmbeddedState {
         Ok(due)
     }
 
+    /// Deletes the touches and messages of these tokens. A touch that has another token by now stays.
     pub(crate) async fn drop_due_touches(&self, tokens: &[String]) -> Result<(), PortError> {
         for (kind, table) in [("t", "deferred"), ("m", "deferred_message")] {
             let numbers: Vec<i64> =
@@ -53,6 +58,8 @@ impl EmbeddedState {
         Ok(())
     }
 
+    /// Makes all deferred touches due that wait for no parent. They become due at random moments from `now`
+    /// on, about 100 each second, but all of them within `spread`.
     pub(crate) async fn make_touches_due(
         &self,
         now: Timestamp,
@@ -67,6 +74,9 @@ impl EmbeddedState {
     }
 }
 
+/// Stores deferred touches. A touch is folded into the one that is deferred already under the same
+/// [`Touch::deferred_key`]. The stored touch gets a new token, so that a poll which took the older version
+/// does not drop it.
 pub(crate) async fn defer(
     connection: &Connection,
     schema: &str,

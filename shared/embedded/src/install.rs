@@ -1,4 +1,5 @@
-//! The tables of state and queue, and the instance's own row.
+//! Creates the tables of the state store and the queue, and keeps the table `instance`. Its one row holds the
+//! fingerprint key, and to which org and database the instance is bound.
 
 use syncline_engine::FingerprintKey;
 use syncline_postgres::{Connection, DatabaseError, DatabaseIdentity, Instance, Migration, migrate};
@@ -10,22 +11,25 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../migrations/0003_cause_of_a_pause.sql") },
 ];
 
-/// What an instance is bound to.
+/// The row of the table `instance`.
 #[derive(Clone, Debug)]
 pub struct InstanceRow {
-    /// The fingerprint key.
+    /// The key of all fingerprints of the instance.
     pub key: FingerprintKey,
-    /// The org.
+    /// The Id of the Salesforce org to which the instance is bound.
     pub organization_id: String,
-    /// The database; `None` where an earlier release applied it and did not ask for all of it.
+    /// The database to which the instance is bound. `None` if an earlier release applied the instance, which
+    /// stored only a part of the identity.
     pub identity: Option<DatabaseIdentity>,
 }
 
-/// Brings the tables to their last version and binds the instance, the first time, to this org and database.
-/// `fresh_key` becomes the fingerprint key if there is none yet.
+/// Runs the migrations that are missing. If the instance is not bound yet, it is bound to this org and this
+/// database, and `fresh_key` becomes its fingerprint key. If an earlier release stored only a part of the
+/// database's identity, the instance is bound again and keeps its key. Answers the stored row, which may name
+/// another org or database.
 ///
 /// # Errors
-/// When the database refuses.
+/// When the database refuses, or a newer release of Syncline has migrated the tables.
 pub async fn install(
     connection: &mut Connection,
     instance: &Instance,
@@ -52,11 +56,13 @@ pub async fn install(
         rebind(connection, instance, organization_id, identity).await?;
     }
     instance_row(connection, instance).await?.ok_or_else(|| {
-        DatabaseError::Missing(format!("schema {schema} has no instance row; run `syncline apply` again"))
+        DatabaseError::Missing(format!(
+            "table {schema}.instance has no row, so the instance is not bound to a database; run `syncline apply` again"
+        ))
     })
 }
 
-/// Binds the instance to this org and this database from now on.
+/// Binds the instance to this org and this database from now on, and forgets the pulse that was seen last.
 ///
 /// # Errors
 /// When the database refuses.
@@ -84,10 +90,10 @@ pub(crate) async fn rebind(
     Ok(())
 }
 
-/// What the instance is bound to, or `None` where `apply` was never run.
+/// The row of the table `instance`. `None` if `syncline apply` was never run for this instance.
 ///
 /// # Errors
-/// When the database refuses.
+/// When the database refuses, or the stored fingerprint key does not have 32 bytes.
 pub async fn instance_row(
     connection: &Connection,
     instance: &Instance,
@@ -110,7 +116,9 @@ pub async fn instance_row(
     let Some(row) = rows.first() else { return Ok(None) };
     let bytes: Vec<u8> = row.try_get(0)?;
     let key = bytes.try_into().map_err(|_| {
-        DatabaseError::Missing(format!("the fingerprint key in {schema}.instance has not 32 bytes"))
+        DatabaseError::Missing(format!(
+            "the fingerprint key in table {schema}.instance does not have 32 bytes"
+        ))
     })?;
     Ok(Some(InstanceRow {
         key: FingerprintKey::new(key),

@@ -1,4 +1,5 @@
-//! What a person's commands need: what the instance is bound to, its definitions, its lists and numbers.
+//! The `Operator` port, for the commands of a person: what the instance is bound to, its definitions, and the
+//! numbers and lists that commands show.
 
 use crate::install::{instance_row, rebind};
 use crate::state::{run, text};
@@ -12,13 +13,14 @@ use syncline_sync::{
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-/// The state of an instance in the synced database, as a person's commands see it.
+/// The [`Operator`] port on the state store and the queue in the synced database.
 pub struct EmbeddedOperator {
     pool: Pool,
     instance: Instance,
     schema: String,
 }
 
+/// The error of a statement or a connection as one of the state store.
 fn refused(error: DatabaseError) -> PortError {
     match error {
         DatabaseError::Statement(_, error) => store_error(&error),
@@ -26,26 +28,32 @@ fn refused(error: DatabaseError) -> PortError {
     }
 }
 
+/// The value of a column of a result row.
 fn column<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, PortError> {
     row.try_get(column).map_err(|error| store_error(&error))
 }
 
+/// A count in a column of a result row.
 fn count(row: &Row, at: usize) -> Result<u64, PortError> {
     Ok(u64::try_from(column::<i64>(row, at)?).unwrap_or(0))
 }
 
+/// The value of a LIMIT clause.
 fn rows_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 impl EmbeddedOperator {
-    /// The state of an instance.
+    /// The port for an instance in the database to which the pool's connections lead.
     #[must_use]
     pub fn new(pool: Pool, instance: &Instance) -> Self {
         Self { pool, instance: instance.clone(), schema: instance.schema() }
     }
 
-    /// A connection to the database, where the instance is applied.
+    /// A connection to the database.
+    ///
+    /// # Errors
+    /// [`PortError::NotConfigured`] if the instance is not applied in this database.
     async fn applied(&self) -> Result<Connection, PortError> {
         let connection = connection(&self.pool).await?;
         match instance_row(&connection, &self.instance).await.map_err(refused)? {
@@ -59,7 +67,7 @@ impl EmbeddedOperator {
         }
     }
 
-    /// The documents of a table, newest first.
+    /// The documents of a table (`rejected` or `held`), newest first.
     async fn listed<T: serde::de::DeserializeOwned>(
         &self,
         table: &str,
@@ -76,11 +84,14 @@ impl EmbeddedOperator {
         run(connection, &self.schema, sql, &[]).await
     }
 
+    /// The stored definitions, by the names of their syncs.
     async fn stored(&self, connection: &Connection) -> Result<Vec<Definition>, PortError> {
         let sql = "SELECT body FROM {schema}.definition ORDER BY sync";
         let definition = |row: &Row| {
             serde_json::from_str(&text(row, 0)?).map_err(|error| PortError::NotConfigured {
-                message: format!("a stored definition cannot be read ({error}); run `syncline apply`"),
+                message: format!(
+                    "a stored definition cannot be read ({error}); run the release of Syncline that stored it"
+                ),
             })
         };
         self.query(connection, sql).await?.iter().map(definition).collect()
@@ -120,7 +131,8 @@ impl Operator for EmbeddedOperator {
         }
         let body = serde_json::to_string(&next).map_err(|error| unreadable(&error))?;
         let version = i32::try_from(next.version).unwrap_or(i32::MAX);
-        // Every record is looked at again under the new definition.
+        // Without its cursor, the sync scans both sides from the beginning, so every record is compared under
+        // the new definition.
         let forget = "DELETE FROM {schema}.cursor WHERE sync = $1";
         run(&connection, &self.schema, forget, &[(&next.name, Type::TEXT)]).await?;
         let put = "INSERT INTO {schema}.definition (sync, version, body) VALUES ($1, $2, $3)

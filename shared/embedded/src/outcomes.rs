@@ -1,4 +1,5 @@
-//! What a run found: rejected and held records, and records that are neither any more.
+//! What a run found: records that are rejected or held, records that are neither any more, deferred touches,
+//! and linked records.
 
 use crate::deferred::defer;
 use crate::state::{EmbeddedState, Parameter, run};
@@ -10,6 +11,8 @@ use syncline_sync::{Cleared, Outcomes, PortError};
 use tokio_postgres::types::Type;
 
 impl EmbeddedState {
+    /// Stores what a run found, in one transaction. A cleared record loses its rejected and held documents,
+    /// unless they were noted after the run began. Touches that wait for a linked record become due.
     pub(crate) async fn store_outcomes(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
         let schema = &self.schema;
         self.transaction(async |connection| {
@@ -46,7 +49,8 @@ impl EmbeddedState {
             let newer = "DO UPDATE SET at = excluded.at, body = excluded.body";
             put_bodies(connection, schema, sync, "rejected", newer, &rejected).await?;
             let held = bodies(outcomes.held.iter().map(|one| (one.record.as_str(), one, one.at)))?;
-            // A delete that was seen stays one though a later look finds the record merely missing.
+            // A record that is held as deleted on a side stays so, even if a later run finds it only missing
+            // on that side.
             let known = "DO UPDATE SET body = excluded.body
                          WHERE held.body::jsonb #>> '{held,deleted,side}'
                                IS DISTINCT FROM excluded.body::jsonb #>> '{held,missing,side}'
@@ -70,12 +74,14 @@ impl EmbeddedState {
     }
 }
 
+/// The columns `record`, `body` and `at` of documents.
 type Bodies = (Vec<String>, Vec<String>, Vec<String>);
 
+/// The columns of documents. `items` gives the record, the document and the moment of each.
 fn bodies<'a, T: serde::Serialize + 'a>(
     items: impl Iterator<Item = (&'a str, &'a T, Timestamp)>,
 ) -> Result<Bodies, PortError> {
-    // Of two for one record the last one counts.
+    // If a record has several documents, only the last one is stored.
     let mut of_record: BTreeMap<&str, (String, String)> = BTreeMap::new();
     for (record, item, at) in items {
         let body = serde_json::to_string(item).map_err(|error| unreadable(&error))?;
@@ -90,6 +96,7 @@ fn bodies<'a, T: serde::Serialize + 'a>(
     Ok(columns)
 }
 
+/// Stores documents in a table. `on_conflict` says what becomes of the document that is stored already.
 async fn put_bodies(
     connection: &Connection,
     schema: &str,

@@ -1,4 +1,6 @@
-//! The queue: messages in a table, one row per group that a lease excludes others from.
+//! The `Queue` port: a table of messages, and a table with one row for each group. A receive leases groups,
+//! so that nobody else receives messages of these groups until the received messages are dealt with or the
+//! lease ends.
 
 use crate::connection;
 use jiff::SignedDuration;
@@ -7,12 +9,13 @@ use syncline_postgres::{Connection, Instance, Pool, store_error};
 use syncline_sync::{Delivery, PortError, Queue};
 use tokio_postgres::types::{ToSql, Type};
 
-/// A message is received so often before it counts as poisonous.
+/// A message that was received this many times and not dealt with counts as poisonous, and goes to the dead
+/// letters.
 const MOST_RECEIVES: i32 = 5;
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A queue in the synced database.
+/// The queue of an instance in the synced database.
 pub struct EmbeddedQueue {
     pool: Pool,
     schema: String,
@@ -22,8 +25,8 @@ pub struct EmbeddedQueue {
 }
 
 impl EmbeddedQueue {
-    /// The queue of an instance. `receiver` tells this process from every other; a message that is not dealt
-    /// with comes again after `visibility`.
+    /// The queue of an instance. `receiver` tells this process from every other process, so it must be
+    /// unique. A message that is neither dealt with nor released can be received again after `visibility`.
     #[must_use]
     pub fn new(pool: Pool, instance: &Instance, receiver: String, visibility: SignedDuration) -> Self {
         let visibility_ms = i64::try_from(visibility.as_millis()).unwrap_or(i64::MAX);
@@ -40,6 +43,8 @@ impl EmbeddedQueue {
         connection.query_typed(&sql, parameters).await.map_err(|error| store_error(&error))
     }
 
+    /// Runs a statement on the messages of these receipts, and ends the leases of groups that are then left
+    /// without received messages. A receipt is `ID.TOKEN`: the message's id and the token of the receive.
     async fn end(&self, receipts: &[String], sql: &str) -> Result<(), PortError> {
         let (mut numbers, mut tokens) = (Vec::new(), Vec::new());
         for receipt in receipts {
@@ -59,7 +64,8 @@ impl EmbeddedQueue {
         self.free_groups(&connection, &tokens).await
     }
 
-    /// What crashed its runs too often goes to the dead letters, where it stops nobody.
+    /// Moves messages that were received [`MOST_RECEIVES`] times, and that nobody holds any more, to the dead
+    /// letters. There they delay no other message.
     async fn bury(&self, connection: &Connection) -> Result<(), PortError> {
         let sql = "WITH dead AS (
                        DELETE FROM {schema}.queue_message m USING {schema}.queue_group g
@@ -70,12 +76,16 @@ impl EmbeddedQueue {
                    SELECT * FROM dead ON CONFLICT DO NOTHING RETURNING id";
         let dead = self.run(connection, sql, &[(&MOST_RECEIVES, Type::INT4)]).await?;
         if !dead.is_empty() {
-            tracing::error!(messages = dead.len(), "dead letters; see `syncline dead-letters`");
+            tracing::error!(
+                messages = dead.len(),
+                "messages were received {MOST_RECEIVES} times and never dealt with; they are dead letters now: run `syncline dead-letters` to see them"
+            );
         }
         Ok(())
     }
 
-    /// Groups of which these receives hold no message any more are anybody's.
+    /// Ends the leases of these receives, named by their tokens, on groups of which they hold no message any
+    /// more.
     async fn free_groups(&self, connection: &Connection, tokens: &[&str]) -> Result<(), PortError> {
         let sql = "UPDATE {schema}.queue_group g SET lease_until = '-infinity', token = NULL
                    WHERE g.token = ANY($1)

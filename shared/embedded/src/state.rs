@@ -1,4 +1,4 @@
-//! The state store.
+//! The `State` port: the state store in the synced database.
 
 use crate::{connection, unreadable};
 use jiff::{SignedDuration, Timestamp};
@@ -12,19 +12,20 @@ use tokio_postgres::types::{ToSql, Type};
 
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// State in the synced database.
+/// The state store of an instance in the synced database.
 pub struct EmbeddedState {
     pool: Pool,
     pub(crate) schema: String,
 }
 
 impl EmbeddedState {
-    /// The state of an instance.
+    /// The state store of an instance, in the database to which the pool's connections lead.
     #[must_use]
     pub fn new(pool: Pool, instance: &Instance) -> Self {
         Self { pool, schema: instance.schema() }
     }
 
+    /// Runs a statement on a connection of its own. `{schema}` in it stands for the instance's schema.
     pub(crate) async fn query(
         &self,
         sql: &str,
@@ -34,6 +35,7 @@ impl EmbeddedState {
         connection(&self.pool).await?.query_typed(&sql, parameters).await.map_err(|error| store_error(&error))
     }
 
+    /// The document that a statement finds under a name. The default document if there is none.
     pub(crate) async fn body<T: serde::de::DeserializeOwned + Default>(
         &self,
         sql: &str,
@@ -49,6 +51,7 @@ impl EmbeddedState {
         }
     }
 
+    /// Stores a document under a name. The statement's parameters are the name and the document.
     pub(crate) async fn put_body<T: serde::Serialize + Sync>(
         &self,
         sql: &str,
@@ -60,7 +63,7 @@ impl EmbeddedState {
         Ok(())
     }
 
-    /// Runs work in one transaction.
+    /// Runs `work` in one transaction, which is committed if the work succeeds and rolled back if it fails.
     pub(crate) async fn transaction<T>(
         &self,
         work: impl AsyncFnOnce(&Connection) -> Result<T, PortError>,
@@ -76,7 +79,7 @@ impl EmbeddedState {
                 }
             },
             Err(error) => {
-                // A connection with something open is closed rather than given back.
+                // The transaction is open, so the connection is closed and does not go back to the pool.
                 drop(Connection::take(connection));
                 Err(error)
             }
@@ -84,10 +87,12 @@ impl EmbeddedState {
     }
 }
 
+/// The number for SQL. A number that is too great becomes the greatest one.
 pub(crate) fn saturated(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Runs a statement on a connection. `{schema}` in the statement stands for `schema`.
 pub(crate) async fn run(
     connection: &Connection,
     schema: &str,
@@ -100,9 +105,11 @@ pub(crate) async fn run(
         .map_err(|error| store_error(&error))
 }
 
+/// The text in a column of a result row.
 pub(crate) fn text(row: &tokio_postgres::Row, column: usize) -> Result<String, PortError> {
     row.try_get(column).map_err(|error| store_error(&error))
 }
+
 impl State for EmbeddedState {
     async fn load(&self, sync: &str, refs: &[RecordRef]) -> Result<Vec<KnownRecord>, PortError> {
         self.load_bases(sync, refs).await
@@ -200,7 +207,7 @@ impl State for EmbeddedState {
     }
 
     async fn paused(&self, sync: &str) -> Result<Option<Pause>, PortError> {
-        // The column `cause` is missing until `syncline apply` of this release has run.
+        // The column `cause` is missing until `syncline apply` of a release that knows the column has run.
         let sql = "SELECT reason, to_jsonb(p) ->> 'cause' FROM {schema}.paused p WHERE sync = $1";
         let rows = self.query(sql, &[(&sync, Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -23,6 +23,7 @@
 //! - `base`: the base of a record, with the intent of a run.
 //! - `merge`: the three-way merge of one field.
 //! - `plan`: the plan of one record: creates, updates, deletes, conflicts, and why a record is held.
+//! - `presence`: what one side holds of a record.
 //! - `resolve`: what became of an intent whose run did not finish.
 //! - `oscillation`: recognizes two sides that correct each other without end.
 
@@ -33,6 +34,7 @@ mod id;
 mod merge;
 mod oscillation;
 mod plan;
+mod presence;
 mod resolve;
 mod types;
 mod value;
@@ -45,7 +47,8 @@ pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use oscillation::{OSCILLATING, oscillating, swings};
-pub use plan::{Action, Cell, FieldWrite, Held, Image, Parent, Presence, RecordPlan, plan};
+pub use plan::{Action, FieldWrite, Held, RecordPlan, plan};
+pub use presence::{Cell, Image, Parent, Presence};
 pub use resolve::{Evidence, resolve};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};
 pub use value::{Rule, RuleKind, Value, ValueError};

@@ -1,10 +1,21 @@
-//! Capture: triggers that log the keys of rows that changed.
+//! Capture: triggers on a sync's table that log the keys of changed rows (PostgreSQL documentation, CREATE
+//! TRIGGER).
 //!
-//! On a plain table statement triggers with transition tables, one row trigger for replicated writes, and one for
-//! TRUNCATE. On a partitioned one a single row trigger, which reaches every partition whichever way a row gets
-//! there, and a TRUNCATE trigger on the table and on each leaf, for the table's own does not fire for a leaf's.
-//! Keys only: rows are re-read, so unchanged TOAST and old images never matter. Later versions replace the functions
-//! and leave the triggers.
+//! | table | triggers |
+//! | --- | --- |
+//! | plain | a statement trigger with transition tables for each of INSERT, UPDATE and DELETE |
+//! | plain | a row trigger that fires for replicated writes only (`ENABLE REPLICA`) |
+//! | partitioned | a row trigger that always fires (`ENABLE ALWAYS`), in every partition |
+//! | both | a row trigger for updates that change the key (`ENABLE ALWAYS` with a link table) |
+//! | both | a TRUNCATE trigger, on a partitioned table also on each leaf partition |
+//!
+//! A row trigger of a partitioned table also fires for a row that is written to a partition directly. The
+//! TRUNCATE trigger of a partitioned table does not fire for the TRUNCATE of a partition, so each leaf has
+//! one too.
+//!
+//! The log holds keys and links, and no values. Runs read the rows again, so neither values that stay in
+//! TOAST nor old versions of rows matter. Another release of Syncline replaces the functions only, and leaves
+//! the triggers.
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
@@ -14,19 +25,22 @@ use syncline_engine::Definition;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-/// How often the triggers' short lock on the table is tried for.
+/// How often the installation is tried while others have the table locked. A try waits 2 seconds for each
+/// lock.
 const LOCK_TRIES: u32 = 5;
 
+/// A SQL condition: the rows of the aliases `n` (new) and `o` (old) have the same key.
 fn same_key(definition: &Definition) -> String {
     let parts: Vec<String> =
         definition.key.iter().map(|(column, _)| format!("n.{0} = o.{0}", quote(column))).collect();
     parts.join(" AND ")
 }
 
-/// Installs capture on a sync's table.
+/// Installs capture on the table of a sync. Where capture is installed already, the functions are replaced,
+/// and only missing triggers are added, for instance those of a new partition.
 ///
 /// # Errors
-/// When the database refuses, or the table stays locked by others.
+/// When the database refuses, or the table is still locked by others at the fifth try.
 pub async fn install_capture(
     connection: &mut Connection,
     instance: &Instance,
@@ -46,6 +60,7 @@ pub async fn install_capture(
     }
 }
 
+/// One try of [`install_capture`], in one transaction.
 async fn try_install(
     connection: &mut Connection,
     instance: &Instance,
@@ -66,6 +81,9 @@ async fn try_install(
     Ok(())
 }
 
+/// Creates the trigger of a sync for an event, unless `table` has it. `sql` is the statement after the
+/// trigger's name. `enable` is `ALWAYS` or `REPLICA` if the trigger is to fire otherwise than usual
+/// (PostgreSQL documentation, ALTER TABLE).
 async fn install_trigger(
     transaction: &deadpool_postgres::Transaction<'_>,
     instance: &Instance,
@@ -94,7 +112,8 @@ async fn install_trigger(
     Ok(())
 }
 
-/// The leaf partitions of a partitioned table, quoted.
+/// The quoted names of a partitioned table's leaf partitions that are plain tables. Empty if the table is not
+/// partitioned.
 async fn leaves(
     transaction: &deadpool_postgres::Transaction<'_>,
     definition: &Definition,
@@ -115,6 +134,7 @@ async fn leaves(
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
+/// The TRUNCATE trigger of a table or partition, without its beginning `CREATE TRIGGER name`.
 fn truncate_trigger(instance: &Instance, definition: &Definition, table: &str) -> String {
     format!(
         "AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {}.{}()",
@@ -123,11 +143,14 @@ fn truncate_trigger(instance: &Instance, definition: &Definition, table: &str) -
     )
 }
 
+/// The statements that create or replace the trigger functions of a sync. Each function runs with the rights
+/// of its owner and a fixed search path, so that a role that writes to the table needs no rights on
+/// Syncline's schema.
 fn functions(instance: &Instance, definition: &Definition) -> String {
     let schema = instance.schema();
     let function = |event: &str| format!("{schema}.{}", instance.capture_name(&definition.name, event));
     let sync = definition.name.replace('\'', "''");
-    // Where the link is in a table of ours, the row does not bear it.
+    // With a link table, the row itself does not hold the link.
     let links = link_table(instance, definition);
     let link = |alias: &str| {
         if definition.link_table {
@@ -137,7 +160,7 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
         }
     };
     let [n_link, o_link, new_link, old_link] = ["n", "o", "NEW", "OLD"].map(link);
-    // With its row the link goes, once the log has it.
+    // The delete of a row deletes its link from the link table too, after the link was written to the log.
     let forget = |keys: &str| {
         if definition.link_table {
             format!("DELETE FROM {links} WHERE key IN ({keys});")
@@ -195,8 +218,9 @@ fn functions(instance: &Instance, definition: &Definition) -> String {
     )
 }
 
-/// Which key became which: a statement's transition tables do not tell, and a row without link is known by nothing
-/// else. A link in a table of ours follows its row.
+/// The function that notes which key became which other key, in the table `rekeyed` and in the log. The
+/// transition tables of a statement do not tell which old row became which new row, and a row without a link
+/// can be recognized by nothing but its key. A link in a link table gets the new key of its row.
 fn rekey_function(instance: &Instance, definition: &Definition, head: &str, log: &str) -> String {
     let (old, new) = (key_text(definition, "OLD"), key_text(definition, "NEW"));
     let links = if definition.link_table {
@@ -223,7 +247,8 @@ fn rekey_function(instance: &Instance, definition: &Definition, head: &str, log:
     )
 }
 
-/// The triggers of the table itself: event, definition, and how they are enabled if not as usual.
+/// The triggers of the table itself, without those of its partitions. Of each: the event, the statement after
+/// `CREATE TRIGGER name`, and how the trigger is enabled if it is to fire otherwise than usual.
 fn triggers(
     instance: &Instance,
     definition: &Definition,

@@ -1,4 +1,4 @@
-//! What the catalog says of a table.
+//! Describes tables from PostgreSQL's system catalogs (PostgreSQL documentation, System Catalogs).
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
@@ -7,7 +7,7 @@ use syncline_engine::PostgresType;
 use syncline_sync::describe::{ColumnDescription, TableDescription};
 use tokio_postgres::types::Type;
 
-/// Whether a schema is there.
+/// True if the database has a schema of this name.
 ///
 /// # Errors
 /// When the catalog cannot be read.
@@ -18,7 +18,8 @@ pub async fn has_schema(connection: &Connection, schema: &str) -> Result<bool, D
     Ok(!rows.is_empty())
 }
 
-/// Describes a table, or answers `None` where there is none.
+/// Describes a table: its columns, its key, and what the role of the connection may do with it. `None` if the
+/// database has no relation of this name. A view or a foreign table is described too; `kind` tells it apart.
 ///
 /// # Errors
 /// When the catalog cannot be read.
@@ -30,7 +31,8 @@ pub async fn describe_table(
     let name = format!("{}.{}", quote(schema), quote(table));
     let rows = connection
         .query_typed(
-            // A superuser, BYPASSRLS and the owner of a table without FORCE see every row.
+            // Row security never hides rows from a superuser, from a role with BYPASSRLS, or, without FORCE
+            // ROW LEVEL SECURITY, from the table's owner (PostgreSQL documentation, Row Security Policies).
             "SELECT c.oid::int8, c.relkind::text,
                     c.relrowsecurity AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user)
                         AND (c.relforcerowsecurity OR NOT pg_has_role(current_user, c.relowner, 'USAGE')),
@@ -64,9 +66,24 @@ pub async fn describe_table(
         key: Vec::new(),
         unique_columns: Vec::new(),
     };
+    description.columns = columns_of(connection, oid).await?;
+    for (primary, columns) in unique_indexes_of(connection, oid).await? {
+        if primary {
+            description.key.clone_from(&columns);
+        }
+        if let [column] = columns.as_slice() {
+            description.unique_columns.push(column.clone());
+        }
+    }
+    Ok(Some(description))
+}
+
+/// The columns of the table with this oid, in the order of the table.
+async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescription>, DatabaseError> {
     let columns = connection
         .query_typed(
-            // A domain is what it is made of; it is cast to by its own name.
+            // A column of a domain has the domain's base type as its type. The cast uses the name of the
+            // domain.
             "SELECT a.attname::text, format_type(b.oid, b.modifier), CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
                                     ELSE format_type(a.atttypid, NULL) END,
                     a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', b.is_enum
@@ -83,10 +100,11 @@ pub async fn describe_table(
             &[(&oid, Type::INT8)],
         )
         .await?;
+    let mut described = Vec::new();
     for row in columns {
         let type_name: String = row.try_get(1)?;
         let is_enum: bool = row.try_get(6)?;
-        description.columns.push(ColumnDescription {
+        described.push(ColumnDescription {
             name: row.try_get(0)?,
             postgres_type: if is_enum {
                 PostgresType::Enum(type_name)
@@ -99,6 +117,16 @@ pub async fn describe_table(
             generated: row.try_get(5)?,
         });
     }
+    Ok(described)
+}
+
+/// The columns of each unique index of the table with this oid, and whether the index is that of the primary
+/// key. An index on an expression is left out. A partial index counts only if it leaves out nothing but rows
+/// whose value is null.
+async fn unique_indexes_of(
+    connection: &Connection,
+    oid: i64,
+) -> Result<Vec<(bool, Vec<String>)>, DatabaseError> {
     let indexes = connection
         .query_typed(
             "SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
@@ -112,15 +140,5 @@ pub async fn describe_table(
             &[(&oid, Type::INT8)],
         )
         .await?;
-    for row in indexes {
-        let primary: bool = row.try_get(0)?;
-        let columns: Vec<String> = row.try_get(1)?;
-        if primary {
-            description.key.clone_from(&columns);
-        }
-        if let [column] = columns.as_slice() {
-            description.unique_columns.push(column.clone());
-        }
-    }
-    Ok(Some(description))
+    indexes.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }

@@ -1,9 +1,10 @@
-//! How a column's value becomes text and text becomes its value.
+//! SQL that turns the value of a column into text, and text into a value for the column.
 
 use crate::names::quote;
 use syncline_engine::{FieldMapping, PostgresType};
 
-/// The text of a column of an alias; an array of choices as Salesforce writes them.
+/// A SQL expression for the text of a mapped column, read from the table alias `alias`. An array is joined
+/// with semicolons, because Salesforce separates the values of a multi-select picklist with semicolons.
 pub(crate) fn column_text(mapping: &FieldMapping, alias: &str) -> String {
     let column = quote(&mapping.column);
     match mapping.postgres_type {
@@ -12,7 +13,8 @@ pub(crate) fn column_text(mapping: &FieldMapping, alias: &str) -> String {
     }
 }
 
-/// A column's value from an expression that is text.
+/// A SQL expression for the value of a mapped column. `text` is a SQL expression that gives the value as
+/// text. For an array column that text is split at semicolons.
 pub(crate) fn column_value(mapping: &FieldMapping, text: &str) -> String {
     match mapping.postgres_type {
         PostgresType::TextArray => format!("string_to_array({text}, ';')::{}", mapping.cast),

@@ -1,4 +1,4 @@
-//! Connections: address, TLS, pool.
+//! The address of the database, TLS, and the pool of connections.
 
 use crate::error::{DatabaseError, words};
 use rustls::client::WebPkiServerVerifier;
@@ -15,16 +15,18 @@ use std::time::Duration;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How a connection is protected; PostgreSQL's own words.
+/// How a connection is protected. The names are those of PostgreSQL (PostgreSQL documentation, SSL Support);
+/// its modes `allow` and `prefer` are not offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
-    /// No TLS.
+    /// The connection is not encrypted.
     Disable,
-    /// TLS, whoever answers.
+    /// The connection is encrypted, and the server's certificate is not checked. This holds even with
+    /// `sslrootcert`, which makes libpq check the certificate in this mode.
     Require,
-    /// TLS with a certificate that a known authority signed.
+    /// As `Require`, and a known authority must have signed the server's certificate.
     VerifyCa,
-    /// And that names the host.
+    /// As `VerifyCa`, and the certificate must name the host.
     VerifyFull,
 }
 
@@ -38,13 +40,13 @@ impl FromStr for SslMode {
             "verify-ca" => Ok(Self::VerifyCa),
             "verify-full" => Ok(Self::VerifyFull),
             other => Err(DatabaseError::Address(format!(
-                "sslmode is {other:?}; it is disable, require, verify-ca or verify-full"
+                "sslmode {other:?} is not supported; set sslmode to disable, require, verify-ca or verify-full"
             ))),
         }
     }
 }
 
-/// Where the database is.
+/// Where the database is, who signs in there, and how the connection is protected.
 #[derive(Clone, Debug)]
 pub struct Settings {
     config: tokio_postgres::Config,
@@ -53,11 +55,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads a `postgres://` address or a `key=value` list. `sslmode` and `sslrootcert` in it count unless
-    /// `sslmode` is given; without either, TLS is verified in full, but not asked for on loopback.
+    /// Reads an address: a `postgres://` URI or a list of `key=value` pairs (PostgreSQL documentation,
+    /// Connection Strings). The address may contain `sslrootcert`, a file of PEM certificates. Without it,
+    /// the certificates of the system's authorities are used.
+    ///
+    /// The argument `sslmode` takes precedence over `sslmode` in the address. If both are missing, the mode
+    /// is `disable` where every host is local (`localhost`, `127.0.0.1`, `::1` or a Unix socket) or no host
+    /// is named, and `verify-full` otherwise.
     ///
     /// # Errors
-    /// When the address is not understood.
+    /// [`DatabaseError::Address`] if the address or its `sslmode` cannot be parsed.
     pub fn parse(address: &str, sslmode: Option<SslMode>) -> Result<Self, DatabaseError> {
         let (address, parameters) = take_ssl_parameters(address);
         let mut config = tokio_postgres::Config::from_str(&address)
@@ -87,7 +94,7 @@ impl Settings {
         Ok(Self { config, sslmode, root_certificate })
     }
 
-    /// Host, port and database, for messages.
+    /// The first host, its port and the database as `host:port/database`, for messages. Contains no password.
     #[must_use]
     pub fn at(&self) -> String {
         let host = match self.config.get_hosts().first() {
@@ -99,7 +106,7 @@ impl Settings {
         format!("{host}:{port}/{}", self.config.get_dbname().unwrap_or_default())
     }
 
-    /// Host and port.
+    /// The first host and its port as `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
         self.at().split('/').next().unwrap_or_default().to_owned()
@@ -107,7 +114,8 @@ impl Settings {
 
     fn tls(&self) -> Result<ClientConfig, DatabaseError> {
         let provider = Arc::new(ring::default_provider());
-        let refused = |error: &dyn std::fmt::Display| DatabaseError::Address(format!("TLS: {error}"));
+        let refused =
+            |error: &dyn std::fmt::Display| DatabaseError::Address(format!("TLS cannot be set up: {error}"));
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| refused(&error))?;
@@ -129,7 +137,9 @@ impl Settings {
             }
         }
         if roots.is_empty() {
-            return Err(refused(&"no root certificates; name a file with sslrootcert"));
+            return Err(refused(
+                &"no root certificates were found; set sslrootcert to a file of PEM certificates",
+            ));
         }
         if self.sslmode == SslMode::VerifyFull {
             return Ok(builder.with_root_certificates(roots).with_no_client_auth());
@@ -142,7 +152,8 @@ impl Settings {
     }
 }
 
-/// Takes `sslmode` and `sslrootcert` out of an address: the driver knows other modes than PostgreSQL does.
+/// Takes `sslmode` and `sslrootcert` out of an address, and returns the rest of the address and these
+/// parameters. The driver does not know all of PostgreSQL's modes, so it must not see them.
 fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
     let is_url = address.starts_with("postgres://") || address.starts_with("postgresql://");
     let (base, list, separator) = if is_url {
@@ -166,7 +177,7 @@ fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
     (format!("{base}{}", kept.join(&separator.to_string())), taken)
 }
 
-/// `require`: the connection is encrypted, whoever answers.
+/// Accepts any certificate, for `require`.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 
@@ -215,7 +226,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// `verify-ca`: a certificate that a known authority signed, for whatever name.
+/// Accepts any certificate that a known authority signed, whatever name it is for. For `verify-ca`.
 #[derive(Debug)]
 struct AnyName(Arc<WebPkiServerVerifier>);
 
@@ -259,10 +270,10 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// A connection out of the pool; it goes back when it is dropped.
+/// A connection from a [`Pool`]. Dropping it gives it back to the pool.
 pub type Connection = deadpool_postgres::Object;
 
-/// A few connections to one database.
+/// A pool of connections to one database.
 #[derive(Clone)]
 pub struct Pool {
     pool: deadpool_postgres::Pool,
@@ -271,10 +282,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool that connects when it is asked to.
+    /// A pool of at most `size` connections. The pool connects only when a connection is asked for.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// [`DatabaseError::Address`] if TLS cannot be set up.
     pub fn new(settings: &Settings, size: usize) -> Result<Self, DatabaseError> {
         let manager = deadpool_postgres::Manager::from_config(
             settings.config.clone(),
@@ -291,28 +302,34 @@ impl Pool {
         Ok(Self { pool, at: settings.at(), refused: Arc::default() })
     }
 
-    /// A connection.
+    /// A free connection of the pool, or a new one.
     ///
     /// # Errors
-    /// When there is none to be had, in the words of whoever refused.
+    /// [`DatabaseError::Connect`] if the database cannot be reached or refuses the connection, or if no
+    /// connection becomes free within 30 seconds.
     pub async fn get(&self) -> Result<Connection, DatabaseError> {
         self.pool.get().await.map_err(|error| {
             let message = match &error {
                 deadpool_postgres::PoolError::Backend(error) => {
-                    // Class 28 is invalid authorization (PostgreSQL's error codes).
+                    // Class 28: invalid authorization specification (PostgreSQL documentation, PostgreSQL
+                    // Error Codes).
                     if error.code().is_some_and(|code| code.code().starts_with("28")) {
                         self.refused.store(true, Ordering::Relaxed);
                     }
                     words(error)
                 }
-                deadpool_postgres::PoolError::Timeout(_) => "timed out".to_owned(),
+                deadpool_postgres::PoolError::Timeout(_) => {
+                    "no connection became free within 30 seconds, or connecting took longer than 15 seconds"
+                        .to_owned()
+                }
                 other => other.to_string(),
             };
             DatabaseError::Connect { at: self.at.clone(), message }
         })
     }
 
-    /// True once the database has refused name or password: the secret may have been rotated.
+    /// True once the database has refused the user's name or password. The secret may have been rotated since
+    /// the pool was made.
     #[must_use]
     pub fn was_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! The `Database` port.
+//! The `Database` port of `syncline-sync` on a PostgreSQL database.
 
 use crate::capture::install_capture;
 use crate::connect::{Connection, Pool};
@@ -14,7 +14,7 @@ use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
 use syncline_sync::{Database, DatabaseIdentity, PortError};
 use tokio_postgres::types::{ToSql, Type};
 
-/// A user's database with an instance's schema in it.
+/// A user's database in which an instance has its schema.
 pub struct PostgresDatabase {
     pool: Pool,
     instance: Instance,
@@ -23,13 +23,15 @@ pub struct PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// The database that a pool leads to.
+    /// The database to which the pool's connections lead. Its identity is not checked.
     #[must_use]
     pub fn new(pool: Pool, instance: Instance) -> Self {
         Self { pool, instance, low_water: LowWater::new(), bound_to: None }
     }
 
-    /// The same, and every transaction makes sure that this is the database that the instance is bound to.
+    /// The same database, checked: every transaction, pulse and housekeeping first compares the database with
+    /// `identity`, to which the instance is bound, and fails with [`PortError::Identity`] if they differ. The
+    /// host is not compared.
     #[must_use]
     pub fn bound_to(self, identity: DatabaseIdentity) -> Self {
         Self { bound_to: Some(identity), ..self }

@@ -1,27 +1,27 @@
-//! What goes wrong between us and Postgres.
+//! The errors of this crate, and what each means to `syncline-sync`.
 
 use syncline_engine::Side;
 use syncline_sync::PortError;
 use tokio_postgres::error::SqlState;
 
-/// An error of the database, in its own words.
+/// An error of the database, or of the way to it. The text contains the database's own words.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The address or its parameters cannot be used.
+    /// The address of the database cannot be parsed, or TLS cannot be set up as the address asks.
     #[error("the database address cannot be used: {0}")]
     Address(String),
-    /// No connection.
+    /// No connection could be made, or the pool has none free.
     #[error("no connection to Postgres at {at}: {message}")]
     Connect {
-        /// Host, port and database.
+        /// Host, port and database, as `host:port/database`.
         at: String,
-        /// The words of whoever refused.
+        /// The words of the database, the driver or the pool.
         message: String,
     },
-    /// A statement failed.
+    /// A statement failed. The text is the database's message with its detail and hint.
     #[error("{0}")]
     Statement(String, #[source] tokio_postgres::Error),
-    /// What was asked for is not there.
+    /// Something in Syncline's schema or in the database is missing or not as expected. The text says what.
     #[error("{0}")]
     Missing(String),
 }
@@ -32,7 +32,8 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
-/// Postgres's words, with detail and hint.
+/// The words of an error: Postgres's message, detail and hint, or the driver's own message with its cause if
+/// the error did not come from Postgres.
 pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -46,7 +47,9 @@ pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// An error of a call on the user's tables.
+/// What an error means to `syncline-sync` if the statement was about the user's tables or Syncline's own
+/// tables beside them. A missing privilege, column, table or function is an error of the definition, which
+/// pauses the sync. Anything else counts as an outage of Postgres.
 pub(crate) fn port_error(error: &tokio_postgres::Error) -> PortError {
     let side = Side::Postgres;
     let message = words(error);
@@ -54,7 +57,7 @@ pub(crate) fn port_error(error: &tokio_postgres::Error) -> PortError {
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => PortError::Definition {
             side,
             message: format!(
-                "{message}; grant the role what `syncline apply` needs, or BYPASSRLS where row security hides rows"
+                "{message}; grant the role what is missing, as infra/postgres/grants.sql does. If row security hides rows from the role, run ALTER ROLE ... BYPASSRLS"
             ),
         },
         Some(&(SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_FUNCTION)) => {
@@ -64,7 +67,7 @@ pub(crate) fn port_error(error: &tokio_postgres::Error) -> PortError {
     }
 }
 
-/// An error of the state store or the queue.
+/// What an error means to `syncline-sync` if the statement was about the state store or the queue.
 #[must_use]
 pub fn store_error(error: &tokio_postgres::Error) -> PortError {
     PortError::Store { message: words(error) }

@@ -1,9 +1,11 @@
-//! The link of a row: a column of its table, or a table of ours where the user's may not be altered.
+//! SQL for the link of a row. The link is a column of the user's table, or, with `link_table = true`, a row
+//! of the sync's link table in Syncline's schema, for a table that may not be altered.
 
 use crate::names::{Instance, quote};
 use syncline_engine::Definition;
 
-/// The SQL text of a row's key: a compact JSON array of its key columns' text.
+/// A SQL expression for the key of the row `alias` in the form of `PostgresKey`: a JSON array, without
+/// spaces, of the texts of the key columns.
 pub(crate) fn key_text(definition: &Definition, alias: &str) -> String {
     let parts: Vec<String> = definition
         .key
@@ -13,12 +15,13 @@ pub(crate) fn key_text(definition: &Definition, alias: &str) -> String {
     format!("'[' || {} || ']'", parts.join(" || ',' || "))
 }
 
-/// The table that keeps a sync's links.
+/// The quoted name of the sync's link table, with its schema. The table exists only with `link_table = true`.
 pub(crate) fn link_table(instance: &Instance, definition: &Definition) -> String {
     format!("{}.{}", instance.schema(), quote(&format!("link_{}", definition.name)))
 }
 
-/// What joins alias `t` with its link as alias `l`, where that is a table.
+/// The SQL that joins a row of alias `t` with its link of alias `l` in the link table. Empty if the link is a
+/// column.
 pub(crate) fn link_join(instance: &Instance, definition: &Definition) -> String {
     if !definition.link_table {
         return String::new();
@@ -26,7 +29,8 @@ pub(crate) fn link_join(instance: &Instance, definition: &Definition) -> String 
     format!(" LEFT JOIN {} l ON l.key = {}", link_table(instance, definition), key_text(definition, "t"))
 }
 
-/// The link of alias `t`.
+/// A SQL expression for the link of alias `t`. The query must also contain the SQL of [`link_join`] or
+/// [`linked_rows`].
 pub(crate) fn link_value(definition: &Definition) -> String {
     if definition.link_table {
         "l.salesforce_id".to_owned()
@@ -35,7 +39,8 @@ pub(crate) fn link_value(definition: &Definition) -> String {
     }
 }
 
-/// Where rows with these links (`u.link` of alias `u`) are: a join of `t`, by an index in either case.
+/// The SQL that joins each Salesforce Id `u.link` with the linked row of alias `t`. Both forms can use an
+/// index. A link column may also hold the 15-character form of the Id.
 pub(crate) fn linked_rows(instance: &Instance, definition: &Definition, table: &str) -> String {
     if !definition.link_table {
         let link = quote(&definition.link);

@@ -1,4 +1,4 @@
-//! Consumption of the capture log.
+//! Takes rows out of the capture log as touches.
 
 use crate::connect::Connection;
 use crate::error::port_error;
@@ -11,12 +11,15 @@ use syncline_engine::{PostgresKey, SalesforceId};
 use syncline_sync::{LogBatch, PortError, Source, TOUCH_FORM, Touch, fold};
 use tokio_postgres::types::Type;
 
-/// Ids are given before their transactions commit: a look begins this far before the last one taken.
+/// A read of the log begins this many ids below the highest id that was taken. A log row gets its id before
+/// its transaction commits, so a lower id can become visible after a higher id was taken.
 const SLACK: i64 = 5_000;
-/// How often a look begins at the beginning, for transactions that were open longer.
+/// How often the log is read from its first id. Such a read finds the rows of transactions that stayed open
+/// while more than [`SLACK`] ids were taken.
 const WHOLE_LOOK: Duration = Duration::from_secs(2);
 
-/// Where the next look begins: rows that others left dead at the front make each look slower.
+/// Where the next read of the log begins. Not every read begins at the first id, because deleted rows stay in
+/// the index until a vacuum, and a read that passes over them is slower.
 pub(crate) struct LowWater {
     state: Mutex<(i64, Option<Instant>)>,
 }
@@ -26,6 +29,7 @@ impl LowWater {
         Self { state: Mutex::new((0, None)) }
     }
 
+    /// The lowest id that the next read takes.
     fn begin(&self) -> i64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = state.1.is_none_or(|last| last.elapsed() >= WHOLE_LOOK);
@@ -36,14 +40,15 @@ impl LowWater {
         (state.0 - SLACK).max(0)
     }
 
+    /// Notes the highest id of log rows that were taken and committed.
     fn taken(&self, highest: i64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 = state.0.max(highest);
     }
 }
 
-/// Log rows taken in a transaction that is still open: it commits once the queue has their touches. Dropped,
-/// they stay in the log.
+/// Log rows that were taken in a transaction which is still open. The caller commits the transaction once the
+/// queue has accepted their touches. If this value is dropped before, the rows stay in the log.
 pub struct Log<'a> {
     connection: Option<Connection>,
     touches: Vec<Touch>,
@@ -55,13 +60,18 @@ pub struct Log<'a> {
 
 impl Drop for Log<'_> {
     fn drop(&mut self) {
-        // An open transaction does not go back into the pool.
+        // A transaction is open on the connection, so the connection is closed and does not go back to the
+        // pool.
         if let Some(connection) = self.connection.take() {
             drop(deadpool_postgres::Object::take(connection));
         }
     }
 }
 
+/// Takes at most `limit` rows out of the log. Rows that another process is taking are skipped.
+///
+/// # Errors
+/// When the database fails.
 pub(crate) async fn take<'a>(
     connection: Connection,
     instance: &Instance,
@@ -141,7 +151,8 @@ pub(crate) async fn take<'a>(
 }
 
 impl Log<'_> {
-    /// The rest of a large delete is in the log still.
+    /// Adds the deletes that are still in the log to those that were taken. Of a delete of many rows, one
+    /// read takes only a part, and the delete limit has to count all of them.
     async fn count_waiting_deletes(&mut self, schema: String) -> Result<(), PortError> {
         let Some(connection) = &self.connection else { return Ok(()) };
         let sql = format!("SELECT sync, count(*) FROM {schema}.log WHERE operation = 'delete' GROUP BY sync");

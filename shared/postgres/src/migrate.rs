@@ -1,20 +1,24 @@
-//! Versioned migrations of the instance's schema.
+//! Versioned migrations of the tables in an instance's schema.
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
 use crate::names::Instance;
 
-/// One step of a component's tables. Steps are only ever added.
+/// One migration of a component's tables. A component is one crate that keeps tables in the schema. Its list
+/// of migrations only grows, because a database stores how many of them it has run.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// The SQL; `{schema}` stands for the instance's schema.
+    /// The SQL. `{schema}` stands for the quoted name of the instance's schema.
     pub sql: &'static str,
 }
 
-/// Brings a component's tables to its last version. Running it twice, or twice at once, does no harm.
+/// Runs the migrations of a component that this database has not run yet, all in one transaction. The schema
+/// is created if it is missing. Running this twice, or in two processes at once, does no harm: an advisory
+/// lock lets one process at a time migrate.
 ///
 /// # Errors
-/// When a statement fails; nothing of it stands then. Tables of a newer version are refused.
+/// [`DatabaseError::Missing`] if a newer release of Syncline has migrated the tables already.
+/// [`DatabaseError::Statement`] if a statement fails. In both cases the database is unchanged.
 pub async fn migrate(
     connection: &mut Connection,
     instance: &Instance,
@@ -43,7 +47,7 @@ pub async fn migrate(
     let known = usize::try_from(version).unwrap_or(0);
     if known > migrations.len() {
         return Err(DatabaseError::Missing(format!(
-            "schema {schema} was made by a newer Syncline ({component} version {version}); use that one"
+            "schema {schema} was migrated by a newer release of Syncline ({component} version {version}); run that release or a later one"
         )));
     }
     for (step, migration) in migrations.iter().enumerate().skip(known) {

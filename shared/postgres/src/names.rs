@@ -1,29 +1,31 @@
-//! Names: identifiers, and what an instance calls its own.
+//! Quoted identifiers, and the names of an instance's schema, triggers and functions.
 
-/// An identifier as SQL takes it.
+/// A quoted SQL identifier (PostgreSQL documentation, Identifiers and Key Words).
 #[must_use]
 pub fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// An instance, which names schema and triggers, so that two never meet.
+/// The name of an instance. The names of its schema and triggers contain it, so that two instances can share
+/// a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance(pub String);
 
 impl Instance {
-    /// The schema, unquoted.
+    /// The name of the instance's schema, not quoted: `syncline` for the instance `default`, else
+    /// `syncline_NAME`.
     #[must_use]
     pub fn schema_name(&self) -> String {
         if self.0 == "default" { "syncline".to_owned() } else { format!("syncline_{}", self.0) }
     }
 
-    /// The schema, quoted.
+    /// The name of the instance's schema, quoted.
     #[must_use]
     pub fn schema(&self) -> String {
         quote(&self.schema_name())
     }
 
-    /// The name of a trigger or function of a sync, quoted.
+    /// The quoted name of a capture trigger, or of its function, for a sync and an event such as `truncate`.
     #[must_use]
     pub fn capture_name(&self, sync: &str, event: &str) -> String {
         quote(&format!("{}_{sync}_{event}", self.schema_name()))

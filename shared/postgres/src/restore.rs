@@ -1,6 +1,8 @@
-//! An undelete: the row comes back under its key, and from its tombstone with what is not mapped.
+//! Inserts a row again after its record was undeleted in Salesforce. The row gets the key that it had. The
+//! values of columns that are not mapped come from the row's tombstone.
 
 use crate::column::column_value;
+use crate::connect::Connection;
 use crate::names::quote;
 use crate::transaction::{PostgresTransaction, key_columns};
 use crate::write::{returned_key, table};
@@ -9,7 +11,8 @@ use syncline_engine::{PostgresKey, Side};
 use syncline_sync::RowWrite;
 use tokio_postgres::types::{ToSql, Type};
 
-/// Inserts a row under the key that it had. `None`: another row has the key by now.
+/// Inserts a row under the key `write.key`, and answers the key. `None` if the row cannot be restored,
+/// for instance because another row has the key by now. The caller then inserts the row under a new key.
 pub(crate) async fn restore(
     transaction: &PostgresTransaction,
     write: &RowWrite,
@@ -30,48 +33,8 @@ pub(crate) async fn restore(
         return Ok(None);
     }
 
-    // What each column is to hold: from the tombstone, then the key, then what is written.
-    let name = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
-    let sql = format!(
-        "SELECT a.attname::text, t.row -> a.attname::text IS NOT NULL FROM pg_attribute a
-         LEFT JOIN {}.tombstone t ON t.sync = $2 AND t.postgres_key = $3
-         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
-        transaction.instance.schema()
-    );
-    let known: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&name, Type::TEXT), (&definition.name, Type::TEXT), (&key.0, Type::TEXT)];
-    let mut columns: BTreeMap<String, String> = BTreeMap::new();
-    for row in connection.query_typed(&sql, &known).await? {
-        let column: String = row.try_get(0)?;
-        if row.try_get(1)? {
-            columns.insert(column.clone(), format!("r.{}", quote(&column)));
-        }
-    }
-    let mut values: Vec<Option<String>> = Vec::new();
-    let next = |values: &mut Vec<Option<String>>, value: Option<String>| {
-        values.push(value);
-        format!("($1::text[])[{}]", values.len())
-    };
-    for ((column, cast), text) in definition.key.iter().zip(texts) {
-        let value = next(&mut values, Some(text));
-        columns.insert(column.clone(), format!("{value}::{cast}"));
-    }
-    for mapping in definition.fields.iter().filter(|mapping| definition.writes(mapping, Side::Postgres)) {
-        match write.fields.get(&mapping.field) {
-            Some(text) => {
-                let value = next(&mut values, text.clone());
-                columns.insert(mapping.column.clone(), column_value(mapping, &value));
-            }
-            None if columns.contains_key(&mapping.column) => {
-                columns.insert(mapping.column.clone(), "NULL".to_owned());
-            }
-            None => {}
-        }
-    }
-    if !definition.link_table {
-        let value = next(&mut values, write.link.as_ref().map(ToString::to_string));
-        columns.insert(definition.link.clone(), value);
-    }
+    let kept = kept_columns(transaction, connection, key).await?;
+    let NewRow { columns, values } = new_row(transaction, write, &texts, kept);
     let names: Vec<String> = columns.keys().map(|column| quote(column)).collect();
     let expressions: Vec<&str> = columns.values().map(String::as_str).collect();
     let sql = format!(
@@ -92,4 +55,73 @@ pub(crate) async fn restore(
     let Some(row) = rows.first() else { return Ok(None) };
     let key: Vec<String> = row.try_get(0)?;
     Ok(Some(PostgresKey(serde_json::Value::from(key).to_string())))
+}
+
+/// What each column of a row that comes back is to hold, as SQL over the texts in `$1`, which are `values`.
+struct NewRow {
+    columns: BTreeMap<String, String>,
+    values: Vec<Option<String>>,
+}
+
+/// The columns that the row's tombstone keeps, with the SQL of their values.
+async fn kept_columns(
+    transaction: &PostgresTransaction,
+    connection: &Connection,
+    key: &PostgresKey,
+) -> Result<BTreeMap<String, String>, tokio_postgres::Error> {
+    let definition = &transaction.definition;
+    let name = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
+    let sql = format!(
+        "SELECT a.attname::text, t.row -> a.attname::text IS NOT NULL FROM pg_attribute a
+         LEFT JOIN {}.tombstone t ON t.sync = $2 AND t.postgres_key = $3
+         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
+        transaction.instance.schema()
+    );
+    let known: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&name, Type::TEXT), (&definition.name, Type::TEXT), (&key.0, Type::TEXT)];
+    let mut columns: BTreeMap<String, String> = BTreeMap::new();
+    for row in connection.query_typed(&sql, &known).await? {
+        let column: String = row.try_get(0)?;
+        if row.try_get(1)? {
+            columns.insert(column.clone(), format!("r.{}", quote(&column)));
+        }
+    }
+    Ok(columns)
+}
+
+/// Each column first gets its value from the tombstone. Key columns, mapped columns that are written to
+/// Postgres, and the link column then get another value.
+fn new_row(
+    transaction: &PostgresTransaction,
+    write: &RowWrite,
+    texts: &[String],
+    mut columns: BTreeMap<String, String>,
+) -> NewRow {
+    let definition = &transaction.definition;
+    let mut values: Vec<Option<String>> = Vec::new();
+    let next = |values: &mut Vec<Option<String>>, value: Option<String>| {
+        values.push(value);
+        format!("($1::text[])[{}]", values.len())
+    };
+    for ((column, cast), text) in definition.key.iter().zip(texts) {
+        let value = next(&mut values, Some(text.clone()));
+        columns.insert(column.clone(), format!("{value}::{cast}"));
+    }
+    for mapping in definition.fields.iter().filter(|mapping| definition.writes(mapping, Side::Postgres)) {
+        match write.fields.get(&mapping.field) {
+            Some(text) => {
+                let value = next(&mut values, text.clone());
+                columns.insert(mapping.column.clone(), column_value(mapping, &value));
+            }
+            None if columns.contains_key(&mapping.column) => {
+                columns.insert(mapping.column.clone(), "NULL".to_owned());
+            }
+            None => {}
+        }
+    }
+    if !definition.link_table {
+        let value = next(&mut values, write.link.as_ref().map(ToString::to_string));
+        columns.insert(definition.link.clone(), value);
+    }
+    NewRow { columns, values }
 }

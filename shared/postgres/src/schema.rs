@@ -1,4 +1,4 @@
-//! The instance's schema in the user's database: capture log, history, pulse.
+//! Syncline's own tables in the user's database: capture log, history, pulse, tombstones and changed keys.
 
 use crate::connect::Connection;
 use crate::error::DatabaseError;
@@ -11,17 +11,19 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../migrations/0002_tombstones_and_changed_keys.sql") },
 ];
 
-/// Brings the schema to its last version and makes history's next partitions.
+/// Runs the migrations of the instance's schema that are missing, and makes the next partitions of history.
+/// Running this twice does no harm.
 ///
 /// # Errors
-/// When the database refuses.
+/// When the database refuses a statement, or a newer release of Syncline has migrated the schema.
 pub async fn install_schema(connection: &mut Connection, instance: &Instance) -> Result<(), DatabaseError> {
     migrate(connection, instance, "postgres", MIGRATIONS).await?;
     make_partitions(connection, instance).await
 }
 
-/// Makes history's partitions of today and the next days. Where rows of a day are in the default partition
-/// already, they stay there.
+/// Makes the partitions of history for today and the next 7 days, by UTC. A day whose rows are in the default
+/// partition already gets no partition of its own, because PostgreSQL refuses it (PostgreSQL documentation,
+/// Table Partitioning); the rows stay in the default partition.
 ///
 /// # Errors
 /// When the database refuses for another reason.
@@ -47,32 +49,34 @@ pub async fn make_partitions(connection: &mut Connection, instance: &Instance) -
     Ok(())
 }
 
-/// One row of history, as a person reads it.
+/// One row of history, as text for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// When.
+    /// When it was written, in UTC: `YYYY-MM-DD HH:MM:SS.mmm`.
     pub at: String,
-    /// The sync.
+    /// The name of the sync.
     pub sync: String,
-    /// The side that was written.
+    /// The side that was written: `salesforce` or `postgres`.
     pub side: String,
-    /// The field; `None` where the record was created.
+    /// The field. `None` if the row is about the whole record, which was created or deleted.
     pub field: Option<String>,
-    /// Before.
+    /// The value before the write. `None` if it was null, or if the row is about the whole record.
     pub before: Option<String>,
-    /// After.
+    /// The value after the write. `None` as for `before`.
     pub after: Option<String>,
-    /// Which rule decided.
+    /// Which rule decided on the write.
     pub reason: String,
-    /// What touched the record.
+    /// Where the touch of the record came from, for instance `capture-log`.
     pub source: String,
-    /// On whose behalf.
+    /// On whose behalf the row in Postgres was changed, if the app said so in `syncline.actor`.
     pub actor: Option<String>,
-    /// open, written, refused or unknown.
+    /// What became of the write: `open`, `written`, `refused` or `unknown`. `unknown` means that nobody knows
+    /// whether Salesforce took the write.
     pub outcome: String,
 }
 
-/// The history of a record, named by its Salesforce Id, its row's key or one key column's text; oldest first.
+/// The history of a record, oldest first. `record` is the record's Salesforce Id, the key of its row as a
+/// JSON array, or, for a key of one column, the text of that column.
 ///
 /// # Errors
 /// When the database refuses.

@@ -1,4 +1,4 @@
-//! The transaction of a run on a sync's table.
+//! The `Transaction` port: the transaction in which a run reads and writes the table of one sync.
 
 use crate::column::column_text;
 use crate::connect::Connection;
@@ -12,7 +12,9 @@ use syncline_sync::{
 };
 use tokio_postgres::types::{ToSql, Type};
 
-/// What every transaction is set to: nothing waits long, and every value has one text form.
+/// Begins a transaction with its settings. `row_security = off` makes a statement fail where a policy would
+/// hide rows from it. The time-outs limit every wait. The other settings give each value only one text form.
+/// (PostgreSQL documentation, Client Connection Defaults.)
 const BEGIN: &str = "BEGIN;
     SET LOCAL row_security = off;
     SET LOCAL lock_timeout = '2s';
@@ -23,12 +25,14 @@ const BEGIN: &str = "BEGIN;
     SET LOCAL intervalstyle = 'postgres';
     SET LOCAL extra_float_digits = 1";
 
-/// An open transaction. Dropped without commit, its connection is closed, which rolls it back.
+/// An open transaction on the table of one sync. If it is dropped without a commit or a rollback, its
+/// connection is closed, and the database rolls the transaction back.
 pub struct PostgresTransaction {
     connection: Option<Connection>,
     pub(crate) instance: Instance,
     pub(crate) definition: Definition,
-    /// The capture log's last id when it began: its own log rows come after.
+    /// Log rows that this transaction causes have ids above this one. It is read from the capture log's
+    /// sequence before the first write, and is absent until then.
     log_before: Option<i64>,
 }
 
@@ -40,7 +44,10 @@ impl Drop for PostgresTransaction {
     }
 }
 
-/// The texts of a key's columns.
+/// The text of each key column, in the order of the definition's key.
+///
+/// # Errors
+/// [`PortError::Definition`] if the key does not have as many columns as the definition's key.
 pub(crate) fn key_columns(definition: &Definition, key: &PostgresKey) -> Result<Vec<String>, PortError> {
     let texts: Vec<String> = serde_json::from_str(&key.0).unwrap_or_default();
     if texts.len() == definition.key.len() {
@@ -49,7 +56,7 @@ pub(crate) fn key_columns(definition: &Definition, key: &PostgresKey) -> Result<
     Err(PortError::Definition {
         side: Side::Postgres,
         message: format!(
-            "key {key} has not the {} columns of the primary key of {}.{}",
+            "key {key} does not have the {} columns of the primary key of {}.{}",
             definition.key.len(),
             definition.schema,
             definition.table
@@ -71,7 +78,7 @@ impl PostgresTransaction {
     pub(crate) fn connection(&self) -> Result<&Connection, PortError> {
         self.connection.as_ref().ok_or_else(|| PortError::Outage {
             side: Side::Postgres,
-            message: "the transaction has ended".to_owned(),
+            message: "the transaction has ended already".to_owned(),
         })
     }
 
@@ -83,18 +90,22 @@ impl PostgresTransaction {
         self.connection()?.query_typed(sql, parameters).await.map_err(|error| port_error(&error))
     }
 
+    /// Ends the transaction with COMMIT or ROLLBACK.
     async fn end(mut self, sql: &str) -> Result<(), PortError> {
         self.connection()?.batch_execute(sql).await.map_err(|error| port_error(&error))?;
-        // Back into the pool, with nothing open.
+        // Nothing is open on the connection any more, so it may go back to the pool.
         self.connection.take();
         Ok(())
     }
 
+    /// The quoted name of the sync's table, with its schema.
     pub(crate) fn table(&self) -> String {
         format!("{}.{}", quote(&self.definition.schema), quote(&self.definition.table))
     }
 
-    /// `array[key texts], link, xmin, array[column texts]` of alias `t`.
+    /// The columns that every read selects from the table alias `t`: the key's texts as an array, the link,
+    /// `xmin`, and the texts of the mapped columns as an array. `xmin` changes with every version of the row
+    /// (PostgreSQL documentation, System Columns).
     fn selected(&self) -> String {
         let key: Vec<String> =
             self.definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
@@ -108,6 +119,7 @@ impl PostgresTransaction {
         )
     }
 
+    /// The row in one line of a result, with the ordinal of the reference that it answers.
     fn row(&self, row: &tokio_postgres::Row) -> Result<(i32, Row), tokio_postgres::Error> {
         let ordinal: i32 = row.try_get(0)?;
         let key: Vec<String> = row.try_get(1)?;
@@ -124,7 +136,7 @@ impl PostgresTransaction {
         ))
     }
 
-    /// Keys turned into one array per key column.
+    /// The keys as one array of texts for each key column, for [`Self::key_join`].
     pub(crate) fn key_arrays(&self, keys: &[&PostgresKey]) -> Result<Vec<Vec<String>>, PortError> {
         let mut arrays = vec![Vec::with_capacity(keys.len()); self.definition.key.len()];
         for key in keys {
@@ -135,7 +147,9 @@ impl PostgresTransaction {
         Ok(arrays)
     }
 
-    /// `u(ordinal, k1, k2, …)` over `$1` and following, and the join of its keys with `t`.
+    /// SQL that joins keys with the table: a source `u(ordinal, k0, k1, …)` made of the parameters from `$1`
+    /// on, and the condition that joins its keys with the table alias `t`. `$1` is an array of ordinals. The
+    /// arrays of [`Self::key_arrays`] follow it.
     pub(crate) fn key_join(&self) -> (String, String) {
         let count = self.definition.key.len();
         let arrays: Vec<String> = (0..count).map(|ordinal| format!("${}::text[]", ordinal + 2)).collect();
@@ -153,7 +167,8 @@ impl PostgresTransaction {
         )
     }
 
-    /// Remembers where the capture log stood, once, before the first write.
+    /// Notes the last id of the capture log, before the first write of this transaction. Later calls do
+    /// nothing.
     pub(crate) async fn note_log(&mut self) -> Result<(), PortError> {
         if self.log_before.is_some() {
             return Ok(());
@@ -166,7 +181,7 @@ impl PostgresTransaction {
         Ok(())
     }
 
-    /// Writes history rows.
+    /// Writes history rows, all with the same outcome (`open` or `written`).
     pub(crate) async fn write_history(
         &self,
         rows: &[HistoryRow],

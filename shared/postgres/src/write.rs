@@ -1,4 +1,6 @@
-//! Batch writes: one statement per set of fields, halved under savepoints until refused rows stand alone.
+//! Writes rows in batches: one statement for all rows that write the same fields. If Postgres refuses a
+//! batch, the batch is rolled back to a savepoint and halved, until each refused row is alone and all others
+//! are written.
 
 use crate::column::column_value;
 use crate::error::{port_error, words};
@@ -14,7 +16,11 @@ use tokio_postgres::types::{ToSql, Type};
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Writes rows; each has an outcome of its own.
+/// Writes rows with their history, and answers the outcome of each row in the order of `rows`. A row that is
+/// skipped, because it is locked, has changed or was inserted by somebody else, is [`RowOutcome::Moved`].
+///
+/// # Errors
+/// When an error concerns the connection, the server or the definition, and not a row.
 pub(crate) async fn write(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -56,6 +62,11 @@ pub(crate) async fn write(
     Ok(outcomes)
 }
 
+/// The outcome of a single row whose write failed.
+///
+/// # Errors
+/// When the error concerns the connection, the server or the definition, and not the row. The names and
+/// classes are those of the PostgreSQL documentation, PostgreSQL Error Codes.
 fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
     let Some(db) = error.as_db_error() else { return Err(port_error(error)) };
     match *db.code() {
@@ -66,11 +77,12 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
         | SqlState::UNDEFINED_COLUMN
         | SqlState::UNDEFINED_TABLE
         | SqlState::QUERY_CANCELED => Err(port_error(error)),
-        // Connection, resources, operator, system, internal: of the server, not of the row.
+        // Connection exception, insufficient resources, operator intervention, system error, internal error:
+        // these concern the server and not the row.
         ref code if ["08", "53", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
             Err(port_error(error))
         }
-        // Somebody else linked the record meanwhile.
+        // The violated table is a link table: somebody else has linked the record meanwhile.
         SqlState::UNIQUE_VIOLATION
             if db.table().is_some_and(|table| table.starts_with("link_"))
                 && db.schema().is_some_and(|schema| schema.starts_with("syncline")) =>
@@ -80,7 +92,7 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
         SqlState::NOT_NULL_VIOLATION => Ok(RowOutcome::Refused {
             code: db.code().code().to_owned(),
             message: format!(
-                "{}. Salesforce holds nothing there: fill it in, or let the column take null",
+                "{}. Salesforce has no value for this column: fill in the field in Salesforce, or let the column take NULL",
                 words(error).trim_end_matches('.')
             ),
             column: db.column().map(str::to_owned),
@@ -93,6 +105,8 @@ fn refused(error: &tokio_postgres::Error) -> Result<RowOutcome, PortError> {
     }
 }
 
+/// Writes some of the rows, under the caller's savepoint. Answers the written rows and the rows that a
+/// trigger or a rule suppressed; rows that are missing in the answer have moved.
 async fn write_chunk(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -102,7 +116,9 @@ async fn write_chunk(
     let is_delete = |ordinal: &&usize| rows[**ordinal].delete;
     let (deleting, others): (Vec<usize>, Vec<usize>) =
         ordinals.iter().partition(|ordinal| is_delete(ordinal));
-    // A delete takes a stronger lock than an update: asked for at once, it is skipped rather than waited for.
+    // DELETE takes the lock FOR UPDATE, which is stronger than the FOR NO KEY UPDATE of most updates
+    // (PostgreSQL documentation, Explicit Locking). With the stronger lock here, a delete skips a row that
+    // others have locked, and does not wait for it later.
     let mut free = lock_unmoved(transaction, rows, &others, "NO KEY UPDATE").await?;
     free.extend(lock_unmoved(transaction, rows, &deleting, "UPDATE").await?);
     let mut groups: BTreeMap<(Kind, bool, Vec<&str>), Vec<usize>> = BTreeMap::new();
@@ -158,7 +174,8 @@ async fn write_chunk(
     let suppressed =
         free.iter().filter(|ordinal| !written.iter().any(|(known, _)| known == *ordinal)).map(|ordinal| {
             let message =
-                "the table took the update and changed nothing: a trigger or rule suppresses it".to_owned();
+                "Postgres took the write and changed no row: a trigger or rule on the table suppresses it"
+                    .to_owned();
             (*ordinal, RowOutcome::Refused { code: "SUPPRESSED".to_owned(), message, column: None })
         });
     let suppressed: Vec<(usize, RowOutcome)> = suppressed.collect();
@@ -169,13 +186,13 @@ async fn write_chunk(
         .collect())
 }
 
-/// What is done with a row.
+/// What a write does with its row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Delete,
     Update,
     Insert,
-    /// An insert under a key that was its row's before.
+    /// An insert under the key that the record's row had before its delete.
     Restore,
 }
 
@@ -190,7 +207,7 @@ impl Kind {
     }
 }
 
-/// Deletes rows, each with its tombstone.
+/// Deletes rows, and keeps each as a tombstone. Answers the ordinals and keys of the rows that are deleted.
 async fn delete(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -223,6 +240,7 @@ async fn delete(
     keys_by_ordinal(&connection.query_typed(&sql, &parameters).await?)
 }
 
+/// The ordinal and the key in each row of a result: first an integer, then the array of the key's texts.
 fn keys_by_ordinal(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, PostgresKey)>, tokio_postgres::Error> {
     rows.iter()
         .map(|row| {
@@ -234,7 +252,8 @@ fn keys_by_ordinal(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, PostgresK
         .collect()
 }
 
-/// Keeps the links of rows that were written in the table of ours.
+/// Brings the sync's link table up to date with the rows that were written: deletes the links of deleted
+/// rows, and stores new links.
 async fn write_links(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -263,7 +282,9 @@ async fn write_links(
     Ok(())
 }
 
-/// Locks the rows that stand as they were read. Locked by others or changed since: left alone.
+/// Locks the rows that have not changed since they were read, with the lock `strength` of a SELECT ... FOR
+/// clause. Answers their ordinals. Rows that others have locked or changed are skipped (PostgreSQL
+/// documentation, SELECT, The Locking Clause).
 async fn lock_unmoved(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -302,18 +323,19 @@ async fn lock_unmoved(
     locked.iter().map(|row| Ok(usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX))).collect()
 }
 
+/// The quoted name of the sync's table, with its schema.
 pub(crate) fn table(definition: &Definition) -> String {
     format!("{}.{}", quote(&definition.schema), quote(&definition.table))
 }
 
-/// The text of a key of alias `t`, as an array.
+/// A SQL expression for the key of the table alias `t`, as an array of texts.
 pub(crate) fn returned_key(definition: &Definition) -> String {
     let key: Vec<String> =
         definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
     format!("array[{}]", key.join(", "))
 }
 
-/// One array of texts per field.
+/// For each field, the array of the values that the rows write to it, as text. A null value is `None`.
 fn field_arrays(rows: &[RowWrite], ordinals: &[usize], fields: &[&str]) -> Vec<Vec<Option<String>>> {
     fields
         .iter()
@@ -323,10 +345,15 @@ fn field_arrays(rows: &[RowWrite], ordinals: &[usize], fields: &[&str]) -> Vec<V
         .collect()
 }
 
+/// The mappings of these fields. A field that the definition does not map is left out.
 fn mappings<'a>(definition: &'a Definition, fields: &[&str]) -> Vec<&'a FieldMapping> {
     fields.iter().filter_map(|field| definition.field(field)).collect()
 }
 
+/// Inserts rows that all write the same fields. Answers the ordinals and keys of the rows that were inserted.
+/// On a table with a unique link column, a row whose Salesforce Id is linked already is not inserted. With a
+/// link table, the caller passes one row at a time, because the database's answer does not tell which row a
+/// new key belongs to.
 async fn insert(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -349,7 +376,8 @@ async fn insert(
         names.push(link.clone());
         values.push("u.link".to_owned());
     }
-    // A partitioned table has no unique index on the link: lock and base keep a record from being inserted twice.
+    // A partitioned table has no unique index on the link. There, the lock on the record and the
+    // record's base prevent a second insert.
     let conflict = if definition.link_table || definition.partitioned {
         String::new()
     } else {
@@ -393,6 +421,7 @@ async fn insert(
     Ok(written)
 }
 
+/// Updates rows that all write the same fields. Answers the ordinals and keys of the rows that were updated.
 async fn update(
     transaction: &PostgresTransaction,
     rows: &[RowWrite],
@@ -438,7 +467,7 @@ async fn update(
         sets.push(format!("{} = u.link", quote(&definition.link)));
     }
     if sets.is_empty() {
-        // Only the link is written, and not into this table.
+        // Nothing changes in this table: only the link changes, and the caller writes it to the link table.
         let keys = ordinals.iter().zip(keys).map(|(ordinal, key)| (*ordinal, key.clone()));
         return Ok(keys.collect());
     }

@@ -18,6 +18,7 @@
 //! - `records`: the `Salesforce` port: scans, reads, creates, updates and deletes of records.
 //! - `soql`: queries and the pages of their answers.
 //! - `describe`: reads which fields an object has, and of which types.
+//! - `json`: records, and what became of them, in the JSON of the API.
 //! - `outbound`: parses outbound messages, and answers them.
 //! - `error`: the errors of a call, and what each means to `syncline-sync`.
 
@@ -25,6 +26,7 @@ mod client;
 mod credentials;
 mod describe;
 mod error;
+mod json;
 mod outbound;
 mod records;
 mod soql;

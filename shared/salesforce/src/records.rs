@@ -3,17 +3,17 @@
 
 use crate::client::Client;
 use crate::error::{SalesforceError, is_about_the_definition};
+use crate::json::{SaveResult, id_of, moment, outcome, record_body, remote_record};
 use crate::soql::{RawRow, quoted, scalar, text};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use syncline_engine::{Definition, FieldName, SalesforceId, Value};
+use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
-    DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord,
-    Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, Salesforce,
+    ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 
 /// The most Ids in one call that reads a collection. Source: Get Multiple Records with Fewer Round-Trips,
@@ -29,116 +29,6 @@ const WHERE_IDS: usize = 350;
 const QUICK_CALL: Duration = Duration::from_secs(5);
 /// The most rows on one page of a scan.
 const SCAN_ROWS: usize = 2_000;
-
-#[derive(Deserialize)]
-struct SaveResult {
-    id: Option<String>,
-    success: bool,
-    #[serde(default)]
-    errors: Vec<SaveError>,
-}
-
-#[derive(Deserialize)]
-struct SaveError {
-    #[serde(rename = "statusCode")]
-    code: String,
-    message: String,
-    #[serde(default)]
-    fields: Vec<String>,
-}
-
-/// The JSON of a value. A number keeps all of its digits.
-fn json_of(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::Boolean(yes) => yes.to_string(),
-        // The API requires a `Z` after a time of day, although the time has no time zone.
-        Value::Time(_) => format!("\"{value}Z\""),
-        other => serde_json::Value::from(other.text()).to_string(),
-    }
-}
-
-fn raw(json: String) -> Result<Box<RawValue>, SalesforceError> {
-    RawValue::from_string(json).map_err(|error| SalesforceError::Malformed(error.to_string()))
-}
-
-/// The JSON fields of one record of a collection.
-fn record_body(
-    definition: &Definition,
-    id: Option<&SalesforceId>,
-    external_id: Option<&str>,
-    marker: &str,
-    fields: &BTreeMap<FieldName, Value>,
-) -> Result<BTreeMap<String, Box<RawValue>>, SalesforceError> {
-    let text = |text: &str| raw(serde_json::Value::from(text).to_string());
-    let mut body = BTreeMap::new();
-    body.insert("attributes".to_owned(), raw(serde_json::json!({"type": definition.object}).to_string())?);
-    if let Some(id) = id {
-        body.insert("id".to_owned(), text(id.as_str())?);
-    }
-    if let (Some(field), Some(external_id)) = (&definition.external_id, external_id) {
-        body.insert(field.clone(), text(external_id)?);
-    }
-    if let Some(field) = &definition.marker {
-        body.insert(field.clone(), text(marker)?);
-    }
-    for (name, value) in fields {
-        body.insert(name.clone(), raw(json_of(value))?);
-    }
-    Ok(body)
-}
-
-fn moment(text: Option<String>) -> Result<Timestamp, SalesforceError> {
-    let text = text.unwrap_or_default();
-    let zoned = text.strip_suffix("+0000").map_or_else(|| text.clone(), |bare| format!("{bare}Z"));
-    zoned.parse().map_err(|_| {
-        SalesforceError::Malformed(format!("SystemModstamp is {text:?}, which is not a timestamp"))
-    })
-}
-
-fn id_of(row: &RawRow) -> Result<SalesforceId, SalesforceError> {
-    let id = text(row, "Id").unwrap_or_default();
-    SalesforceId::parse(&id).map_err(|error| SalesforceError::Malformed(error.to_string()))
-}
-
-fn remote_record(definition: &Definition, row: &RawRow) -> Result<RemoteRecord, SalesforceError> {
-    let values = definition.fields.iter().map(|mapping| (mapping.field.clone(), text(row, &mapping.field)));
-    Ok(RemoteRecord {
-        id: id_of(row)?,
-        stamp: moment(text(row, "SystemModstamp"))?,
-        marker: definition.marker.as_ref().and_then(|field| text(row, field)),
-        external_id: definition.external_id.as_ref().and_then(|field| text(row, field)),
-        values: values.collect(),
-    })
-}
-
-fn outcome(definition: &Definition, result: SaveResult) -> WriteOutcome {
-    if result.success
-        && let Some(Ok(id)) = result.id.as_deref().map(SalesforceId::parse)
-    {
-        return WriteOutcome::Written(id);
-    }
-    let Some(error) = result.errors.into_iter().next() else { return WriteOutcome::Unknown };
-    let external_id = definition.external_id.as_deref().unwrap_or_default();
-    match error.code.as_str() {
-        "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
-            WriteOutcome::Busy { message: error.message }
-        }
-        // A trigger in Salesforce met the lock, and passes the code on in its message.
-        _ if error.message.contains("UNABLE_TO_LOCK_ROW") => WriteOutcome::Busy { message: error.message },
-        // The external Id contains a random number, so no other record has it: an earlier try has created
-        // this record.
-        "DUPLICATE_VALUE"
-            if !external_id.is_empty()
-                && (error.message.contains(external_id)
-                    || error.fields.iter().any(|field| field == external_id)) =>
-        {
-            WriteOutcome::Unknown
-        }
-        _ => WriteOutcome::Refused { code: error.code, message: error.message, fields: error.fields },
-    }
-}
 
 impl Client {
     async fn retrieve(
@@ -488,19 +378,5 @@ impl Salesforce for Client {
     fn take_usage(&self) -> (u64, Option<u64>) {
         let usage = self.usage();
         (self.take_calls(), (usage.allowed > 0).then_some(usage.allowed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_with_every_digit() {
-        let number = "9999999999999999.99".parse().unwrap();
-        assert_eq!(json_of(&Value::Number(number)), "9999999999999999.99");
-        assert_eq!(json_of(&Value::Text("a\"b\n".into())), r#""a\"b\n""#);
-        assert_eq!(json_of(&Value::Null), "null");
-        assert_eq!(json_of(&Value::Choices(["b".into(), "a".into()].into())), "\"a;b\"");
     }
 }

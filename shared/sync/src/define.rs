@@ -1,7 +1,7 @@
 //! A sync's definition, from what its user wrote and what both sides say of themselves. Pure: every problem in one
 //! answer.
 
-use crate::describe::{FieldDescription, ObjectDescription, TableDescription};
+use crate::describe::{ColumnDescription, FieldDescription, ObjectDescription, TableDescription};
 use syncline_engine::{
     Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, FirstLink, Lookup, PostgresType,
     Rule, RuleKind, SalesforceType, Side, pair,
@@ -291,31 +291,7 @@ fn mapping(
             wanted.object, field.field
         ));
     }
-    let writes = |side| wanted.direction.writes(side) && field.direction.writes(side);
-    let to_salesforce = writes(Side::Salesforce);
-    if !to_salesforce && !writes(Side::Postgres) {
-        problems.fatal(format!(
-            "{} = {} travels the other way than the sync does, so neither side would ever be written; leave out its direction, or the field",
-            field.field, field.column
-        ));
-    }
-    let mut direction = field.direction;
-    if to_salesforce && !described.createable {
-        if field.direction == Direction::ToSalesforce {
-            problems.fatal(format!("Salesforce takes no value for {}.{}", wanted.object, field.field));
-        }
-        problems.note(format!(
-            "{}.{} cannot be written in Salesforce: its column follows it",
-            wanted.object, field.field
-        ));
-        direction = Direction::ToPostgres;
-    }
-    if column.generated && direction.writes(Side::Postgres) {
-        if direction == Direction::ToPostgres || !to_salesforce {
-            problems.fatal(format!("column {} is generated and cannot be written", field.column));
-        }
-        direction = Direction::ToSalesforce;
-    }
+    let direction = direction_of(wanted, field, described, column, problems);
     let rule = match &field.lookup {
         Some(parent) => {
             check_lookup(wanted, field, parent, described, problems);
@@ -347,6 +323,42 @@ fn mapping(
         },
         lookup: field.lookup.clone().map(|sync| Lookup { sync }),
     })
+}
+
+/// The direction in which a field travels: that of the definition, or one way where a side cannot be written.
+fn direction_of(
+    wanted: &Wanted,
+    field: &WantedField,
+    described: &FieldDescription,
+    column: &ColumnDescription,
+    problems: &mut Problems<'_>,
+) -> Direction {
+    let writes = |side| wanted.direction.writes(side) && field.direction.writes(side);
+    let to_salesforce = writes(Side::Salesforce);
+    if !to_salesforce && !writes(Side::Postgres) {
+        problems.fatal(format!(
+            "{} = {} travels the other way than the sync does, so neither side would ever be written; leave out its direction, or the field",
+            field.field, field.column
+        ));
+    }
+    let mut direction = field.direction;
+    if to_salesforce && !described.createable {
+        if field.direction == Direction::ToSalesforce {
+            problems.fatal(format!("Salesforce takes no value for {}.{}", wanted.object, field.field));
+        }
+        problems.note(format!(
+            "{}.{} cannot be written in Salesforce: its column follows it",
+            wanted.object, field.field
+        ));
+        direction = Direction::ToPostgres;
+    }
+    if column.generated && direction.writes(Side::Postgres) {
+        if direction == Direction::ToPostgres || !to_salesforce {
+            problems.fatal(format!("column {} is generated and cannot be written", field.column));
+        }
+        direction = Direction::ToSalesforce;
+    }
+    direction
 }
 
 fn check_lookup(

@@ -1,4 +1,4 @@
-//! A table and a queue without a stack.
+//! A state table and a queue without a deployed stack, for tests of the adapters alone.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_sqs::types::QueueAttributeName;
 use syncline_aws::{DynamoState, SdkConfig, SqsQueue};
 
-/// The table of `template.yaml`.
+/// Creates a table with the keys and the index that the state table of `template.yaml` has.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When the table cannot be created.
 pub async fn state(config: &SdkConfig, name: &str) -> DynamoState {
     let client = aws_sdk_dynamodb::Client::new(config);
     let attribute = |name: &str| {
@@ -40,10 +40,10 @@ pub async fn state(config: &SdkConfig, name: &str) -> DynamoState {
     DynamoState::new(client, name)
 }
 
-/// A queue whose messages come again after a second.
+/// Creates a FIFO queue. A message that is not acknowledged is delivered again after one second.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When the queue cannot be created.
 pub async fn queue(config: &SdkConfig, name: &str) -> SqsQueue {
     let client = aws_sdk_sqs::Client::new(config);
     let made = client

@@ -1,13 +1,13 @@
-//! The functions and the template as `sam deploy` takes them: debug binaries, stripped.
+//! Packages the functions and the template for `sam deploy`, with the debug binaries of this build, stripped.
 
 use crate::local_aws::root;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The functions, by the names of their crates.
+/// The functions. Each has the name of its crate.
 pub const FUNCTIONS: [&str; 3] = ["ingest", "poll", "applier"];
 
-/// Where cargo put this run's binaries.
+/// The folder in which cargo put the binaries of this build.
 #[must_use]
 pub fn binaries() -> PathBuf {
     let own = std::env::current_exe().unwrap();
@@ -15,10 +15,11 @@ pub fn binaries() -> PathBuf {
     if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }
 }
 
-/// Puts the functions of a folder and a template together in another folder; answers the template to deploy.
+/// Puts the functions in the folder `binaries` and the template together in the folder `into`. Returns the
+/// path of the template to deploy.
 ///
 /// # Panics
-/// When a function is not built.
+/// When a function is not built, or when the template builds it in another way than expected.
 #[must_use]
 pub fn package(binaries: &Path, template: &str, into: &Path) -> PathBuf {
     let mut staged = template.to_owned();
@@ -45,10 +46,10 @@ pub fn package(binaries: &Path, template: &str, into: &Path) -> PathBuf {
     path
 }
 
-/// The template of this tree.
+/// The text of `template.yaml` in this repository.
 ///
 /// # Panics
-/// When there is none.
+/// When the file cannot be read.
 #[must_use]
 pub fn template() -> String {
     std::fs::read_to_string(root().join("template.yaml")).unwrap()

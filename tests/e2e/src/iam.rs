@@ -1,11 +1,12 @@
-//! What the functions did against what the template lets them do: the local AWS enforces no policy.
+//! Compares the calls that the functions made with the calls that their roles allow. The local AWS enforces
+//! no policy, so the tests have to compare.
 
 use crate::recorder::Call;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What Lambda and CloudWatch do with a function's role, outside of the function: feeding it from the queue, writing
-/// its log.
+/// Actions that AWS performs with a function's role outside the function's own code: Lambda receives the
+/// messages of the queue and writes the log.
 const BY_THE_SERVICE: [&str; 5] = [
     "sqs:ReceiveMessage",
     "sqs:DeleteMessage",
@@ -14,17 +15,18 @@ const BY_THE_SERVICE: [&str; 5] = [
     "logs:PutLogEvents",
 ];
 
-/// Calls that no statement allows.
+/// The calls that no statement of the caller's role allows, in words.
 #[must_use]
 pub fn not_allowed(calls: &BTreeSet<Call>, policies: &str) -> Vec<String> {
     problems(calls, policies).into_iter().filter(|problem| !problem.contains("never did")).collect()
 }
 
-/// Calls that no statement allows, and actions that no call used. `policies` are the statements of each function's
-/// role, as deployed.
+/// The calls that no statement of the caller's role allows, the allowed actions that no call used, and the
+/// calls of unknown programs, in words. `policies` has the statements of each function's role as deployed, as
+/// JSON.
 ///
 /// # Panics
-/// When the policies are no JSON.
+/// When `policies` is not JSON, or lacks a function.
 #[must_use]
 pub fn problems(calls: &BTreeSet<Call>, policies: &str) -> Vec<String> {
     let policies: BTreeMap<String, Vec<Value>> = serde_json::from_str(policies).unwrap();
@@ -57,7 +59,7 @@ pub fn problems(calls: &BTreeSet<Call>, policies: &str) -> Vec<String> {
     problems
 }
 
-/// Each action of a statement with each resource.
+/// Each action of a statement with each of its resources.
 fn pairs(statement: &Value) -> Vec<(String, String)> {
     let texts = |value: &Value| match value {
         Value::Array(list) => list.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect(),
@@ -68,7 +70,8 @@ fn pairs(statement: &Value) -> Vec<(String, String)> {
     actions.iter().flat_map(|action| resources.iter().map(|on| (action.clone(), on.clone()))).collect()
 }
 
-/// True if an ARN is of a resource that a call named, by its name or its ARN. Nothing here has wildcards.
+/// True if the ARN belongs to the resource that a call named, by its name or by its ARN. The policies
+/// compared here have no wildcards.
 fn names(arn: &str, resource: &str) -> bool {
     !resource.is_empty()
         && (arn == resource

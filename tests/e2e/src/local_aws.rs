@@ -1,4 +1,4 @@
-//! A local AWS: a process of our own on a port of its own, that ends with its handle.
+//! A local AWS: a process on a port of its own. It ends when its handle is dropped.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use support::cluster::free_port;
 use syncline_aws::SdkConfig;
 
-/// The region of everything here.
+/// The AWS region of everything here.
 pub const REGION: &str = "us-east-1";
 
-/// The top of the repository.
+/// The root folder of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A program that `infra/aws-tools.sh` installs.
+/// The path of a program that `infra/aws-tools.sh` installs.
 ///
 /// # Panics
-/// When it is not installed.
+/// When the program is not installed.
 #[must_use]
 pub fn tool(name: &str) -> PathBuf {
     let tool = root().join("target/tools/venv/bin").join(name);
@@ -31,7 +31,7 @@ pub fn tool(name: &str) -> PathBuf {
     tool
 }
 
-/// The environment of a client of the AWS at an address.
+/// The environment variables with which a client reaches the AWS at this address.
 #[must_use]
 pub fn client_environment(endpoint: &str) -> BTreeMap<String, String> {
     [
@@ -48,17 +48,17 @@ pub fn client_environment(endpoint: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// A local AWS.
+/// The handle of a local AWS.
 pub struct LocalAws {
     server: Child,
-    /// Its address.
+    /// The address of the local AWS.
     pub endpoint: String,
     folder: tempfile::TempDir,
 }
 
 impl Drop for LocalAws {
     fn drop(&mut self) {
-        // The functions that it started are in its process group.
+        // The processes of the functions are in the process group of the server.
         let group = format!("-{}", self.server.id());
         let _ = Command::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status();
         std::thread::sleep(Duration::from_millis(300));
@@ -68,10 +68,11 @@ impl Drop for LocalAws {
 }
 
 impl LocalAws {
-    /// Starts one. Functions that run in it reach AWS at `seen_by_functions`, or at its own address.
+    /// Starts a local AWS on `port`, or on a free port. Its functions reach AWS at the address
+    /// `seen_by_functions`, or at the server's own address.
     ///
     /// # Panics
-    /// When it does not start within half a minute.
+    /// When the server does not start within 30 seconds.
     #[must_use]
     pub fn start(port: Option<u16>, seen_by_functions: Option<&str>) -> Self {
         let port = port.unwrap_or_else(|| free_port().unwrap());
@@ -114,7 +115,7 @@ impl LocalAws {
         aws
     }
 
-    /// How this process calls it.
+    /// The SDK configuration with which this process calls the local AWS.
     pub async fn config(&self) -> SdkConfig {
         let credentials = Credentials::new("test", "test", None, None, "the local AWS");
         syncline_aws::sdk_config("syncline-test")
@@ -126,13 +127,13 @@ impl LocalAws {
             .build()
     }
 
-    /// What it wrote so far.
+    /// What the server has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
-    /// The processes of a function that run now.
+    /// The process ids of a function that are running at the moment.
     #[must_use]
     pub fn processes(&self, function: &str) -> Vec<u32> {
         let named = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
@@ -149,7 +150,7 @@ impl LocalAws {
             .collect()
     }
 
-    /// SIGKILL for every process of a function; answers how many there were.
+    /// Sends SIGKILL to every process of a function. Returns how many processes there were.
     #[must_use]
     pub fn kill(&self, function: &str) -> usize {
         let processes = self.processes(function);

@@ -1,4 +1,5 @@
-//! Stands between the functions and AWS: writes down who called what, and strikes on purpose.
+//! A proxy between the functions and AWS. It records which program made which calls, and causes faults when a
+//! test asks for them.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -9,19 +10,19 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
-/// One kind of call: the program that made it, the IAM action, the resource by its name.
+/// One kind of call: the program that made it, the IAM action, and the name of the resource.
 pub type Call = (String, String, String);
 
-/// What strikes next, as often as the number says.
+/// The faults that the recorder still has to cause. Each number says how many calls the fault still strikes.
 #[derive(Clone, Debug, Default)]
 pub struct Strikes {
-    /// DynamoDB calls that are throttled.
+    /// Calls to DynamoDB that are answered with throttling.
     pub throttled: u32,
     /// BatchGetItem calls that leave half of their keys unprocessed.
     pub unprocessed: u32,
     /// SendMessageBatch calls whose first entry fails.
     pub half_sent: u32,
-    /// Calls that are carried out and whose answer is lost.
+    /// Calls of any kind that are carried out and whose answer is lost. The caller gets status 500.
     pub answer_lost: u32,
 }
 
@@ -32,10 +33,10 @@ struct Known {
     struck: u32,
 }
 
-/// The recorder.
+/// The handle of a recorder. Its clones share one recorder.
 #[derive(Clone)]
 pub struct Recorder {
-    /// Its address.
+    /// The address at which the functions call AWS.
     pub endpoint: String,
     aws: Arc<Mutex<String>>,
     known: Arc<Mutex<Known>>,
@@ -43,7 +44,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one; it forwards once it knows where AWS is.
+    /// Starts a recorder. It forwards calls once [`Recorder::forward_to`] has set the address of AWS.
     ///
     /// # Panics
     /// When no port is free.
@@ -62,23 +63,23 @@ impl Recorder {
         recorder
     }
 
-    /// Forwards to this AWS.
+    /// Sets the address of the AWS to which calls are forwarded.
     pub fn forward_to(&self, aws: &str) {
         aws.clone_into(&mut self.aws.lock().unwrap());
     }
 
-    /// What was called so far.
+    /// Every kind of call that was made so far.
     #[must_use]
     pub fn calls(&self) -> BTreeSet<Call> {
         self.known.lock().unwrap().calls.clone()
     }
 
-    /// Strikes from now on.
+    /// Sets the faults to cause from the next call on.
     pub fn strike(&self, strikes: Strikes) {
         self.known.lock().unwrap().strikes = strikes;
     }
 
-    /// How often it struck.
+    /// How many calls were struck by a fault so far.
     #[must_use]
     pub fn struck(&self) -> u32 {
         self.known.lock().unwrap().struck
@@ -191,7 +192,7 @@ async fn forward(
     forwarded
 }
 
-/// The IAM actions of a call and the resource of each.
+/// The IAM actions that a call needs, each with its resource.
 fn actions(target: &str, sent: &Value, body: &[u8]) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let last = |value: &Value| text(value).rsplit(['/']).next().unwrap_or_default().to_owned();
@@ -199,7 +200,8 @@ fn actions(target: &str, sent: &Value, body: &[u8]) -> Vec<(String, String)> {
     if service.starts_with("DynamoDB") {
         let table = text(&sent["TableName"]);
         return match operation {
-            // A transaction has no action of its own.
+            // IAM has no action for a transaction. Each item of the transaction needs the action of its own
+            // kind.
             "TransactWriteItems" => {
                 let items = sent["TransactItems"].as_array().cloned().unwrap_or_default();
                 let of_item = |item: &Value| {

@@ -1,4 +1,5 @@
-//! People at work on both sides: by REST in Salesforce, by SQL in the app. What a side confirms is in the ledger.
+//! People who edit both sides: in Salesforce by REST, in the app's database by SQL. Every edit that a side
+//! confirms is written to the ledger.
 
 use jiff::Timestamp;
 use judge::{Edit, Ledger};
@@ -10,10 +11,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use tokio_postgres::Client;
 
-/// Fields that people edit, and their columns.
+/// The fields that people edit, with their columns.
 pub const FIELDS: [(&str, &str); 3] = [("FirstName", "first_name"), ("Title", "title"), ("Phone", "phone")];
 
-/// Everybody who edits.
+/// All people who edit, and their connections.
 pub struct Traffic {
     salesforce: String,
     token: String,
@@ -22,13 +23,13 @@ pub struct Traffic {
     ledger: Ledger,
     random: ChaCha8Rng,
     count: u32,
-    /// Records that stand, by the editors' id.
+    /// The editors' own ids of the records that exist.
     records: Vec<String>,
     ids: HashMap<String, String>,
 }
 
 impl Traffic {
-    /// Signs in on both sides.
+    /// Signs in on both sides and creates the ledger.
     ///
     /// # Panics
     /// When a side refuses.
@@ -47,17 +48,17 @@ impl Traffic {
         }
     }
 
-    /// The app's connection is another from now on: the database was restarted.
+    /// Replaces the connection to the app's database, after the database was restarted.
     pub fn reconnect(&mut self, app: Client) {
         self.app = app;
     }
 
-    /// A number below another.
+    /// A random number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.random.next_u64() % limit as u64).unwrap()
     }
 
-    /// The editors' ids of records that stand.
+    /// The editors' own ids of the records that exist.
     #[must_use]
     pub fn records(&self) -> &[String] {
         &self.records
@@ -100,7 +101,7 @@ impl Traffic {
         if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
     }
 
-    /// The Salesforce Id of a record, once it stands there.
+    /// The Salesforce Id of a record. `None` while Salesforce does not have the record.
     pub async fn id_of(&mut self, record: &str) -> Option<String> {
         if let Some(id) = self.ids.get(record) {
             return Some(id.clone());
@@ -112,10 +113,10 @@ impl Traffic {
         Some(id)
     }
 
-    /// A new record in Salesforce; answers its editors' id.
+    /// Creates a record in Salesforce. Returns the editors' own id of the record.
     ///
     /// # Panics
-    /// When Salesforce refuses it.
+    /// When Salesforce refuses the record.
     pub async fn create_in_salesforce(&mut self) -> String {
         let (record, name) = (self.next("s"), self.next("Name"));
         let body = json!({"Editor_Id__c": record, "LastName": name});
@@ -127,10 +128,10 @@ impl Traffic {
         record
     }
 
-    /// A new row in the app; answers its editors' id.
+    /// Inserts a row into the app's table. Returns the editors' own id of the row.
     ///
     /// # Panics
-    /// When the database refuses it.
+    /// When the database refuses the row.
     pub async fn create_in_postgres(&mut self) -> String {
         let (record, name) = (self.next("p"), self.next("Name"));
         let sql = "INSERT INTO contacts (editor_id, last_name) VALUES ($1, $2)";
@@ -140,10 +141,10 @@ impl Traffic {
         record
     }
 
-    /// So many new rows in one statement.
+    /// Inserts `count` rows in one statement.
     ///
     /// # Panics
-    /// When the database refuses them.
+    /// When the database refuses the rows.
     pub async fn insert_many(&mut self, count: usize) {
         let records: Vec<String> = (0..count).map(|_| self.next("p")).collect();
         let names: Vec<String> = (0..count).map(|_| self.next("Name")).collect();
@@ -155,7 +156,8 @@ impl Traffic {
         self.records.extend(records);
     }
 
-    /// An edit in Salesforce, of somebody who read the field before; nothing if the record is not there (yet).
+    /// Reads a field in Salesforce and then edits it. Does nothing if Salesforce does not have the record
+    /// (yet).
     pub async fn edit_in_salesforce(&mut self, record: &str, field: &str) {
         let Some(id) = self.id_of(record).await else { return };
         let value = self.next("v");
@@ -167,10 +169,10 @@ impl Traffic {
         }
     }
 
-    /// An edit in the app.
+    /// Edits a field in the app's table, and notes the value that was there before.
     ///
     /// # Panics
-    /// When the database refuses it.
+    /// When the database refuses the edit.
     pub async fn edit_in_postgres(&mut self, record: &str, field: &str) {
         let value = self.next("v");
         let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
@@ -185,13 +187,14 @@ impl Traffic {
         }
     }
 
-    /// Two people edit one field at the same time, neither seeing the other's value.
+    /// Edits one field in Salesforce and, right after that, in Postgres. If Syncline is paused, neither
+    /// editor sees the value of the other.
     pub async fn edit_both(&mut self, record: &str, field: &str) {
         self.edit_in_salesforce(record, field).await;
         self.edit_in_postgres(record, field).await;
     }
 
-    /// Somebody deletes rows in the app.
+    /// Deletes the first `count` of the records that exist, in the app's table.
     ///
     /// # Panics
     /// When the database refuses.
@@ -203,7 +206,7 @@ impl Traffic {
         }
     }
 
-    /// Somebody deletes records in Salesforce.
+    /// Deletes the first `count` of the records that exist, in Salesforce.
     pub async fn delete_in_salesforce(&mut self, count: usize) {
         let gone: Vec<String> = self.records.drain(..count).collect();
         for record in gone {
@@ -213,7 +216,7 @@ impl Traffic {
         }
     }
 
-    /// A value of somebody's choice in the app.
+    /// Sets a field to this value in the app's table.
     ///
     /// # Panics
     /// When there is no such row.
@@ -226,7 +229,7 @@ impl Traffic {
         self.write("postgres", record, "update", &[(field, value, saw)]);
     }
 
-    /// A value of somebody's choice in Salesforce.
+    /// Sets a field to this value in Salesforce.
     ///
     /// # Panics
     /// When there is no such record.
@@ -239,10 +242,10 @@ impl Traffic {
         self.write("salesforce", record, "update", &[(field, value, saw)]);
     }
 
-    /// One field of so many rows in one statement.
+    /// Edits one field of `count` rows in one statement.
     ///
     /// # Panics
-    /// When the database refuses it.
+    /// When the database refuses the edit.
     pub async fn edit_many_in_postgres(&mut self, field: &str, count: usize) {
         let column = FIELDS.iter().find(|(name, _)| *name == field).unwrap().1;
         self.count += 1;
@@ -257,7 +260,7 @@ impl Traffic {
         }
     }
 
-    /// One thing that somebody does.
+    /// One random act: creates a record or edits a field, on either side.
     pub async fn something(&mut self) {
         let field = FIELDS[self.below(FIELDS.len())].0;
         if self.records.len() < 10 {

@@ -1,4 +1,4 @@
-//! A deployed stack and what is around it.
+//! The world of a test: a deployed stack and everything around it.
 
 use crate::built::{binaries, package, template};
 use crate::local_aws::{LocalAws, client_environment, root, tool};
@@ -14,37 +14,35 @@ use support::cluster::{Cluster, free_port};
 use syncline_aws::{DynamoState, SqsQueue, Stack, StackOperator};
 use syncline_sync::Operator as _;
 
-/// The app's table, and the judge's own record of what happened in it.
+/// SQL that creates the app's table, and the table in which the judge's triggers record every change.
 const SQL: &str = include_str!("app.sql");
-/// The stack.
+/// The name of the stack.
 pub const STACK: &str = "syncline-test";
-/// The role that Syncline works as.
+/// The database role that Syncline works as. It has only the grants that it needs.
 const LEAST: &str = "least";
 
-/// Everything.
+/// A deployed stack, with the AWS, the Salesforce and the database that belong to it.
 pub struct World {
-    // Dropped in this order: first who writes, then what is written to.
-    /// AWS.
+    // The fields are dropped in this order: what writes goes before what is written to.
+    /// The local AWS.
     pub aws: LocalAws,
-    /// Between the functions and AWS.
+    /// The proxy between the functions and AWS.
     pub recorder: Recorder,
-    /// Salesforce.
+    /// The simulated Salesforce.
     pub simulator: Simulator,
     /// The database server.
     pub cluster: Cluster,
-    /// What is deployed.
+    /// The deployed stack, with its outputs.
     pub stack: Stack,
-    /// The state store, to look at.
+    /// The state store, the queue and the dead letters, as the commands see them.
     pub operator: StackOperator,
-    /// The queue, to look at.
-    /// Its dead letters, to look at.
-    /// The command line.
+    /// The path of the command line, `syncline`.
     pub cli: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl World {
-    /// Starts everything and deploys a template of functions in a folder.
+    /// Starts everything, and packages and deploys the functions and the template of this build.
     ///
     /// # Panics
     /// When any of it fails.
@@ -54,7 +52,8 @@ impl World {
         Self::deploy_packaged(folder, &packaged, &binaries().join("syncline")).await
     }
 
-    /// The same, of a template that was put together before, applied with a command line of its time.
+    /// Starts everything, deploys the template `packaged`, and applies the syncs with the command line `cli`.
+    /// Both may be of an earlier release.
     ///
     /// # Panics
     /// When any of it fails.
@@ -74,7 +73,7 @@ impl World {
         let mut arns = Vec::new();
         for (name, text) in [
             ("salesforce", r#"{"client_id": "syncline", "client_secret": "syncline-secret"}"#.to_owned()),
-            // The JSON that RDS writes.
+            // The secret has the form of the JSON that RDS writes.
             (
                 "postgres",
                 format!(
@@ -119,32 +118,33 @@ impl World {
         world.configure("");
         let applied = world.syncline(&["apply"]).await;
         assert!(applied.status.success(), "{}", said(&applied));
-        // What needed the tables' owner is done.
+        // `apply` needed the rights of the table's owner. From here on, Syncline works without them.
         run_sql(&world.cluster.url("app"), &format!("REVOKE app_owner FROM {LEAST}")).await;
         world
     }
 
-    /// Deploys another template over the one that stands.
+    /// Deploys another template over the stack, with the same parameters.
     pub async fn deploy_again(&self, packaged: &Path) {
         let parameters = std::fs::read_to_string(self.folder.path().join("parameters")).unwrap();
         let parameters: Vec<String> = parameters.lines().map(str::to_owned).collect();
         sam_deploy(&self.aws.endpoint, packaged, &parameters).await;
     }
 
-    /// Where a package of this world may be put.
+    /// The folder of this world, in which a test may put files.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes the definition file, the same for both modes.
+    /// Writes `syncline.toml`, which works in both modes. `more` is added to the section of the sync.
     ///
     /// # Panics
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn configure(&self, more: &str) {
         let fields: Vec<String> =
             FIELDS.iter().map(|(field, column)| format!("{field} = \"{column}\"")).collect();
-        // The lease stands where releases from before the section [timing] read it.
+        // The lease has its old name, `serve.lease`, because releases from before the section [timing] know
+        // no other.
         let text = format!(
             "[salesforce]\nlogin_url = \"{}\"\nauth = \"client-credentials\"\nsecret = \"env:SALESFORCE\"\ndaily_calls = 1000000\n\
              [postgres]\nsecret = \"env:DATABASE_URL\"\n\
@@ -175,10 +175,10 @@ impl World {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
-    /// The one-process mode, from the same file, in a database of its own.
+    /// Starts the one-process mode from the same file, with a database of its own.
     ///
     /// # Panics
-    /// When it does not start.
+    /// When the process does not start.
     pub async fn serve_in_another_database(&self) -> Child {
         prepare_database(&self.cluster, "one").await;
         let address = self.cluster.url("one").replace("//syncline@", &format!("//{LEAST}@"));
@@ -194,10 +194,10 @@ impl World {
         command.spawn().unwrap()
     }
 
-    /// Salesforce sends outbound messages to the function URL from now on.
+    /// From this call on, Salesforce sends outbound messages to the function URL.
     ///
     /// # Panics
-    /// When the stack has none.
+    /// When the stack has no function URL.
     pub async fn send_messages(&self) {
         let printed = self.syncline(&["endpoint"]).await;
         let address = String::from_utf8(printed.stdout).unwrap();
@@ -207,7 +207,8 @@ impl World {
         self.simulator.org.lock().unwrap().add_message(message);
     }
 
-    /// The local AWS tells function URLs by their host name, which no resolver knows, or by a path.
+    /// The local AWS recognises a function URL by its host name, which no resolver knows, or by a path.
+    /// Returns the address with the path.
     #[must_use]
     pub fn reachable(&self, address: &str) -> String {
         let rest = address.split_once("://").unwrap().1;
@@ -216,12 +217,12 @@ impl World {
         format!("{}/_aws/lambda-url/{id}/{path}", self.aws.endpoint)
     }
 
-    /// Everybody who edits.
+    /// People who edit both sides of this world.
     pub async fn traffic(&self, seed: u64) -> Traffic {
         Traffic::new(&self.simulator.url, self.app().await, &self.ledger(), seed).await
     }
 
-    /// A connection of the app's.
+    /// A connection to the app's database, as the app has it.
     pub async fn app(&self) -> tokio_postgres::Client {
         connect(&self.cluster.url("app"), "editors").await
     }
@@ -230,23 +231,24 @@ impl World {
         self.folder.path().join("ledger.jsonl")
     }
 
-    /// The name of a function's Lambda function.
+    /// The name of the Lambda function that has this logical id in the template.
     pub async fn function(&self, logical: &str) -> String {
         let listed = aws_cli(&self.aws.endpoint, &["list-functions"]).await;
         let name = listed.lines().find(|name| name.contains(logical));
         name.unwrap_or_else(|| panic!("no function {logical} in {listed}")).to_owned()
     }
 
-    /// Poll runs now, beside its schedule.
+    /// Starts a run of poll at once, besides the schedule.
     pub async fn poll_now(&self) {
         let name = self.function("PollFunction").await;
         aws_cli(&self.aws.endpoint, &["invoke", &name]).await;
     }
 
-    /// Waits until nothing waits anywhere, for a second and more.
+    /// Waits until no log row, deferred touch, queued message or outbound message is left, four times in a
+    /// row.
     ///
     /// # Panics
-    /// When that takes longer than the limit.
+    /// When that takes longer than `limit`.
     pub async fn to_rest(&self, limit: Duration) {
         let started = Instant::now();
         let mut calm = 0;
@@ -264,18 +266,19 @@ impl World {
             let outbox = self.simulator.org.lock().unwrap().outbox.waiting();
             waiting = format!("log {log}, deferred {}, queue {queue}, outbox {outbox}", overview.deferred);
             let rests = log == 0 && overview.deferred == 0 && queue == 0 && outbox == 0;
-            // Catch-up looks every two seconds.
+            // Four rounds take 3.2 seconds, longer than the poll interval of two seconds, so that a catch-up
+            // runs within them.
             calm = if rests { calm + 1 } else { 0 };
             tokio::time::sleep(Duration::from_millis(800)).await;
         }
     }
 
-    /// What the functions logged.
+    /// What the functions have logged.
     pub async fn logs(&self) -> String {
         aws_cli(&self.aws.endpoint, &["logs"]).await
     }
 
-    /// Strikes of the simulated Salesforce.
+    /// Makes the simulated Salesforce cause this fault `count` times.
     pub async fn fault(&self, fault: &str, count: u32) {
         let url = format!("{}/sim/faults", self.simulator.url);
         let body = serde_json::json!({"fault": fault, "count": count});
@@ -283,35 +286,36 @@ impl World {
         client.post(url).json(&body).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// What an operator does by hand.
+    /// Does by hand what an operator does with AWS's own client: runs `by_hand.py` and returns what it
+    /// prints.
     pub async fn by_hand(&self, arguments: &[&str]) -> String {
         aws_cli(&self.aws.endpoint, arguments).await
     }
 
-    /// A command against the stack that has to succeed; answers what it printed.
+    /// Runs a command against the stack that has to succeed. Returns what it printed.
     ///
     /// # Panics
-    /// When it fails.
+    /// When the command fails.
     pub async fn run(&self, arguments: &[&str]) -> String {
         let output = self.syncline(arguments).await;
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs SQL as the database's owner.
+    /// Runs SQL in the app's database as its owner.
     pub async fn sql(&self, sql: &str) {
         run_sql(&self.cluster.url("app"), sql).await;
     }
 
-    /// What `syncline status` says.
+    /// What `syncline status` prints.
     pub async fn status(&self) -> String {
         said(&self.syncline(&["status"]).await)
     }
 
-    /// Asks the judge.
+    /// Asks the judge about everything so far.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When the judge does not answer.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let mut fields: BTreeMap<String, String> =
@@ -344,10 +348,11 @@ impl World {
         .unwrap()
     }
 
-    /// Comes to rest, and everything holds.
+    /// Waits until everything has come to rest, asks the judge, and prints how many edits are accounted for.
+    /// `scenario` says in messages what was tested.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not come to rest within `limit`, or when the judge finds anything wrong.
     pub async fn holds(&self, limit: Duration, scenario: &str) {
         let started = Instant::now();
         self.to_rest(limit).await;
@@ -358,7 +363,7 @@ impl World {
     }
 }
 
-/// What a command said.
+/// What a command printed: its standard output, then its errors.
 #[must_use]
 pub fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -382,7 +387,7 @@ async fn run_sql(url: &str, sql: &str) {
     connect(url, "owner").await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
 }
 
-/// A connection under a name.
+/// Opens a connection under this application name.
 ///
 /// # Panics
 /// When the database refuses.
@@ -413,7 +418,8 @@ async fn sam_deploy(endpoint: &str, template: &Path, parameters: &[String]) {
     assert!(output.status.success(), "sam deploy: {}", said(&output));
 }
 
-/// The calls that no function and no command of ours makes, by the public client.
+/// Runs `by_hand.py`, for calls to AWS that neither the functions nor the command line make. It uses AWS's
+/// own client for Python.
 async fn aws_cli(endpoint: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(tool("python"));
     command

@@ -1,5 +1,5 @@
-//! The deployed stack in adversity: AWS that throttles, Salesforce that is away, messages that crash their runs, people
-//! who delete too much. In the end the roles are held against what the functions did.
+//! The deployed stack under adversity: AWS throttles, Salesforce is away, a message crashes its runs, people
+//! delete too much. At the end, the calls of the functions are compared with what their roles allow.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::iam;
@@ -54,7 +54,7 @@ async fn a_truncate_and_many_deletes_pause_and_alert(world: &World, traffic: &mu
         }
         panic!("no alert of {words}");
     };
-    // The app's table is truncated and restored in one moment, which only the capture log tells.
+    // The table is truncated and filled again at once, so that only the capture log tells of the TRUNCATE.
     world.sql("CREATE TABLE kept AS TABLE contacts; TRUNCATE contacts; INSERT INTO contacts OVERRIDING SYSTEM VALUE TABLE kept; DROP TABLE kept").await;
     alerted("was truncated").await;
     world.run(&["resume", "contacts"]).await;
@@ -81,7 +81,7 @@ async fn a_refused_record_is_shown_in_its_sides_words(world: &World, traffic: &m
 }
 
 async fn salesforce_is_away_for_longer_than_five_receives(world: &World, traffic: &mut Traffic) {
-    // Five receives of 15 seconds each.
+    // Five receives, 15 seconds apart, fit into 90 seconds.
     let time = SignedDuration::from_secs(90);
     world.simulator.org.lock().unwrap().faults.away = Some(("syncline".to_owned(), Timestamp::now() + time));
     let started = Instant::now();
@@ -94,7 +94,8 @@ async fn salesforce_is_away_for_longer_than_five_receives(world: &World, traffic
 }
 
 async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, traffic: &mut Traffic) {
-    // Writing this one row takes longer than the applier may run, and less than its message is away.
+    // Writing this row takes 12.5 seconds: longer than the applier's time-out of 10 seconds, and shorter than
+    // the 15 seconds for which its message is invisible.
     world
         .sql(
             "CREATE FUNCTION public.hang() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -111,7 +112,8 @@ async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, 
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let letters = world.run(&["dead-letters"]).await;
-    // It may have been touched more than once, by a message and by catch-up; nobody else is among the dead.
+    // An outbound message and catch-up may both have touched the record, so there may be several dead
+    // letters. All of them are of this record.
     let id = traffic.id_of(&record).await.unwrap();
     assert_eq!(letters.matches("contacts 003").count(), letters.matches(&id).count(), "{letters}");
     assert!(letters.contains(&id), "{letters}");

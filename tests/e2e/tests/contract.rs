@@ -1,4 +1,5 @@
-//! State on DynamoDB and queue on SQS keep the contracts, over the wire.
+//! The state store on DynamoDB and the queue on SQS keep the contracts that every implementation keeps. They
+//! are tested over the wire, against a local AWS.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::bare::{queue, state};

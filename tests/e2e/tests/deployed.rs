@@ -1,5 +1,6 @@
-//! The deployed stack, driven from outside only: people in Salesforce, SQL in the app, an operator's commands. One
-//! scenario after the other on one stack; the judge looks at all of it after each.
+//! The deployed stack, driven from outside only: by people in Salesforce, by SQL in the app's database, and
+//! by an operator's commands. The scenarios run one after the other on one stack. After each scenario with
+//! edits, the judge looks at everything so far.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::iam;
@@ -13,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn the_deployed_stack_loses_and_doubles_nothing() {
     let mut world = World::deploy().await;
     let mut traffic = world.traffic(1).await;
-    // Two runs at once do no harm.
+    // Two runs of poll at the same time do no harm.
     world.poll_now().await;
     world.poll_now().await;
     edits_both_ways(&world, &mut traffic).await;
@@ -113,7 +114,7 @@ async fn sessions_expire_and_a_secret_is_rotated(world: &World, traffic: &mut Tr
     world.fault("expired-session", 1).await;
     some(traffic, 20).await;
     world.holds(2 * MINUTE, "sessions expired").await;
-    // A rotation that has made a new version, which Salesforce does not know yet.
+    // A rotation has stored a new version of the secret, which Salesforce does not know yet.
     let secret = world.stack.output("SalesforceSecret").unwrap();
     let next = r#"{"client_id": "syncline", "client_secret": "not yet"}"#;
     world.by_hand(&["rotate", secret, next]).await;
@@ -152,7 +153,7 @@ async fn the_same_file_works_in_one_process_and_deployed(world: &World) {
     let wanted: i64 = wanted.get(0);
     let started = Instant::now();
     loop {
-        // The column is not there before it has applied the file.
+        // The link column does not exist before `serve` has applied the file.
         let row = one.query_one("SELECT count(salesforce_id) FROM contacts", &[]).await;
         let linked: i64 = row.map_or(0, |row| row.get(0));
         if linked == wanted {

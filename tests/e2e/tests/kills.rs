@@ -1,4 +1,4 @@
-//! Two hundred SIGKILLs for the functions of a deployed stack, at random instants, while people edit on both sides.
+//! 200 SIGKILLs hit the functions of a deployed stack at random moments, while people edit both sides.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::world::World;
@@ -25,7 +25,8 @@ async fn two_hundred_kills_of_functions_lose_and_double_nothing() {
         tokio::time::sleep(Duration::from_millis(20 + traffic.below(250) as u64)).await;
         let function = &functions[traffic.below(functions.len())];
         killed += world.aws.kill(function);
-        // The schedule starts a killed poll a minute later; here somebody is in a hurry.
+        // The schedule starts a killed poll again after up to a minute. The test starts it earlier, to save
+        // time.
         if polled.elapsed() > Duration::from_secs(2) && world.aws.processes(&functions[1]).is_empty() {
             polled = Instant::now();
             world.poll_now().await;
@@ -33,7 +34,7 @@ async fn two_hundred_kills_of_functions_lose_and_double_nothing() {
     }
     world.poll_now().await;
     world.to_rest(Duration::from_secs(240)).await;
-    // A touch whose every run was killed is with the dead letters, and not lost.
+    // If every run of a touch was killed, the touch is among the dead letters. It is not lost.
     if world.operator.dead.depth().await.unwrap() > 0 {
         println!("{}", world.run(&["dead-letters", "--redrive"]).await);
     }

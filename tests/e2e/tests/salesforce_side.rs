@@ -1,4 +1,4 @@
-//! `infra/salesforce` is well-formed, and its parts name each other and what Syncline asks for.
+//! `infra/salesforce` is well-formed, its parts fit each other, and it has what Syncline asks for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::local_aws::root;
@@ -19,7 +19,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The leaves of a document: the path of element names and the text.
+/// The elements of a document that contain text: for each, the path of the element names, and the text.
 fn leaves(path: &str) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(folder().join("force-app/main/default").join(path)).unwrap();
     let mut reader = Reader::from_str(&text);
@@ -90,7 +90,7 @@ fn the_fields_are_those_that_syncline_asks_for() {
         assert_eq!(one(&id, &format!("CustomField/{name}")), value, "{name}");
     }
     let marker = leaves(&format!("{FIELDS}/Syncline_Write__c.field-meta.xml"));
-    // 32 hex digits of an intent stand in it.
+    // The marker holds the id of an intent, which has 32 hexadecimal digits.
     assert!(one(&marker, "CustomField/length").parse::<u32>().unwrap() >= 32);
     let defaults = std::fs::read_to_string(root().join("shared/config/src/parse.rs")).unwrap();
     for leaves in [&id, &marker] {
@@ -142,7 +142,7 @@ fn the_flow_sends_the_message_that_there_is_to_where_ingest_listens() {
             ))
             .exists()
     );
-    // What the parser takes: the record's Id, and the stamp where it is sent. No value leaves the org.
+    // The parser reads the record's Id, and the stamp if it is sent. No other value leaves the org.
     assert_eq!(all(&message, "Workflow/outboundMessages/fields"), ["Id", "SystemModstamp"]);
     assert_eq!(one(&message, "Workflow/outboundMessages/includeSessionId"), "false");
 }

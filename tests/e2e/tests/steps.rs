@@ -1,5 +1,5 @@
-//! Poll and applier on DynamoDB and SQS, killed at every step, with an edit on either side before the next run: both
-//! sides end equal, nothing is lost and nothing doubled.
+//! Poll and applier on DynamoDB and SQS are killed at every step, and somebody edits both sides before the
+//! next run. Both sides end up equal, nothing is lost and nothing is doubled.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::bare::{queue, state};
@@ -34,7 +34,8 @@ const STEPS: [Step; 11] = [
     Step::Reconciled,
 ];
 
-/// Stops for ever at one step, and says so.
+/// Stops for ever at one step and notes that the step was reached. The test then drops the run, which has the
+/// effect of a kill.
 struct Gallows {
     at: Step,
     reached: Notify,
@@ -51,7 +52,7 @@ impl Steps for Gallows {
     }
 }
 
-/// The world of an integration test, with state and queue in AWS.
+/// The world of an integration test, with the state store and the queue in AWS.
 struct Bare {
     _aws: LocalAws,
     world: World,
@@ -72,7 +73,7 @@ impl Bare {
         Self { _aws: aws, world, config, state, queue }
     }
 
-    /// What commands read; there are no dead letters here.
+    /// What the commands read. There is no queue of dead letters here.
     fn operator(&self) -> StackOperator {
         StackOperator { state: self.state.clone(), queue: self.queue.clone(), dead: self.queue.clone() }
     }
@@ -105,7 +106,7 @@ impl Bare {
         }
     }
 
-    /// One round of everything; answers how many messages it had.
+    /// Runs poll and applier once. Returns how many messages the applier received.
     async fn round<S: Steps>(&self, runtime: &AwsRuntime<S>) -> usize {
         poll::poll_log(runtime, &self.world.definitions).await.unwrap();
         poll::poll_scans(runtime, &self.world.definitions).await.unwrap();
@@ -115,6 +116,7 @@ impl Bare {
         deliveries.len()
     }
 
+    /// Runs poll and applier once and kills them at the step. Returns whether the step was reached.
     async fn killed_at(&self, step: Step) -> bool {
         let runtime =
             self.runtime(Gallows { at: step, reached: Notify::new(), seen: AtomicBool::new(false) });
@@ -167,7 +169,8 @@ async fn a_kill_at_every_step_loses_and_doubles_nothing() {
     bare.to_rest().await;
     for step in STEPS {
         let what = format!("{step:?}");
-        // A new row, a new record, and a record edited on both sides in different fields.
+        // The killed run has to carry a new row, a new record, and a record that is edited on both sides in
+        // different fields.
         let known = world.create("Contact", &[("LastName", &format!("known {what}"))]);
         touch(&bare, &known).await;
         bare.to_rest().await;
@@ -181,7 +184,7 @@ async fn a_kill_at_every_step_loses_and_doubles_nothing() {
         touch(&bare, &known).await;
         touch(&bare, &record).await;
         assert!(bare.killed_at(step).await, "{what} is never reached");
-        // Somebody goes on before the next run.
+        // Somebody edits both sides before the next run.
         world.edit("Contact", &known, &[("Title", &format!("later {what}"))]);
         world
             .database
@@ -197,7 +200,7 @@ async fn a_kill_at_every_step_loses_and_doubles_nothing() {
     assert_eq!(world.records("Contact"), 3 * STEPS.len());
 }
 
-/// What an outbound message does.
+/// Touches the record as an outbound message does.
 async fn touch(bare: &Bare, id: &str) {
     let runtime = bare.runtime(NoSteps);
     let id = syncline_engine::SalesforceId::parse(id).unwrap();

@@ -1,4 +1,4 @@
-//! `template.yaml` is whole and tidy, by rules that no linter has.
+//! `template.yaml` passes the linters, and keeps rules that no linter has.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::built::{FUNCTIONS, template as text};
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use syncline_aws::Metric;
 
-/// The template as JSON, with its functions in their long form.
+/// The template as JSON, with CloudFormation's functions in their long form (`Fn::GetAtt`).
 static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
     let program =
         "import json; from cfnlint.decode import cfn_yaml; print(json.dumps(cfn_yaml.load('template.yaml')))";
@@ -31,7 +31,7 @@ fn functions() -> Vec<(&'static str, &'static Value)> {
     of_type("AWS::Serverless::Function")
 }
 
-/// Alarms on a metric of something.
+/// How many alarms watch this metric of this resource.
 fn alarms(metric: &str, of: &str) -> usize {
     let found = of_type("AWS::CloudWatch::Alarm").into_iter().filter(|(_, alarm)| {
         let properties = &alarm["Properties"];
@@ -74,7 +74,8 @@ fn every_queue_has_dead_letters_of_its_kind_and_alarms() {
         }
         assert_eq!(properties["RedrivePolicy"]["maxReceiveCount"], 5, "{name}");
         let target = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0].as_str().unwrap();
-        // The local AWS takes any; AWS takes a FIFO queue's dead letters in a FIFO queue only.
+        // The local AWS accepts any queue here. AWS accepts only a FIFO queue for the dead letters of a FIFO
+        // queue.
         assert_eq!(resources()[target]["Properties"]["FifoQueue"], true, "{target}");
         assert_eq!(alarms("ApproximateAgeOfOldestMessage", name), 1, "{name}");
     }

@@ -1,5 +1,5 @@
-//! The previous release is deployed, then this one over it, then the previous one again, with people at work all the
-//! time: nothing is lost and nothing written twice.
+//! The previous release is deployed, then this release over it, then the previous release again, while people
+//! edit both sides. Nothing is lost, and nothing is written twice.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::built::{binaries, package, template};
@@ -58,7 +58,7 @@ async fn an_upgrade_and_a_rollback_under_traffic_lose_nothing() {
     world.holds(LONG, "rolled back").await;
 }
 
-/// Salesforce's records written so far, by whomever.
+/// How many changes of fields Salesforce has recorded so far, whoever made them.
 fn writes(world: &World) -> usize {
     world.simulator.org.lock().unwrap().history.len()
 }

@@ -1,4 +1,5 @@
-//! Runs the parsers over a folder of recorded payloads: outbound messages and describe answers.
+//! Runs the parsers over a folder of recorded payloads: outbound messages (`outbound-messages/*.xml`) and
+//! describe answers (`describe/*.json`).
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::path::Path;

@@ -22,32 +22,33 @@ use syncline_sync::{Clock, Operator as _, Ports, Queue, Random, Settings};
 /// One sync of a test.
 #[derive(Clone)]
 pub struct SyncOptions {
-    /// Its name, which is also its table's.
+    /// The name of the sync and of its table.
     pub name: &'static str,
-    /// Its object.
+    /// The Salesforce object.
     pub object: &'static str,
-    /// (field, column, lookup).
+    /// The fields: field, column and, for a lookup, the name of the parent's sync.
     pub fields: Vec<(&'static str, &'static str, Option<&'static str>)>,
-    /// The winner of conflicts.
+    /// The side that wins conflicts.
     pub primary: Side,
-    /// Which way.
+    /// The direction of the sync.
     pub direction: Direction,
-    /// What deletes lead to.
+    /// The delete policy for either side.
     pub deletes: Deletes,
-    /// How many within an hour.
+    /// How many deletes may go across within an hour.
     pub delete_limit: DeleteLimit,
-    /// The link is kept in a table of Syncline's.
+    /// The links are kept in a table of Syncline's own, and the app's table gets no column.
     pub link_table: bool,
 }
 
 impl SyncOptions {
-    /// Contact and `contacts`, with these fields and columns.
+    /// A sync of Contact with the table `contacts`. `fields` has pairs of a field and its column.
     #[must_use]
     pub fn contacts(fields: &[(&'static str, &'static str)]) -> Self {
         Self::new("contacts", "Contact", fields)
     }
 
-    /// An object and its table.
+    /// A sync of an object with a table, with the defaults of Syncline. `fields` has pairs of a field and its
+    /// column.
     #[must_use]
     pub fn new(name: &'static str, object: &'static str, fields: &[(&'static str, &'static str)]) -> Self {
         Self {
@@ -62,7 +63,7 @@ impl SyncOptions {
         }
     }
 
-    /// The same, with deletes carried across from either side.
+    /// The same sync, with deletes that go across from either side.
     #[must_use]
     pub fn propagating(self) -> Self {
         let policy = DeletePolicy::Propagate;
@@ -70,17 +71,17 @@ impl SyncOptions {
     }
 }
 
-/// How a test's world is made.
+/// What the world of a test is made of.
 pub struct Options {
-    /// The app's tables.
+    /// SQL that creates the app's tables.
     pub sql: &'static str,
     /// The syncs.
     pub syncs: Vec<SyncOptions>,
-    /// How long an intent keeps others away.
+    /// How long an intent keeps other runs away from its record.
     pub lease: SignedDuration,
 }
 
-/// The system's clock, or one that a test moves.
+/// The system's clock, or a clock that the test moves.
 #[derive(Default)]
 pub struct TestClock(Option<SteppedClock>);
 
@@ -90,7 +91,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The system's randomness.
+/// The system's source of random numbers.
 pub struct TestRandom(SystemRandom);
 
 impl Random for TestRandom {
@@ -101,17 +102,17 @@ impl Random for TestRandom {
     }
 }
 
-/// A whole Syncline.
+/// The whole of Syncline, with its database and its Salesforce.
 pub struct World {
     /// The app's database.
     pub database: TestDatabase,
-    /// Salesforce.
+    /// The simulated Salesforce.
     pub simulator: Simulator,
-    /// The applied definitions.
+    /// The definitions of the syncs, as they were applied.
     pub definitions: Vec<Definition>,
-    /// What was raised.
+    /// The alerts that Syncline has raised.
     pub alerts: RecordedAlerts,
-    /// Syncline's connections.
+    /// Syncline's connections to the database.
     pub pool: Pool,
     client: Client,
     postgres: PostgresDatabase,
@@ -123,7 +124,7 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the app's tables, starts Salesforce, applies the syncs.
+    /// Creates the app's tables in a new database, starts Salesforce and applies the syncs.
     ///
     /// # Panics
     /// When any of it fails.
@@ -131,7 +132,7 @@ impl World {
         Self::through(options, str::to_owned).await
     }
 
-    /// The same, with Syncline's connections to another address than the app's.
+    /// The same, but Syncline connects to the address that `address` makes of the database's own address.
     ///
     /// # Panics
     /// When any of it fails.
@@ -139,7 +140,7 @@ impl World {
         Self::inside(TestDatabase::new().await, options, address).await
     }
 
-    /// The same, in a database that has none of its tables.
+    /// The same, in a database that is there and has none of the tables yet.
     ///
     /// # Panics
     /// When any of it fails.
@@ -226,53 +227,54 @@ impl World {
         }
     }
 
-    /// The same by a clock that its test moves.
+    /// The same world, with a clock that the test moves.
     #[must_use]
     pub fn by_clock(self, clock: SteppedClock) -> Self {
         Self { clock: TestClock(Some(clock)), ..self }
     }
 
-    /// The caller that Salesforce is.
+    /// The caller from whom ingest accepts outbound messages: who knows the secret and belongs to this org.
     #[must_use]
     pub fn caller(&self) -> ingest::Caller {
         let organization_id = self.simulator.org.lock().unwrap().organization_id.clone();
         ingest::Caller::new(SecretString::from("s3cret"), organization_id)
     }
 
-    /// A person of the sales team.
+    /// A user of the sales team in Salesforce.
     #[must_use]
     pub fn sales(&self) -> User {
         self.simulator.org.lock().unwrap().users[1].clone()
     }
 
-    /// A person creates a record in Salesforce.
+    /// A user of the sales team creates a record in Salesforce. Returns its Id. An empty text stands for
+    /// null, `true` and `false` for a checkbox, and `#` begins a number.
     ///
     /// # Panics
-    /// When Salesforce refuses it.
+    /// When Salesforce refuses the record.
     pub fn create(&self, object: &str, fields: &[(&str, &str)]) -> String {
         let user = self.sales();
         self.simulator.org.lock().unwrap().create(object, &stored(fields), &user).unwrap()
     }
 
-    /// A person deletes a record in Salesforce.
+    /// A user of the sales team deletes a record in Salesforce.
     ///
     /// # Panics
-    /// When Salesforce refuses it.
+    /// When Salesforce refuses the delete.
     pub fn delete(&self, object: &str, id: &str) {
         let user = self.sales();
         self.simulator.org.lock().unwrap().delete(object, id, &user).unwrap();
     }
 
-    /// A person edits a record in Salesforce.
+    /// A user of the sales team edits a record in Salesforce. The values are written as in [`World::create`].
     ///
     /// # Panics
-    /// When Salesforce refuses it.
+    /// When Salesforce refuses the edit.
     pub fn edit(&self, object: &str, id: &str, fields: &[(&str, &str)]) {
         let user = self.sales();
         self.simulator.org.lock().unwrap().update(object, id, &stored(fields), &user).unwrap();
     }
 
-    /// What a record holds in a field.
+    /// The value of a field in Salesforce, as text. `None` if the field is empty or there is no such record.
     #[must_use]
     pub fn field(&self, object: &str, id: &str, field: &str) -> Option<String> {
         let org = self.simulator.org.lock().unwrap();
@@ -280,14 +282,14 @@ impl World {
         records.get(id)?.values.get(field).map(Stored::text)
     }
 
-    /// How many living records an object has.
+    /// How many living records of an object Salesforce has.
     #[must_use]
     pub fn records(&self, object: &str) -> usize {
         let org = self.simulator.org.lock().unwrap();
         org.records.get(object).map_or(0, |records| records.values().filter(|record| !record.deleted).count())
     }
 
-    /// Calls of Syncline's so far, by kind.
+    /// How many calls Syncline has made so far, by kind.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         let org = self.simulator.org.lock().unwrap();
@@ -295,7 +297,7 @@ impl World {
         ours.map(|(call, count)| (call.kind.clone(), *count)).collect()
     }
 
-    /// Touches every record by a new catch-up that looks at everything.
+    /// Forgets the cursors and scans: every record of every sync is touched again.
     ///
     /// # Panics
     /// When a port fails.
@@ -304,7 +306,7 @@ impl World {
         self.scan().await;
     }
 
-    /// Goes on with scans until none waits.
+    /// Scans until no scan has further pages.
     ///
     /// # Panics
     /// When a port fails.
@@ -312,17 +314,17 @@ impl World {
         while poll::poll_scans(self, &self.definitions).await.unwrap().1 {}
     }
 
-    /// Runs Syncline until nothing waits. Touches put off are taken up when they are due, sooner where all that is
-    /// left is waiting.
-    ///
-    /// # Panics
-    /// What commands read and change.
+    /// What a person's commands read and change.
     #[must_use]
     pub fn operator(&self) -> EmbeddedOperator {
         EmbeddedOperator::new(self.pool.clone(), &Instance("default".into()))
     }
 
-    /// When it does not come to rest.
+    /// Runs poll and applier until no log row, no message and no deferred touch is left. Touches that wait
+    /// for a parent may stay deferred. Returns the summary of all runs.
+    ///
+    /// # Panics
+    /// When it does not come to rest within 400 rounds.
     pub async fn to_rest(&self) -> Summary {
         let mut summary = Summary::default();
         for round in 0..400 {

@@ -1,5 +1,6 @@
-//! What went wrong for others in two-way sync does not happen here. Each test bears the name of its anomaly; those that
-//! are not in this file stand with the mechanism that rules them out, and ARCHITECTURE.md lists them all.
+//! Mistakes that two-way syncs are known for, and that Syncline does not make. Each test has the name of its
+//! anomaly. Anomalies that are not in this file are tested beside the mechanism that prevents them.
+//! `docs/evidence.md` lists all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -35,7 +36,7 @@ async fn linked() -> (World, String) {
     (world, id)
 }
 
-/// The values that ever stood in a title, oldest first.
+/// Makes a trigger record every value that a title gets in the table `titles`, oldest first.
 async fn audited(world: &World) {
     world
         .database
@@ -85,7 +86,7 @@ async fn a_late_update_does_not_revive_a_deleted_record() {
     world.delete("Contact", &id);
     world.catch_up().await;
     world.to_rest().await;
-    // An outbound message of an edit before the delete comes after it.
+    // After the delete, an outbound message arrives that tells of an edit before the delete.
     let touch = syncline_sync::Touch::of_id(
         "contacts",
         syncline_engine::SalesforceId::parse(&id).unwrap(),
@@ -227,7 +228,7 @@ async fn records_that_tie_on_one_second_at_the_cursor_are_all_read() {
     for n in 0..2_300 {
         world.create("Contact", &[("LastName", &format!("c{n}"))]);
     }
-    // From stamp to stamp, as catch-up goes; the page ends in the middle of a second.
+    // Catch-up goes on from stamp to stamp. A page ends in the middle of a second.
     world
         .database
         .run("UPDATE syncline.cursor SET body = jsonb_set(body::jsonb, '{next}', 'null')::text")
@@ -365,7 +366,7 @@ async fn a_full_refresh_that_pages_reads_no_record_twice() {
         (0..2_100).map(|n| world.create("Contact", &[("LastName", &format!("c{n}"))])).collect();
     world.database.run("DELETE FROM syncline.cursor").await;
     poll::poll_scans(&world, &world.definitions).await.unwrap();
-    // Between two pages the first one's records change and new ones come.
+    // Between two pages, records of the first page change and a new record is created.
     for id in ids.iter().take(20) {
         world.edit("Contact", id, &[("Title", "moved")]);
     }
@@ -489,7 +490,7 @@ async fn a_poisoned_message_is_reduced_to_its_one_touch() {
     let sql = "SELECT string_agg(queue_group || ': ' || jsonb_array_length(body::jsonb -> 'touches'), ', ' ORDER BY id) FROM syncline.queue_message";
     let before = world.database.text(sql).await.unwrap();
     assert!(before.len() < 80, "{before}");
-    // Its run crashed twice: the message comes for the third time.
+    // A run that had received the message has crashed: the next receive is the second.
     world.database.run("UPDATE syncline.queue_message SET receive_count = 1").await;
     one_run(&world).await;
     let sql =
@@ -500,7 +501,7 @@ async fn a_poisoned_message_is_reduced_to_its_one_touch() {
         "each touch has a message of its own"
     );
     assert_eq!(world.database.count("SELECT count(*) FROM syncline.queue_message").await, 9);
-    // One of them crashes whoever takes it, five times.
+    // The message of one touch has crashed its run five times.
     world
         .database
         .run("UPDATE syncline.queue_message SET receive_count = 5 WHERE body LIKE '%[\\\\\"3\\\\\"]%'")
@@ -519,7 +520,8 @@ async fn a_poisoned_message_is_reduced_to_its_one_touch() {
 #[tokio::test]
 async fn old_state_under_a_new_release_writes_nothing_where_both_sides_are_equal() {
     let (world, id) = linked().await;
-    // As the first release stored it: what came later is not there, and a rule had another version.
+    // The state as the first release stored it: without the fields that came later, and with another version
+    // of a rule.
     world
         .database
         .run("UPDATE syncline.base SET body = (body::jsonb - 'gone' - 'replaced' - 'ended_at' - 'swings')::text;

@@ -1,4 +1,5 @@
-//! Capture is never silent, and never loses a change.
+//! Capture loses no change, and Syncline ignores none that a trigger, a cascade or an automation makes to
+//! what it wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use futures_util::future::join_all;
@@ -31,7 +32,7 @@ async fn world(extra: &str) -> World {
     world
 }
 
-/// Both sides hold the same values in every linked record.
+/// Every row is linked, and both sides hold the same values.
 async fn equal(world: &World) {
     let sql = "SELECT salesforce_id, last_name, title, department FROM contacts ORDER BY id";
     let rows = world.database.client.query(sql, &[]).await.unwrap();
@@ -210,8 +211,9 @@ async fn rows_locked_by_others_are_written_later_and_hold_nobody_up() {
     equal(&world).await;
 }
 
-/// 32 writers with transactions of random length and savepoints that are rolled back, one transaction open
-/// throughout, and pollers that die between queue and commit.
+/// 32 writers run transactions of random length, with savepoints that are rolled back. One transaction stays
+/// open throughout. The poller dies again and again, before or after the queue has the touches, and does not
+/// commit then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_change_is_lost_by_capture() {
     const WRITERS: u64 = 32;
@@ -245,13 +247,14 @@ async fn no_change_is_lost_by_capture() {
                         log.touches().iter().filter_map(|touch| touch.key.clone()).map(|key| key.0).collect();
                     rounds += 1;
                     if rounds.is_multiple_of(3) && !stop.load(Ordering::Relaxed) {
-                        // It dies here: the queue has nothing, the log keeps everything.
+                        // The poller dies here. The queue has nothing, and the log keeps everything.
                         drop(log);
                         break;
                     }
                     queued.extend(touches.iter().cloned());
                     if rounds.is_multiple_of(5) && !stop.load(Ordering::Relaxed) {
-                        // It dies after the queue has them: they come again.
+                        // The poller dies after the queue has the touches. The log keeps them, so they are
+                        // queued again.
                         drop(log);
                         break;
                     }
@@ -280,7 +283,7 @@ async fn no_change_is_lost_by_capture() {
             for _ in 0..TRANSACTIONS {
                 let mut transaction = client.transaction().await.unwrap();
                 let mut touched = BTreeSet::new();
-                // One row of the writer's own per step: no writer waits for another.
+                // Each writer has rows of its own, so that no writer waits for another.
                 for step in 0..=next(4) {
                     let id = i64::try_from(writer).unwrap() * 12 + 1 + next(12);
                     let value = format!("w{writer} {step}");

@@ -1,4 +1,4 @@
-//! The Salesforce client over the wire.
+//! The Salesforce client, over HTTP against the simulator.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};

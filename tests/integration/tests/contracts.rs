@@ -1,4 +1,4 @@
-//! The embedded state store and queue keep the contracts.
+//! The embedded state store and queue keep the contracts that every implementation keeps.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use jiff::SignedDuration;

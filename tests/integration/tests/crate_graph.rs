@@ -1,5 +1,6 @@
-//! Dependencies point one way: engine, then sync, then the adapters, then functions and the command line. Nothing
-//! but the command line's demo depends on `tests/`.
+//! Dependencies between the crates point one way: functions and command line depend on adapters, adapters on
+//! `syncline-sync`, and `syncline-sync` on `syncline-engine`. Only the demo of the command line depends on
+//! crates in `tests/`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +95,7 @@ fn the_judge_shares_no_code_with_what_it_judges() {
     assert_eq!(ours, 0);
 }
 
-/// What a build of the command line contains.
+/// The crates that a build of the command line with these arguments of `cargo tree` contains.
 fn tree(features: &[&str]) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let tree = Command::new(env!("CARGO"))

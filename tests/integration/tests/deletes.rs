@@ -1,4 +1,5 @@
-//! Deletes go across on evidence, by policy and within a limit; everything else is held and shown.
+//! A delete goes across with evidence, by policy and within a limit. In every other case the record is held
+//! and shown.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -23,7 +24,7 @@ async fn world(sync: SyncOptions) -> World {
     world
 }
 
-/// A world with one linked record that has notes of the app's own.
+/// A world with one linked record. Its row has notes in a column that is not synced.
 async fn linked(sync: SyncOptions) -> (World, String) {
     let world = world(sync).await;
     let id = world.create("Contact", &[("LastName", "Hopper"), ("Title", "Admiral")]);

@@ -1,4 +1,5 @@
-//! Edits on either side, through everything.
+//! Edits on either side, from capture or an outbound message, through the queue and the applier, to the other
+//! side.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -21,7 +22,7 @@ async fn contacts(primary: Side) -> World {
     world
 }
 
-/// A linked pair: one record, one row.
+/// A world with one linked pair: a record and a row. Returns the Salesforce Id as well.
 async fn linked(primary: Side) -> (World, String) {
     let world = contacts(primary).await;
     let id = world.create("Contact", &[("FirstName", "Grace"), ("LastName", "Hopper"), ("Title", "Admiral")]);
@@ -301,7 +302,8 @@ async fn lookups_travel_through_links_both_ways_and_wait_for_their_parent() {
     assert_eq!(world.field("Contact", &grace, "AccountId"), Some(globex));
 }
 
-/// What waits for its parent is due when the parent is linked, at the latest a little later.
+/// Runs Syncline until `holds` is true. A touch that waits for its parent is due once the parent is linked,
+/// or a little later.
 async fn wait_for(world: &World, holds: impl Fn() -> bool) {
     for _ in 0..50 {
         world.to_rest().await;

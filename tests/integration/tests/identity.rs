@@ -1,4 +1,5 @@
-//! Who is who: keys that change, rows that come back, links that are written over; and which database this is.
+//! Which record a row is: keys that change, rows that come back, links that are overwritten. And which
+//! database and org this is.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};

@@ -1,5 +1,5 @@
-//! A run is killed at every step, somebody edits or deletes the record on either side before the next one, and both
-//! sides end equal: nothing lost, nothing doubled.
+//! A run is killed at every step. Then somebody edits or deletes the record on either side, and Syncline runs
+//! again. Both sides end up equal, nothing is lost and nothing is doubled.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -26,7 +26,8 @@ const STEPS: [Step; 11] = [
     Step::Reconciled,
 ];
 
-/// Stops for ever at one step, and says so.
+/// Stops for ever at one step and notes that the step was reached. The test then drops the run, which has the
+/// effect of a kill.
 struct Gallows {
     at: Step,
     reached: Notify,
@@ -43,7 +44,7 @@ impl Steps for Gallows {
     }
 }
 
-/// A world whose runs go to the gallows.
+/// A world whose runs stop at a step.
 struct Condemned<'a> {
     world: &'a World,
     gallows: Gallows,
@@ -88,7 +89,7 @@ impl Ports for Condemned<'_> {
     }
 }
 
-/// One round of everything, until it is killed or through.
+/// Runs poll and applier once and kills them at the step. Returns whether the step was reached.
 async fn killed_at(world: &World, step: Step) -> bool {
     let condemned = Condemned {
         world,
@@ -108,6 +109,7 @@ async fn killed_at(world: &World, step: Step) -> bool {
     condemned.gallows.seen.load(Ordering::Relaxed)
 }
 
+/// What somebody does to the record between the kill and the next run.
 #[derive(Clone, Copy, Debug)]
 enum Meddling {
     Nothing,
@@ -179,7 +181,7 @@ async fn equal(world: &World, what: &str) {
     );
 }
 
-/// What a run has to carry when it is killed.
+/// What the killed run has to carry.
 #[derive(Clone, Copy, Debug)]
 enum Carries {
     NewRow,
@@ -229,7 +231,8 @@ async fn every_step(carries: Carries) {
             world.database.run("DELETE FROM syncline.cursor").await;
             reached += usize::from(killed_at(&world, step).await);
             meddle(&world, &name, meddling).await;
-            // What it had taken from the queue comes again after a while; that while is over.
+            // The messages of the killed run stay invisible until their receive times out. The test ends that
+            // time at once.
             world
                 .database
                 .run("UPDATE syncline.queue_group SET lease_until = '-infinity', token = NULL; UPDATE syncline.queue_message SET token = NULL")

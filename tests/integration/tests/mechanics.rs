@@ -1,4 +1,5 @@
-//! Tables of other kinds, roles that see less, and a pooler between: what Postgres allows, capture and writes survive.
+//! Kinds of tables, roles that see fewer rows, and a connection pooler. Capture and writes work with each of
+//! them, or Syncline pauses and says why.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -134,7 +135,7 @@ async fn row_security_that_would_hide_rows_pauses_and_names_the_role_and_the_way
     assert!(described.hides_rows && described.role == role, "apply says so before");
 }
 
-/// A PgBouncer of this test alone.
+/// A PgBouncer for one test.
 struct Bouncer {
     child: Child,
     port: u16,
@@ -164,7 +165,7 @@ impl Bouncer {
              auth_type = any\nuser = syncline\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 50\nunix_socket_dir =\n",
             config.get_ports()[0]
         );
-        // With any authentication every client is the user of the database line.
+        // With `auth_type = any`, every client is the user of the database line.
         let text = text.replace("[pgbouncer]", "").replacen(
             &format!("port={}\n", config.get_ports()[0]),
             &format!("port={} user={}\n[pgbouncer]\n", config.get_ports()[0], config.get_user().unwrap()),
@@ -177,7 +178,7 @@ impl Bouncer {
             "pgbouncer"
         };
         let mut command = Command::new(program);
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         if Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n") {
             command.args(["-u", "nobody"]);
         }

@@ -1,4 +1,4 @@
-//! What a side refuses ends in one rejected record, never in a loop; and who a row belongs to.
+//! What a side refuses ends as one rejected record and never in a loop. And which record a row belongs to.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -60,7 +60,7 @@ async fn an_update_that_a_trigger_suppresses_is_rejected() {
     world.edit("Contact", &id, &[("Title", "Admiral")]);
     world.catch_up().await;
     world.to_rest().await;
-    assert!(rejected(&world).await.unwrap().contains("a trigger or rule suppresses it"));
+    assert!(rejected(&world).await.unwrap().contains("a trigger or rule on the table suppresses it"));
 }
 
 #[tokio::test]

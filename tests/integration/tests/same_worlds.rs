@@ -1,5 +1,6 @@
-//! The worlds of the simulation on real parts: what people did in memory is done to PostgreSQL and to the simulator over
-//! HTTP, and they rest in the same states. The ports in memory hold their authors' beliefs; this is what tests them.
+//! The worlds of the simulation on real parts. What people did in memory is done to PostgreSQL and, over
+//! HTTP, to the simulator, and everything has to come to rest in the same states. The ports in memory behave
+//! as their authors believe that PostgreSQL and Salesforce behave; this test checks that belief.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use integration::{Options, SyncOptions, World};
@@ -15,10 +16,10 @@ use support::{SteppedClock, Values, key_of_text, key_text, name_of};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
 use syncline_sync::{Clock, HeldRecord, Ports, Queue, Rejected, Source, Touch, enqueue};
 
-/// Seeds from 0 on that run here; `SYNCLINE_SAME_WORLDS=START+COUNT` says otherwise.
+/// How many seeds run, from 0 on. `SYNCLINE_SAME_WORLDS=START+COUNT` sets other seeds.
 const SEEDS: u64 = 60;
 
-/// How often what waits for a parent is tried before it counts as waiting for good.
+/// How often a touch that waits for its parent is tried before it counts as waiting for good.
 const TRIES_FOR_PARENTS: usize = 6;
 
 fn tables(features: &Features) -> String {
@@ -73,13 +74,13 @@ fn sync(definition: &Definition) -> SyncOptions {
     }
 }
 
-/// Real sides under the deeds of a seed.
+/// Real sides, to which the deeds of a seed are done.
 struct Real {
     world: World,
     clock: SteppedClock,
-    /// Ids in memory and here.
+    /// The Salesforce Id here for each Id in memory.
     ids: BTreeMap<SalesforceId, String>,
-    /// Keys in memory and here.
+    /// The key here for each key in memory.
     keys: BTreeMap<PostgresKey, PostgresKey>,
     messages: Vec<Touch>,
 }
@@ -199,7 +200,7 @@ impl Real {
             }
             Deed::InsertRow { sync, key, link, values } => {
                 let link = link.as_ref().map(|id| self.id(&SalesforceId::parse(id).unwrap()));
-                // It may stand again under a key that Syncline's row had here.
+                // Somebody may insert the row again under a key that a row of Syncline's had here.
                 let real = self.keys.get(key).unwrap_or(key).clone();
                 let mut columns = self.columns(sync, values);
                 columns.push(("id".to_owned(), Some(key_text(&real))));
@@ -234,7 +235,7 @@ impl Real {
         }
     }
 
-    /// Everything that is known comes to rest.
+    /// Runs Syncline until everything that it knows of has come to rest.
     async fn settle(&mut self) {
         let (mut caught_up, mut tries) = (None, 0);
         for _ in 0..600 {
@@ -257,7 +258,7 @@ impl Real {
             if worked {
                 continue;
             }
-            // What is refused for its parent waits for it, too.
+            // What is refused because of its parent waits for the parent as well.
             let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0 AND NOT EXISTS (
                                   SELECT FROM syncline.rejected refused
                                   WHERE refused.body::jsonb ->> 'code' IN ('23503', 'INVALID_CROSS_REFERENCE_KEY')
@@ -293,7 +294,7 @@ impl Real {
         self.world.simulator.org.lock().unwrap().history.len()
     }
 
-    /// Rows with their links, columns by field.
+    /// All rows by key, with their links, and with their values by field.
     async fn rows(&self) -> BTreeMap<PostgresKey, Seen> {
         let mut rows = BTreeMap::new();
         for definition in &self.world.definitions {
@@ -357,7 +358,8 @@ impl Real {
         facts(&self.records(), &self.rows().await, &noted)
     }
 
-    /// What Syncline made on either side is known by its link, else by its name.
+    /// Finds the counterparts of what Syncline itself created on either side: by the link, or by the name if
+    /// there is no link.
     async fn learn(&mut self, group: &Group) {
         let (rows, records) = (self.rows().await, self.records());
         for _ in 0..2 {
@@ -419,8 +421,8 @@ fn literal(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")))
 }
 
-/// What is the same for both: a restricted picklist of the memory's is a rule here; and which of two contacts was the
-/// last to write its account's Site is a matter of time.
+/// The facts without the differences that are expected. A restricted picklist in memory is a validation rule
+/// here. And which of two contacts was the last to write the Site of its account is a matter of time.
 fn comparable(rest: &Rest) -> Rest {
     let renamed = |fact: &String| {
         let fact =

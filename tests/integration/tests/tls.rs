@@ -1,11 +1,12 @@
-//! TLS to a PostgreSQL that speaks it, with a certificate for `localhost` from an authority of its own.
+//! TLS to a PostgreSQL server that supports it. Its certificate is for `localhost` and is signed by an
+//! authority of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 use support::cluster::{Cluster, authority};
 use syncline_postgres::{Pool, Settings};
 
-/// Whether the connection is encrypted, or why there is none.
+/// Whether a connection to this address is encrypted, or why there is no connection.
 async fn encrypted(address: &str) -> Result<bool, String> {
     let settings = Settings::parse(address, None).map_err(|error| error.to_string())?;
     let pool = Pool::new(&settings, 1).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Values: what one side rounds, trims, truncates or spells otherwise does not loop.
+//! Values that one side rounds, trims, truncates or writes in another form do not go back and forth.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use integration::{Options, SyncOptions, World};
@@ -33,7 +33,8 @@ async fn world() -> World {
     world
 }
 
-/// Looks at everything again: at rest, that writes nothing anywhere.
+/// Looks at everything again, twice. At rest, that writes nothing and leaves no conflict and nothing
+/// rejected.
 async fn at_rest(world: &World) {
     for _ in 0..2 {
         world.catch_up().await;
@@ -259,7 +260,7 @@ async fn what_a_side_cannot_keep_is_refused_with_a_sentence_and_a_field() {
         }
     }
     assert!(
-        bodies.contains("Salesforce holds nothing there: fill it in, or let the column take null"),
+        bodies.contains("Salesforce has no value for this column: fill in the field in Salesforce, or let the column take NULL"),
         "{bodies}"
     );
     assert!(bodies.contains("\"Notes__c\""), "{bodies}");

@@ -1,4 +1,5 @@
-//! The editors' own ledger: one JSON line per edit, on disk once its side has confirmed it.
+//! The editors' own ledger: a file with one JSON line per edit, written as soon as its side has confirmed the
+//! edit.
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -6,49 +7,51 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// One edit of one field that its side confirmed.
+/// One edit of one field, or one delete, that its side confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
-    /// Counts up.
+    /// The number of the edit in the ledger, from 1. [`Ledger::write`] sets it.
     pub n: u64,
-    /// When its side confirmed it, in milliseconds since 1970.
+    /// When the side confirmed the edit, in milliseconds since 1970.
     pub at_ms: i64,
-    /// `salesforce` or `postgres`.
+    /// The side on which the edit was made: `salesforce` or `postgres`.
     pub side: String,
-    /// The object.
+    /// The Salesforce object that the record belongs to.
     pub object: String,
-    /// The editors' own id of the record, in a mapped field.
+    /// The editors' own id of the record, which a mapped field holds on both sides.
     pub record: String,
-    /// `create` or `update`.
+    /// What was done: `create`, `update` or `delete`.
     pub op: String,
-    /// The field.
+    /// The Salesforce name of the field that was edited; empty for a delete.
     pub field: String,
-    /// The value, used by no other edit of the field.
+    /// The new value. No other edit of the field uses it, so that the value identifies the edit. Empty for a
+    /// delete.
     pub value: String,
-    /// What the editor read there before.
+    /// The value that the editor read in the field before the edit. `None` if the field was empty or the
+    /// record is new.
     pub saw: Option<String>,
-    /// `confirmed`, or the words of a refusal.
+    /// `confirmed`. The judge ignores an edit with any other outcome.
     pub outcome: String,
 }
 
-/// A ledger under way.
+/// A ledger that edits are being written to.
 pub struct Ledger {
     file: Mutex<(File, u64)>,
 }
 
 impl Ledger {
-    /// A new, empty ledger.
+    /// Creates an empty ledger, and overwrites a file that is there.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     pub fn create(path: &Path) -> std::io::Result<Self> {
         Ok(Self { file: Mutex::new((File::create(path)?, 0)) })
     }
 
-    /// Writes edits down; their numbers are given here.
+    /// Numbers the edits and writes them to the file.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn write(&self, edits: &mut [Edit]) -> std::io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = String::new();

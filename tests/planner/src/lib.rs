@@ -1,5 +1,13 @@
-//! The planner alone: generated cases of base, intent, both sides and definition, judged by what must hold of any plan
-//! and by a second statement of the merge's rules. Nothing but the number of a case decides what it is.
+//! Tests of the planner alone: [`case`] generates a case from a number, and [`check`] names every rule that
+//! the case breaks.
+//!
+//! A case has everything that the planner depends on: a definition, a base (perhaps with the intent of an
+//! interrupted run), the evidence of that intent, and what each side has of the record. The rules are
+//! properties that must hold for any plan, and the rules of the merge, written a second time. The number
+//! alone determines the case, so a failing case can be run again.
+//!
+//! Begin with `tests/cases.rs`, which runs the first 200,000 cases. Then read `src/rules.rs`. The program of
+//! the crate `simulation` runs more cases (`--planner 10000000`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod dice;
@@ -19,18 +27,19 @@ pub(crate) fn key() -> FingerprintKey {
     FingerprintKey::new([42; 32])
 }
 
-/// One case.
+/// One case: everything that resolving and planning one record depends on.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is synced.
+    /// The definition of the sync.
     pub definition: Definition,
-    /// What is remembered, with what an interrupted run meant to write.
+    /// The base of the record, perhaps with the intent of an interrupted run. `None` for a record without a
+    /// base.
     pub base: Option<Base>,
-    /// What became of that.
+    /// The evidence of which writes of that intent landed.
     pub evidence: Evidence,
-    /// What Salesforce holds.
+    /// What Salesforce has of the record.
     pub salesforce: Presence,
-    /// What Postgres holds.
+    /// What Postgres has of the record.
     pub postgres: Presence,
 }
 

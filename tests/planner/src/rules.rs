@@ -1,4 +1,5 @@
-//! What must hold of any plan.
+//! The rules that must hold for every case. Each function adds a sentence to `broken` for each rule that the
+//! case breaks.
 
 use crate::{Case, SIDES, field_base, key};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,7 @@ use syncline_engine::{
     plan, resolve,
 };
 
-/// What the case broke, in words.
+/// Resolves the base of the case, plans the record, and returns every rule that is broken, in words.
 #[must_use]
 pub fn check(case: &Case) -> Vec<String> {
     let mut broken = Vec::new();
@@ -28,7 +29,9 @@ pub fn check(case: &Case) -> Vec<String> {
     broken
 }
 
-/// Fields move only with evidence, and to what was meant.
+/// Resolving an intent changes an agreed value only with evidence that the write landed, and only to the
+/// value that the intent meant to write. A create that landed makes the record live. A delete that landed
+/// ends it.
 fn resolution(base: &Base, resolved: &Base, evidence: &Evidence, broken: &mut Vec<String>) {
     let Some(intent) = &base.intent else {
         if resolved != base {
@@ -66,7 +69,8 @@ fn resolution(base: &Base, resolved: &Base, evidence: &Evidence, broken: &mut Ve
     }
 }
 
-/// Nothing is written where the directions forbid it.
+/// Nothing is written against the direction of the sync or of a field. A field that travels both ways, but
+/// that Salesforce accepts in a create only, is never updated in Salesforce.
 fn directions(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
     for side in SIDES {
         let action = planned.action(side);
@@ -87,7 +91,8 @@ fn directions(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
     }
 }
 
-/// The engine's own helpers are judged, too: these say the same once more.
+/// The engine has functions that answer the same questions. They are under test as well, so this file does
+/// not call them and states their rules again.
 fn goes_to(direction: Direction, side: Side) -> bool {
     match (direction, side) {
         (Direction::Both, _) => true,
@@ -107,18 +112,20 @@ fn policy(deletes: Deletes, side: Side) -> DeletePolicy {
     }
 }
 
-/// The mapping of a field, by its name.
+/// The mapping of the field with this name.
 fn mapping<'d>(definition: &'d Definition, name: &str) -> &'d FieldMapping {
     definition.fields.iter().find(|mapping| mapping.field == name).unwrap()
 }
 
+/// What both sides last agreed on for the field. `None` if they never did, or only under another version of
+/// the field's rule.
 fn agreed_before(known: Option<&Base>, mapping: &FieldMapping) -> Option<FieldBase> {
     let known = known?.fields.get(&mapping.field)?;
     (known.rule == mapping.rule.version).then_some(*known)
 }
 
-/// A value that was not agreed on is written over only where the conflict log keeps it; and a conflict stands only for
-/// such a value.
+/// An update replaces a value that was not agreed on only if the plan keeps that value as a conflict. A
+/// conflict exists only for such a value.
 fn overwrites(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     let mut lost = BTreeSet::new();
     for side in SIDES {
@@ -158,7 +165,8 @@ fn overwrites(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &
     }
 }
 
-/// A delete goes across on evidence, by policy, and with a conflict for each value that it did not know.
+/// A delete goes across only if there is evidence of it and the policy is `Propagate`. A value that was not
+/// agreed on and that the delete would take along is kept as a conflict. An emptied lookup is no such value.
 fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     for side in SIDES {
         if *planned.action(side) != Action::Delete {
@@ -194,7 +202,7 @@ fn deletes(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut
     }
 }
 
-/// The rules of the merge, said once more.
+/// The rules of the merge, written a second time: which field is written, to which side, and why.
 fn merge(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     let (Presence::Present(here), Presence::Present(there)) = (&case.salesforce, &case.postgres) else {
         return;
@@ -224,7 +232,7 @@ fn merge(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut V
     }
 }
 
-/// Why a field is written is said in its history and in the conflict log alike.
+/// A field is written for the expected reason, and its conflict, if there is one, has the same reason.
 fn reasons(
     case: &Case,
     known: Option<&Base>,
@@ -250,19 +258,22 @@ fn reasons(
     }
 }
 
-/// What Salesforce takes only in a create goes one way.
+/// True if updates may write the field to this side. A field that travels both ways, but that Salesforce
+/// accepts in a create only, is updated in Postgres only.
 fn writes_to(case: &Case, mapping: &FieldMapping, side: Side) -> bool {
     let may_update = mapping.salesforce_updateable || mapping.direction != Direction::Both;
     writes(&case.definition, mapping, side) && (side == Side::Postgres || may_update)
 }
 
+/// The side to which the plan writes the field, if any.
 fn written(planned: &RecordPlan, field: &str) -> Option<Side> {
     SIDES
         .into_iter()
         .find(|side| planned.action(*side).fields().is_some_and(|fields| fields.contains_key(field)))
 }
 
-/// Whose value both sides are to hold; nobody's where they agree or neither may be written.
+/// The side whose value both sides get. `None` if the values are equal, if neither side may be written, or if
+/// an empty value would replace a filled one at a first link that fills empty fields.
 fn winner(
     case: &Case,
     known: Option<&Base>,
@@ -301,7 +312,7 @@ fn winner(
     (agreed.is_some() || !fills || !empty).then_some(winner)
 }
 
-/// What is created, held, remembered and waited for.
+/// The plan creates, holds, remembers and waits for the right things, whatever each side has of the record.
 fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     let sides = [&case.salesforce, &case.postgres];
     let unreadable = sides.into_iter().any(|presence| match presence {
@@ -368,6 +379,7 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
     }
 }
 
+/// Why the side does not have the record. Evidence of a delete that an earlier run saw still counts.
 fn absence(known: Option<&Base>, side: Side, presence: &Presence) -> Absence {
     let before = known.and_then(|base| base.gone).filter(|gone| gone.side == side).map(|gone| gone.how);
     match before {
@@ -378,7 +390,7 @@ fn absence(known: Option<&Base>, side: Side, presence: &Presence) -> Absence {
     }
 }
 
-/// The record stands on one side.
+/// The rules for a record that only the side `stands` has.
 fn alone(
     case: &Case,
     known: Option<&Base>,
@@ -446,7 +458,8 @@ fn alone(
     }
 }
 
-/// A create takes every value that may go there, and knows of every field that it leaves empty.
+/// A create writes every value that may travel to the new side. A field that may travel there and has no
+/// value is left out, and the plan remembers that the new side has it empty.
 fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken: &mut Vec<String>) {
     let fields = planned.action(side).fields().unwrap();
     for mapping in &case.definition.fields {
@@ -472,7 +485,7 @@ fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken:
     }
 }
 
-/// Once a plan is carried out there is nothing left to do.
+/// After a plan was carried out, the next plan has nothing to write.
 fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
     let (mut sides, mut planned) = ([case.salesforce.clone(), case.postgres.clone()], planned.clone());
     for round in 0..3 {
@@ -505,7 +518,8 @@ fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
             *presence = Presence::Present(image);
         }
         let next = plan(&case.definition, &key(), Some(&base), &sides[0], &sides[1]);
-        // A create leaves out what goes the other way, and that may then be followed.
+        // A create leaves out the fields that travel the other way only. The next plan may write those
+        // fields, so the round after a create is allowed to write.
         let again =
             round > 0 || SIDES.into_iter().all(|side| !matches!(planned.action(side), Action::Create(_)));
         if again && !next.writes_nothing() {
@@ -516,7 +530,9 @@ fn settles(case: &Case, planned: &RecordPlan, broken: &mut Vec<String>) {
     }
 }
 
-/// The same with the sides' names changed is planned the same.
+/// If the two sides change roles everywhere (directions, policies, primary, required fields, base, images),
+/// the plan is the same with the roles changed. Definitions with a field that Salesforce accepts in a create
+/// only are left out, because Postgres has no such fields.
 fn mirrors(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     if case.definition.fields.iter().any(|mapping| !mapping.salesforce_updateable) {
         return;

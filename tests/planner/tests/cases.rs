@@ -1,4 +1,5 @@
-//! Generated cases of the planner; the simulation's command runs ten million.
+//! Runs the first 200,000 generated cases of the planner. The program of the crate `simulation` runs more of
+//! them (`--planner 10000000`).
 #![allow(clippy::print_stdout, reason = "a test says what broke")]
 
 use planner::{case, check};

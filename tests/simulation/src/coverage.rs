@@ -1,4 +1,5 @@
-//! What really happened: a fault, a path or a checker's case that never comes up over many seeds tests nothing.
+//! Counts what really happened in the runs. A fault, a path of the plan or a case of a checker that never
+//! comes up over many seeds tests nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,9 +8,9 @@ use std::sync::Mutex;
 #[derive(Default)]
 pub struct Coverage(Mutex<BTreeMap<&'static str, u64>>);
 
-/// Everything that has to happen over a set of seeds.
+/// Everything that has to happen at least once over a set of seeds.
 pub const EXPECTED: [&str; 62] = [
-    // Faults.
+    // Faults that the simulation causes.
     "fault: crash",
     "fault: answer lost",
     "fault: dropped",
@@ -54,7 +55,7 @@ pub const EXPECTED: [&str; 62] = [
     "automation: in Salesforce",
     "automation: in Postgres",
     "automation: deletes with the parent",
-    // What the plan decides.
+    // Why the plan wrote a field.
     "reason: created",
     "reason: changed",
     "reason: conflict",
@@ -62,7 +63,7 @@ pub const EXPECTED: [&str; 62] = [
     "reason: first-link",
     "reason: one-way",
     "reason: deleted",
-    // What the checkers met.
+    // Cases that the checkers, the ports or the scheduler met.
     "case: an edit stands",
     "case: an edit was overwritten by a later one",
     "case: an edit was deleted with its record",
@@ -79,12 +80,12 @@ pub const EXPECTED: [&str; 62] = [
 ];
 
 impl Coverage {
-    /// It happened.
+    /// Counts one occurrence.
     pub fn hit(&self, what: &'static str) {
         self.hits(what, 1);
     }
 
-    /// It happened so often.
+    /// Counts this many occurrences.
     pub fn hits(&self, what: &'static str, count: u64) {
         debug_assert!(EXPECTED.contains(&what), "{what} is not expected");
         if count == 0 {
@@ -93,20 +94,20 @@ impl Coverage {
         *self.0.lock().expect("nobody panics with it").entry(what).or_default() += count;
     }
 
-    /// The counts.
+    /// The counts so far. A thing that never happened is absent.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().expect("nobody panics with it").clone()
     }
 
-    /// Adds another's counts.
+    /// Adds the counts of another run.
     pub fn add(&self, other: &Self) {
         for (what, count) in other.counts() {
             self.hits(what, count);
         }
     }
 
-    /// What never happened.
+    /// What is expected and never happened.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let counts = self.counts();

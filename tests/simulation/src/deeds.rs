@@ -1,6 +1,6 @@
-//! What people did to both sides, in a form in which the same can be done to others: a seed is played in memory, its deeds
-//! in groups between which everything comes to rest, and real sides that get the same groups have to rest in the same
-//! states.
+//! What people did to both sides, as a list of deeds that can be repeated on other sides. A seed is played in
+//! memory; its deeds are divided into groups, and everything comes to rest after each group. Real sides that
+//! get the same groups have to come to rest in the same states.
 
 use crate::options::{Features, Options};
 use crate::schedule::Schedule;
@@ -10,64 +10,68 @@ use support::{MemoryPorts, Values, key_of_text, name_of};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
 
 #[allow(missing_docs, reason = "the variants say it")]
-/// One deed. Ids and keys are those of the sides in memory.
+/// One deed. The Ids and keys are those of the sides in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// A new record.
+    /// Somebody creates a record.
     InsertRecord { sync: String, id: SalesforceId, values: Values },
-    /// A new row.
+    /// Somebody inserts a row, perhaps with a link.
     InsertRow { sync: String, key: PostgresKey, link: Option<String>, values: Values },
-    /// Fields of a record.
+    /// Somebody edits fields of a record.
     EditRecord { id: SalesforceId, values: Values },
-    /// Columns of rows, by one statement.
+    /// Somebody edits columns of one or more rows in one statement. The values are given by field.
     EditRows { sync: String, keys: Vec<PostgresKey>, values: Values },
-    /// Into the recycle bin.
+    /// Somebody deletes a record, which goes into the recycle bin.
     DeleteRecord { id: SalesforceId },
-    /// A row is deleted.
+    /// Somebody deletes a row.
     DeleteRow { sync: String, key: PostgresKey },
-    /// Out of the recycle bin.
+    /// Somebody takes a record out of the recycle bin.
     Undelete { id: SalesforceId },
-    /// One record into another.
+    /// Somebody merges the record `loser` into the record `master`.
     Merge { loser: SalesforceId, master: SalesforceId },
-    /// A row gets another key.
+    /// Somebody changes the key of a row.
     ChangeKey { sync: String, old: PostgresKey, new: PostgresKey },
-    /// A row's link column is emptied.
+    /// Somebody empties the link column of a row.
     ClearLink { sync: String, key: PostgresKey },
-    /// Sharing hides a record, or shows it.
+    /// Sharing hides a record from Syncline, or shows it again.
     Hide { id: SalesforceId, hidden: bool },
 }
 
-/// What stands at rest, without Ids and keys: each line is one fact.
+/// What both sides and the state store hold at rest, one fact per line. Records and rows are named by their
+/// names, because Ids and keys differ between real sides and those in memory.
 pub type Rest = Vec<String>;
 
-/// A group of deeds and what everything came to.
+/// A group of deeds, and the state in which everything comes to rest after the group.
 pub struct Group {
-    /// The deeds.
+    /// The deeds, in their order.
     pub deeds: Vec<Deed>,
-    /// Rows with their links and names, by which whoever repeats the deeds learns what is what.
+    /// All rows at rest: key, link and name. Whoever repeats the deeds finds the counterpart of a row by its
+    /// link or its name.
     pub rows: Vec<(PostgresKey, Option<String>, String)>,
-    /// Records with their names.
+    /// All records at rest: Id and name.
     pub records: Vec<(SalesforceId, String)>,
-    /// What stands then.
+    /// The facts at rest.
     pub rest: Rest,
 }
 
-/// A seed, played in memory.
+/// A seed that was played in memory.
 pub struct Played {
-    /// What there is.
+    /// What there is in the world of the seed.
     pub features: Features,
-    /// The syncs.
+    /// The definitions of the syncs.
     pub definitions: Vec<Definition>,
-    /// What was done.
+    /// The deeds, in groups.
     pub groups: Vec<Group>,
 }
 
-/// What real sides have, too: nothing goes wrong, and everything comes to rest between deeds.
+/// Options that real sides can play as well: without faults, and without the features that exist in memory
+/// only.
 fn on_real_parts(options: Options) -> Options {
     let features = Features {
         parent_required: false,
-        // Without one, a parent whose key changes leaves its children with a key that is nobody's, and it is a matter of
-        // time which of the two is looked at first.
+        // With accounts there is always a foreign key. Without a foreign key, a parent whose key changes
+        // leaves its children with a key that no row has, and the result depends on which of the two is
+        // reconciled first.
         foreign_key: options.features.foreign_key.or(options.features.accounts.then_some(false)),
         rollup: false,
         formula: false,
@@ -82,16 +86,16 @@ fn on_real_parts(options: Options) -> Options {
     Options { features, window: true, ..options.calm() }
 }
 
-/// Plays a seed.
+/// Plays a seed in memory.
 ///
 /// # Panics
-/// When it does not come to rest, which the other checks find as well.
+/// When the world does not come to rest. The checkers of the simulation find that as well.
 #[must_use]
 pub fn play(seed: u64) -> Played {
     played(seed, false).0
 }
 
-/// The same with its trace, to be read.
+/// Plays a seed in memory and returns the trace of the run, for a person to read.
 #[must_use]
 pub fn trace(seed: u64) -> Vec<String> {
     played(seed, true).1
@@ -138,7 +142,7 @@ fn group(schedule: &mut Schedule) -> Option<Group> {
     Some(Group { deeds, rows, records, rest: rest(memory) })
 }
 
-/// What stood before there was a sync, as deeds.
+/// Records and rows that were there before the first step, as deeds.
 fn adopted(memory: &MemoryPorts) -> Vec<Deed> {
     let sync = |object: &str| if object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
     let records = memory.org.records().into_iter().map(|(id, record)| Deed::InsertRecord {
@@ -155,31 +159,31 @@ fn adopted(memory: &MemoryPorts) -> Vec<Deed> {
     records.chain(rows).collect()
 }
 
-/// What is seen of one record or row, for [`facts`].
+/// What is visible of one record or row. [`facts`] makes a line of it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Its sync.
+    /// The name of the sync.
     pub sync: String,
-    /// Its mapped values, by field; a lookup as its side holds it.
+    /// The mapped values by field. A lookup holds the parent's Id in a record, and the parent's key in a row.
     pub values: Values,
-    /// In the recycle bin.
+    /// The record is in the recycle bin.
     pub deleted: bool,
-    /// A row's link.
+    /// The link of a row; `None` for a record.
     pub link: Option<String>,
 }
 
-/// One refusal, hold or conflict.
+/// One rejected or held record, or one conflict.
 #[derive(Clone, Debug)]
 pub struct Noted {
-    /// The record.
+    /// The Salesforce Id of the record, if it is known.
     pub id: Option<SalesforceId>,
-    /// The row.
+    /// The key of the row, if it is known.
     pub key: Option<PostgresKey>,
-    /// What, in words that are the same on all sides.
+    /// What is noted, in words that are the same in memory and on real sides.
     pub what: String,
 }
 
-/// The facts of a state: records and rows by Id and key, and what is noted of them.
+/// The facts of a state, from the records by Id, the rows by key, and what is noted about them.
 #[must_use]
 pub fn facts(records: &BTreeMap<String, Seen>, rows: &BTreeMap<PostgresKey, Seen>, noted: &[Noted]) -> Rest {
     let of_record = |id: &str| records.get(id).map(|seen| name_of(&seen.values));
@@ -211,6 +215,7 @@ pub fn facts(records: &BTreeMap<String, Seen>, rows: &BTreeMap<PostgresKey, Seen
     rest
 }
 
+/// The facts of the sides and the state store in memory.
 fn rest(memory: &MemoryPorts) -> Rest {
     let records = memory.org.records().into_iter().map(|(id, record)| {
         let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
@@ -248,7 +253,7 @@ fn rest(memory: &MemoryPorts) -> Rest {
     facts(&records.collect(), &rows.collect(), &noted)
 }
 
-/// A hold, without Ids and keys.
+/// The words for a held record, without Ids and keys.
 #[must_use]
 pub fn held(held: &syncline_engine::Held) -> String {
     match held {
@@ -257,7 +262,7 @@ pub fn held(held: &syncline_engine::Held) -> String {
     }
 }
 
-/// A conflict, without Ids and keys.
+/// The words for a conflict, without Ids and keys.
 #[must_use]
 pub fn conflict(
     field: &str,
@@ -266,7 +271,7 @@ pub fn conflict(
     winner: &str,
     reason: &str,
 ) -> String {
-    // A lookup's value is an Id.
+    // The value of a lookup is an Id, which differs between real sides and those in memory.
     let told = |value: Option<&str>| match value {
         Some(_) if field == PARENT => "somebody".to_owned(),
         other => format!("{other:?}"),

@@ -1,50 +1,57 @@
-//! What a run is made of: how long, who does what, and what goes wrong how often.
+//! What a run is made of: how long it takes, what people do, what there is in its world, and how often each
+//! fault strikes.
 
 use crate::planted::Planted;
 pub use planner::Dice;
 
-/// What goes wrong: each so many times in a thousand, of steps or of calls.
+/// How often each fault strikes, in 1,000 cases. What counts as a case stands at each fault: a step of the
+/// scheduler, a call, a record, or a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Of steps: everything that a run has in memory is gone.
+    /// Of steps: a process ends, with everything that it has in memory.
     pub crash: u32,
-    /// Of steps: a write to Salesforce happens, and its answer is lost.
+    /// Of steps: a write to Salesforce is carried out, and its answer is lost.
     pub answer_lost: u32,
     /// Of steps: a write to Salesforce never arrives.
     pub dropped: u32,
-    /// Of steps: a waiting message is sent twice.
+    /// Of steps: a waiting message is delivered twice.
     pub queue_duplicate: u32,
-    /// Of steps: a side goes away for a while.
+    /// Of steps: one side does not answer, for up to 40 steps.
     pub outage: u32,
-    /// Of steps: the allowance of calls is spent for a while.
+    /// Of steps: the quota is spent, for up to 40 steps.
     pub request_limit: u32,
-    /// Of steps: the database and the state in it are backed up, and restored once.
+    /// Of steps: the database, with state and queue in it, is backed up the first time and restored the
+    /// second time. A run restores at most once.
     pub restore: u32,
-    /// Of steps: the database is restored alone, which ends the run.
+    /// Of steps: the database alone is backed up the first time and restored the second time. After that,
+    /// people do nothing any more, and Syncline must write nothing.
     pub restore_alone: u32,
-    /// Of records written: Salesforce refuses it out of the blue.
+    /// Of records written: Salesforce refuses the record for no reason of the record's own.
     pub write_refused: u32,
-    /// Of records written: the row is locked.
+    /// Of records written: Salesforce answers that the record is locked.
     pub row_lock: u32,
-    /// Of calls to Salesforce: the session is over, or the connection; nothing happened.
+    /// Of calls to Salesforce: the session has expired and the sign-in times out. The call does nothing.
     pub call_failed: u32,
-    /// Of records read: as it was before its last second of changes.
+    /// Of records read: Salesforce answers the record as it was before the last second in which it changed.
     pub stale_read: u32,
-    /// Of calls to the state store: throttled or unavailable; nothing happened.
+    /// Of calls to the state store: the store is throttled or unavailable. The call does nothing.
     pub state_failed: u32,
-    /// Of writes to the state store: done, and its answer is lost.
+    /// Of writes to the state store: the write is done, and its answer is lost.
     pub state_answer_lost: u32,
-    /// Of compare-and-sets: the store answers that another version stands although it does not.
+    /// Of compare-and-sets: the store answers that another version is stored, although that is not so, and
+    /// saves nothing.
     pub state_conflict: u32,
-    /// Of messages sent: the queue does not take it.
+    /// Of messages sent: the queue does not take the message.
     pub send_failed: u32,
-    /// Of messages sent: the queue takes it and does not say so.
+    /// Of messages sent: the queue takes the message, and its answer is lost.
     pub send_answer_lost: u32,
-    /// Of outbound messages: never sent.
+    /// Of outbound messages: the message is never sent. After each act of a user, each waiting message is
+    /// lost at a third of this rate. A message about a transaction that commits late is lost at three times
+    /// this rate, but at most in 900 of 1,000 cases.
     pub message_lost: u32,
 }
 
-/// The kinds of fault, for the coverage and for leaving them out one by one.
+/// The names of the faults, for the coverage and for leaving them out one by one.
 pub const FAULTS: [&str; 18] = [
     "crash",
     "answer lost",
@@ -92,66 +99,71 @@ impl Faults {
     }
 }
 
-/// What there is beside plain records, and how it is set.
+/// What there is in the world of a run besides contacts, and how it is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Accounts, and contacts that look up to them.
+    /// There are accounts, and contacts have a lookup to them.
     pub accounts: bool,
-    /// A contact needs its account in Salesforce.
+    /// A contact needs an account in Salesforce.
     pub parent_required: bool,
-    /// A flow sets Description from Title.
+    /// A flow in Salesforce sets Description from Title.
     pub flow: bool,
-    /// A rule writes Phone in upper case.
+    /// A rule in Salesforce writes Phone in upper case.
     pub normaliser: bool,
-    /// A validation rule and a restricted picklist refuse some first names.
+    /// A validation rule and a restricted picklist in Salesforce refuse some first names.
     pub validation: bool,
-    /// An account's stamp moves with its contacts.
+    /// An edit of a contact moves the stamp of its account.
     pub rollup: bool,
-    /// Contacts show their account's name, and no stamp moves.
+    /// Contacts show the name of their account in a formula field. A change of that name moves no stamp of
+    /// the contacts.
     pub formula: bool,
-    /// Contacts are deleted with their account, in Salesforce.
+    /// If an account is deleted in Salesforce, Salesforce deletes its contacts.
     pub org_cascade: bool,
-    /// A BEFORE trigger writes Email in lower case; a check refuses some titles.
+    /// A BEFORE trigger writes Email in lower case, and a check constraint refuses some titles.
     pub before_trigger: bool,
-    /// An AFTER trigger writes what a contact's first name is into its account's Site.
+    /// An AFTER trigger writes the first name of a contact into the Site of its account.
     pub after_trigger: bool,
-    /// `account_id` is a foreign key: none, set null, cascade.
+    /// Whether `account_id` is a foreign key. `None`: it is not. `Some(false)`: a delete of the account
+    /// empties it. `Some(true)`: a delete of the account deletes its contacts.
     pub foreign_key: Option<bool>,
-    /// Rows and records stand on both sides, linked, before the sync begins.
+    /// Some rows and records are on both sides, with links in the rows, before the sync begins.
     pub adopted: bool,
-    /// Fields are dropped and mapped again, rules get new versions.
+    /// During the run, a field is dropped from the definition and mapped again, or a rule gets another
+    /// version.
     pub definition_changes: bool,
-    /// People hold transactions open.
+    /// People hold transactions open and commit them late.
     pub late_commits: bool,
-    /// Sharing hides and shows records.
+    /// Sharing hides records and shows them again.
     pub sharing: bool,
-    /// Deletes are limited to this many within an hour.
+    /// How many deletes may go across within an hour. `None`: the definitions have a limit of 1,000.
     pub delete_limit: Option<u32>,
-    /// Salesforce's clock is ahead, in seconds.
+    /// By how many seconds Salesforce's clock is ahead of Syncline's. A negative number means that it is
+    /// behind.
     pub skew_s: i64,
-    /// Rows of a page of a scan.
+    /// How many records a page of a scan of Salesforce has.
     pub page: usize,
 }
 
-/// Everything that shapes a run, but its seed.
+/// Everything that shapes a run, except its seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Steps of the scheduler before all edits and faults end.
+    /// How many steps the scheduler takes before edits and faults end.
     pub steps: usize,
-    /// Acts of users.
+    /// How many acts of users there are at most.
     pub edits: usize,
-    /// What goes wrong.
+    /// How often each fault strikes.
     pub faults: Faults,
-    /// What there is.
+    /// What there is in the world of the run.
     pub features: Features,
-    /// People may edit a record between Syncline's read and its write.
+    /// People may edit a record between Syncline's read and its write. Syncline does not promise to keep such
+    /// an edit.
     pub window: bool,
-    /// A bug, switched on.
+    /// The planted bug that is switched on, if any.
     pub planted: Option<Planted>,
 }
 
 impl Options {
-    /// What a seed stands for: each fault off, rare or frequent, each feature there or not.
+    /// The options that a seed stands for. Each fault is off, rare or frequent; each feature is there or not.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x5eed_0f0d_1ce5_0001);
@@ -164,7 +176,7 @@ impl Options {
                 _ => frequent,
             };
         }
-        // One run in sixteen ends by it.
+        // A restore of the database alone ends the edits of a run, so only one seed in eight has this fault.
         if dice.below(4) > 0 {
             faults.restore_alone = 0;
         }
@@ -198,7 +210,8 @@ impl Options {
             ..features
         };
         if features.adopted {
-            // What was linked by hand and is taken back to before its first link is another first link.
+            // If a restore went back to a moment before adopted records were linked, they would be linked for
+            // the first time once more.
             faults.restore = 0;
         }
         let steps = 200 + dice.below(500);
@@ -206,7 +219,8 @@ impl Options {
         Self { steps, edits, faults, features, window: dice.below(4) > 0, planted: None }
     }
 
-    /// The same without anything that goes wrong and without what only a port in memory can do: what real parts run too.
+    /// The same options without faults. `deeds.rs` takes away, in addition, what only the sides in memory can
+    /// do.
     #[must_use]
     pub fn calm(self) -> Self {
         Self { faults: Faults::default(), ..self }

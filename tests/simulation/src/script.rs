@@ -1,5 +1,5 @@
-//! What happens in a run, step by step, drawn before it begins: leaving steps out changes none of the others, which is
-//! what makes a failing schedule small.
+//! The steps of a run, drawn before the run begins. Each step has its own random numbers. So leaving steps
+//! out changes none of the other steps, and a failing schedule can be made small.
 
 use crate::options::{Dice, Options};
 
@@ -8,31 +8,31 @@ use crate::options::{Dice, Options};
 pub enum Kind {
     /// A process goes on to its next await.
     Step,
-    /// A write under way in Salesforce is carried out and answered.
+    /// A write that is under way to Salesforce is carried out and answered.
     Land,
-    /// An outbound message arrives, perhaps not for the last time.
+    /// An outbound message arrives. It may arrive once more later.
     Deliver,
-    /// Time passes.
+    /// Time passes, between a millisecond and 20 seconds.
     Wait,
-    /// Somebody does something.
+    /// Somebody does something on one side.
     Act,
-    /// Open transactions of people commit.
+    /// The open transactions of people commit.
     Commit,
-    /// A process is ended.
+    /// A process ends, with everything that it has in memory.
     Crash,
-    /// A write is carried out, and its answer is lost.
+    /// A write that is under way to Salesforce is carried out, and its answer is lost.
     LoseAnswer,
-    /// A write never arrives.
+    /// A write that is under way to Salesforce never arrives.
     Drop,
-    /// A waiting message is sent twice.
+    /// A waiting message of the queue is delivered twice.
     Duplicate,
-    /// A side goes away.
+    /// One side does not answer for a number of steps.
     Outage,
-    /// The allowance of calls is spent.
+    /// The quota is spent for a number of steps.
     Limit,
-    /// The database and the state in it are backed up or restored.
+    /// The database, with state and queue in it, is backed up or restored.
     Restore,
-    /// The database is backed up or restored alone.
+    /// The database alone is backed up or restored.
     RestoreAlone,
     /// The definition changes.
     Redefine,
@@ -41,9 +41,9 @@ pub enum Kind {
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// What.
+    /// What happens.
     pub kind: Kind,
-    /// Everything that is drawn within it.
+    /// The seed of all random numbers that are drawn within the step.
     pub dice: u64,
 }
 
@@ -53,7 +53,7 @@ pub fn script(seed: u64, options: &Options) -> Vec<Op> {
     let mut dice = Dice::new(seed);
     let faults = options.faults;
     let mut left = options.edits;
-    // People come in waves, and rest between them.
+    // People act 1.4 times as often as they need to, so that their acts usually end before the last steps.
     let pace = u32::try_from(options.edits * 1400 / options.steps.max(1)).unwrap_or(1000);
     (0..options.steps)
         .map(|_| {

@@ -1,4 +1,5 @@
-//! A failing schedule made small: steps are left out as long as it still breaks the same invariant.
+//! Makes a failing schedule small: faults and steps are left out as long as the schedule still breaks the
+//! same invariant.
 
 use crate::checks::check;
 use crate::options::Options;
@@ -6,21 +7,24 @@ use crate::schedule::run_script;
 use crate::script::Op;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs that a shrinking may take.
+/// How many schedules may be run to make one schedule small.
 const RUNS: usize = 1500;
 
-/// The first word of what is broken: its invariant. A panic is one too.
+/// Runs the script and returns every invariant that it breaks, in words. A panic counts as a broken
+/// invariant.
 #[must_use]
 pub fn broken(seed: u64, options: Options, script: &[Op]) -> Vec<String> {
     catch_unwind(AssertUnwindSafe(|| check(&run_script(seed, options, script, false))))
         .unwrap_or_else(|_| vec!["PANIC".to_owned()])
 }
 
+/// The invariant that is named first: the first word of the first text.
 fn kind(broken: &[String]) -> Option<String> {
     Some(broken.first()?.split([':', ' ']).next()?.to_owned())
 }
 
-/// A script, with options, that breaks the same invariant with fewer steps and faults.
+/// Options and a script with fewer faults and steps that break the same invariant. A script that breaks
+/// nothing is returned as it is.
 #[must_use]
 pub fn shrink(seed: u64, options: Options, script: &[Op]) -> (Options, Vec<Op>) {
     let Some(wanted) = kind(&broken(seed, options, script)) else { return (options, script.to_vec()) };

@@ -1,4 +1,4 @@
-//! Two busy teams.
+//! The people of a run: what users do on both sides, step by step.
 
 use crate::coverage::Coverage;
 use crate::deeds::Deed;
@@ -12,28 +12,29 @@ use support::{By, Event, MemoryPorts, MemoryRow, OrgRecord, Values, What, key_te
 use syncline_engine::{PostgresKey, SalesforceId, Side};
 use syncline_sync::{Rejected, Source, Touch};
 
-/// Records of one kind that users create, at most.
+/// How many records of each sync users create, at most.
 const RECORDS: usize = 3;
 
-/// The teams, and what they remember.
+/// The users of both sides, and what they remember.
 #[derive(Clone, Default)]
 pub(crate) struct Users {
-    /// Records that users created, by sync.
+    /// How many records users have created: contacts, then accounts.
     created: [usize; 2],
-    /// Rows that were deleted: sync, key, name, link.
+    /// Rows that users deleted: sync, key, name and link.
     deleted_rows: Vec<(String, PostgresKey, String, Option<String>)>,
     /// Records whose outbound message is not delivered yet: sync and Id.
     pub messages: Vec<(String, SalesforceId)>,
-    /// Of these, what no scan would ever tell of: they are not lost.
+    /// Those of `messages` that must not be lost, because no scan would find what they tell of: sharing
+    /// showed the record, and its stamp did not move.
     sure: Vec<(String, SalesforceId)>,
-    /// Records that somebody's open transaction has changed.
+    /// Records that a user's open transaction has changed.
     slow: Vec<SalesforceId>,
-    /// What they did, for the same to be done to other sides.
+    /// What the users did, so that the same can be done to other sides.
     pub(crate) deeds: Vec<Deed>,
     next: usize,
 }
 
-/// A user's act on both sides' data.
+/// One act of a user: the sides, the options, and the random numbers of this act.
 struct Act<'a> {
     ports: &'a MemoryPorts,
     options: &'a Options,
@@ -46,7 +47,7 @@ impl Act<'_> {
         self.coverage.hit(what);
     }
 
-    /// A living record, or any that `like` admits.
+    /// A random record among those that `like` accepts.
     fn record(&mut self, like: impl Fn(&OrgRecord) -> bool) -> Option<(SalesforceId, OrgRecord)> {
         let mut records: Vec<_> =
             self.ports.org.records().into_iter().filter(|(_, record)| like(record)).collect();
@@ -58,12 +59,14 @@ impl Act<'_> {
         (!rows.is_empty()).then(|| rows.swap_remove(self.dice.below(rows.len())))
     }
 
-    /// Nobody edits a record while Syncline is between its read and its write, where a run excludes that.
+    /// True if a user may edit the record now. A run without the window excludes edits between Syncline's
+    /// read and its write.
     fn may_edit(&self, id: &SalesforceId) -> bool {
         self.options.window || !self.ports.org.is_between_read_and_write(id)
     }
 
-    /// What was adopted is only edited until it is linked: a delete before that is nobody's to carry across.
+    /// True if users may do more than edit the record. Until an adopted record is linked, users only edit it:
+    /// nobody could carry a delete of it across.
     fn settled(&self, values: &Values) -> bool {
         let name = name_of(values);
         !name.starts_with(ADOPTED)
@@ -74,8 +77,9 @@ impl Act<'_> {
             })
     }
 
-    /// Syncline put the row back for an edit in Salesforce that its delete met. A copy of that delete's touch may come
-    /// late: a row that lost its key and its link by then is not told from one that stayed away.
+    /// True if Syncline put the row back, because its delete met an edit in Salesforce. A copy of the touch
+    /// of that delete may come late. If the row has lost its key and its link by then, nothing tells it from
+    /// a row that stayed deleted.
     fn reborn(&self, values: &Values) -> bool {
         let name = name_of(values);
         let events = self.ports.events.all();
@@ -87,7 +91,7 @@ impl Act<'_> {
             })
     }
 
-    /// The Id or the key of some account, or none.
+    /// The Id or the key of a random account; `None` if there is none.
     fn parent(&mut self, side: Side) -> Option<String> {
         match side {
             Side::Salesforce => {
@@ -105,7 +109,7 @@ impl Act<'_> {
 }
 
 impl Users {
-    /// Somebody does something on either side.
+    /// One user does one thing on either side.
     pub(crate) fn act(&mut self, ports: &MemoryPorts, options: &Options, coverage: &Coverage, dice: u64) {
         let mut act = Act { ports, options, coverage, dice: Dice::new(dice) };
         let side = if act.dice.below(2) == 0 { Side::Salesforce } else { Side::Postgres };
@@ -128,6 +132,7 @@ impl Users {
         }
     }
 
+    /// Salesforce has an outbound message to send about this record.
     fn told(&mut self, id: &SalesforceId, object: &str) {
         let sync = if object == "Account" { ACCOUNTS } else { CONTACTS };
         self.messages.push((sync.to_owned(), id.clone()));
@@ -172,7 +177,7 @@ impl Users {
         }
     }
 
-    /// A value that nobody ever typed before, now and then none, and now and then one that the other side refuses.
+    /// A value that nobody has typed before. Now and then it is empty, or one that the other side refuses.
     fn value(&mut self, act: &mut Act<'_>, _sync: &str, field: &str, side: Side) -> Option<String> {
         let number = self.number();
         let features = act.options.features;
@@ -231,7 +236,7 @@ impl Users {
             .collect()
     }
 
-    /// One statement over a whole table.
+    /// Edits all rows of the table in one statement.
     fn edit_many(&mut self, act: &mut Act<'_>) {
         let rows = act.ports.database.rows();
         let keys: Vec<_> =
@@ -281,9 +286,10 @@ impl Users {
             Side::Salesforce => {
                 let found = act.record(|record| record.object == "Contact" && !record.deleted);
                 let Some((id, _)) = found else { return };
-                // Such an edit is committed when it is committed: it cannot keep out of the window.
+                // Nobody knows when such a transaction commits, so a run without the window cannot keep it
+                // out of the window.
                 if act.options.window && act.ports.org.begin_edit(&id, "FirstName", value.as_deref()) {
-                    // It is told of when it commits, or never.
+                    // Its outbound message is sent when the transaction commits, or is lost.
                     self.slow.push(id);
                     act.did("act: begin a transaction in Salesforce");
                 }
@@ -306,7 +312,7 @@ impl Users {
                 if !act.settled(&record.values) {
                     return;
                 }
-                // Salesforce sends no message for a delete: the scan has to find it.
+                // Salesforce sends no outbound message for a delete. Only a scan finds it.
                 if act.may_edit(&id) && act.ports.org.delete(&id) {
                     self.deeds.push(Deed::DeleteRecord { id });
                     act.did("act: delete in Salesforce");
@@ -339,9 +345,10 @@ impl Users {
         let first = edited_fields(&sync)[0];
         let mut values = Values::from([(name_field(&sync).to_owned(), Some(name))]);
         values.insert(first.to_owned(), Some(format!("v{}", self.number())));
-        // Some apps write back every column that they had read.
+        // Some apps write back every column that they had read, the link included.
         let link = link.filter(|_| act.dice.below(2) == 0);
-        // Whose row got another key while its record was created, and is not linked: who tells that from this one?
+        // The row that had this key got another key while its record was being created, and is not linked
+        // yet. Nothing would tell the new row from it, so nobody inserts one.
         let bases = act.ports.state.bases(&sync);
         let known = bases.iter().any(|base| base.postgres_key.as_ref() == Some(&key));
         if known && act.ports.database.moved_unlinked_from(&key) {
@@ -402,7 +409,8 @@ impl Users {
         }
     }
 
-    /// Open transactions have committed, and their messages go out, or are lost.
+    /// The open transactions have committed. Their outbound messages are sent, or `lost` says that a message
+    /// is lost.
     pub(crate) fn committed(&mut self, mut lost: impl FnMut() -> bool) {
         for id in std::mem::take(&mut self.slow) {
             if !lost() {
@@ -411,7 +419,7 @@ impl Users {
         }
     }
 
-    /// Sharing shows every record again, and somebody saves it.
+    /// Sharing shows every hidden record again, and an outbound message tells of each of them.
     pub(crate) fn show_all(&mut self, ports: &MemoryPorts) {
         for (id, record) in ports.org.records() {
             if ports.org.is_hidden(&id) {
@@ -422,7 +430,7 @@ impl Users {
         }
     }
 
-    /// Somebody corrects what a side refuses; answers whether there was anything.
+    /// Somebody corrects every value that a side refuses. Returns whether there was such a value.
     pub(crate) fn correct(&mut self, ports: &MemoryPorts, coverage: &Coverage) -> bool {
         let mut corrected = false;
         for (key, row) in ports.database.rows() {
@@ -454,7 +462,8 @@ impl Users {
         corrected
     }
 
-    /// Somebody saves a record again that was refused out of the blue, on the side where it stands.
+    /// Somebody edits a record again that Salesforce refused for no reason of the record's own: its row if
+    /// there is one, else the record.
     pub(crate) fn save_again(&mut self, ports: &MemoryPorts, rejected: &Rejected) -> bool {
         let number = self.number();
         let value = Some(format!("v{number}"));
@@ -471,7 +480,8 @@ impl Users {
         done
     }
 
-    /// The touch of an outbound message that waits, if any; it may come again, or never.
+    /// The touch of a waiting outbound message, if there is one. One message in five stays, to be delivered
+    /// again.
     pub(crate) fn deliver(&mut self, dice: u64, at: Timestamp) -> Option<Touch> {
         let mut dice = Dice::new(dice);
         let place = dice.below(self.messages.len());
@@ -485,17 +495,18 @@ impl Users {
         Some(Touch::of_id(&sync, id, Source::OutboundMessage, at))
     }
 
-    /// Messages are lost: nobody ever sends them.
+    /// Outbound messages for which `lost` answers true are never sent.
     pub(crate) fn lose_messages(&mut self, mut lost: impl FnMut() -> bool) {
         self.messages.retain(|message| self.sure.contains(message) || !lost());
     }
 
-    /// A restore takes back what they knew of the database.
+    /// After a restore of the database, users remember only the deleted rows that they knew at the time of
+    /// the backup.
     pub(crate) fn take_back(&mut self, then: &Self) {
         self.deleted_rows.clone_from(&then.deleted_rows);
     }
 
-    /// The optional field is mapped, or was a moment ago.
+    /// The field that changes of the definition drop and map again.
     pub(crate) fn optional() -> &'static str {
         OPTIONAL
     }

@@ -73,7 +73,7 @@ pub async fn operator<O: Operator>(operator: &O, organization_id: &str, identity
     assert_eq!(changed, Definition { version: stored.version + 1, ..other });
     assert_eq!(operator.definitions().await.unwrap(), [changed]);
 
-    let overview = operator.overview(&[definition.name.clone()]).await.unwrap();
+    let overview = operator.overview(std::slice::from_ref(&definition.name)).await.unwrap();
     assert_eq!(overview.linked, [(definition.name, 0)]);
     assert_eq!((overview.queue, overview.deferred, overview.conflicts, overview.dead), (0, 0, 0, 0));
     assert_eq!(

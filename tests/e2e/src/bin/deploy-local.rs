@@ -1,4 +1,5 @@
-//! `deploy-local up`: a local AWS with the whole stack, a database and a simulated Salesforce, until `deploy-local down`.
+//! `deploy-local up` starts a local AWS with the whole stack, a database and a simulated Salesforce. They run
+//! until `deploy-local down`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use e2e::local_aws::{client_environment, root};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts it as a process of its own and waits until it can be used.
+/// Starts `deploy-local run` as a process of its own and waits until the stack can be used.
 #[expect(clippy::zombie_processes, reason = "it goes on when this process has ended")]
 fn up() -> ExitCode {
     if running().is_some() {

@@ -1,4 +1,5 @@
-//! Bases never move backwards: neither their version nor the stamp that they know.
+//! A base never moves backwards: neither its version nor the stamp that it knows becomes smaller. The port of
+//! the state store notes a violation when a base is saved; this check reports what it noted.
 
 use crate::schedule::Report;
 

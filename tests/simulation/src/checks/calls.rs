@@ -1,12 +1,13 @@
-//! Salesforce is not called without need.
+//! Syncline does not call Salesforce more often than it needs to.
 
 use crate::schedule::Report;
 
-/// Calls that may be made per event on either side: a read, one more before a write, the write, a look for a create,
-/// and the same again for each touch that the event makes and each fault that strikes it.
+/// Calls that are allowed per event on either side. An event can cost a read, a second read before a write,
+/// the write, and a look for a create. Each touch that the event makes, and each fault that strikes it, can
+/// cost the same again.
 const PER_EVENT: u64 = 16;
 
-/// Calls of catch-ups and probes.
+/// Calls that are allowed for catch-ups and probes, whatever the number of events.
 const AT_LEAST: u64 = 400;
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {

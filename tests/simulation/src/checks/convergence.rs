@@ -1,4 +1,4 @@
-//! At rest both sides hold the same, field by field.
+//! At rest, both sides hold the same values in every field.
 
 use super::{
     missed_under_another_key, policy, refused_for_parent, shown_as_ambiguous, shown_with_a_dead_link,
@@ -20,7 +20,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         for (key, row) in rows() {
             let name = name_of(&row.values);
             match living().find(|(id, _)| row.link.as_deref() == Some(id.as_str())) {
-                // A refusal holds up the whole record.
+                // While one field of a record is refused, its other fields may differ as well.
                 Some((_, record)) if refused_for_parent(report, &name_of(&record.values)) => {}
                 Some((id, _))
                     if memory.state.all_rejected().iter().any(|rejected| {
@@ -44,14 +44,16 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
-/// By policy a record may stand on one side alone, once somebody deleted it on the other; and while it waits for its
-/// parent.
+/// True if a record of this name may exist on one side only: because the policy keeps a record that somebody
+/// deleted on the other side, because the record waits for its parent, or because its row is missing and
+/// shown as such.
 fn stands_alone(report: &Report, name: &str) -> bool {
     policy(report) != DeletePolicy::Propagate && was_deleted(report, name)
         || waits_for_parent(report, name)
         || report.ports.memory.state.held().iter().any(|held| missed_under_another_key(report, held, name))
 }
 
+/// Reports each mapped field in which a linked record and row differ.
 fn fields(
     report: &Report,
     definition: &Definition,
@@ -73,7 +75,8 @@ fn fields(
     }
 }
 
-/// A lookup names the same parent on both sides, unless that stands on one side alone.
+/// True if a lookup names the same parent on both sides. The lookup may differ if one side alone has the
+/// parent.
 fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bool {
     let memory = &report.ports.memory;
     let known = parent_key_of(memory, here);
@@ -82,7 +85,7 @@ fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bo
     }
     let records = memory.org.records();
     let rows = memory.database.rows();
-    // Where two rows name one record, which is shown, either is its parent.
+    // Two rows may have the same link, and Syncline shows that. Then the lookup may name either row.
     let named = there.and_then(|key| rows.get(&key_of_text(key))?.link.as_deref());
     if here.is_some() && named == here {
         return true;
@@ -96,7 +99,8 @@ fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bo
     alone_here || alone_there
 }
 
-/// Formula fields move no stamp: what a row shows was the parent's name at some time.
+/// True if the value was the name of some record at some time. A formula field moves no stamp, so a row may
+/// show a former name of the parent.
 fn was_ever(report: &Report, value: Option<&str>) -> bool {
     report.events.iter().any(|event| match &event.what {
         What::Set { field, after, .. } => field == "Name" && after.as_deref() == value,

@@ -1,5 +1,6 @@
-//! Nothing dies but what somebody deleted, by policy and within the limit; and what somebody deleted stays dead, unless
-//! it was brought back by hand or by an edit that won over the delete and is logged.
+//! Syncline deletes only what somebody deleted on the other side, by policy and within the delete limit. What
+//! somebody deleted stays deleted, unless a person brought it back, or an edit won over the delete and the
+//! conflict log shows it.
 
 use super::{came_back, is_account, policy, waits_for_parent, was_deleted};
 use crate::schedule::Report;
@@ -14,7 +15,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     nothing_is_missing(report, broken);
 }
 
-/// At every commit.
+/// At every commit: each delete by Syncline follows a delete by a person or an automation on the other side,
+/// and the policy allows it.
 fn deletes_have_a_cause(report: &Report, broken: &mut Vec<String>) {
     let mut deleted: BTreeSet<(Side, &str)> = BTreeSet::new();
     for event in &report.events {
@@ -29,7 +31,8 @@ fn deletes_have_a_cause(report: &Report, broken: &mut Vec<String>) {
         if policy(report) != DeletePolicy::Propagate {
             broken.push(format!("DELETE against the policy: {:?} in {}", event.name, event.side));
         } else if !(deleted.contains(&across)
-            // A restore takes a delete back that had gone across: what stands there says that it was deleted.
+            // A restore brings back a row whose delete had gone across. Then the row is deleted again,
+            // because its deleted record says that somebody had deleted it.
             || report.restored && deleted.contains(&(event.side, event.name.as_str())))
         {
             broken.push(format!("PREMATURE DEATH: {:?} in {}, nobody deleted it", event.name, event.side));
@@ -37,15 +40,16 @@ fn deletes_have_a_cause(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
+/// Before somebody resumes the sync, no more deletes go across than the limit allows.
 fn deletes_keep_the_limit(report: &Report, broken: &mut Vec<String>) {
-    // A restore takes back what was counted.
+    // A restore takes back the counter of the delete limit.
     let Some(limit) = report.options.features.delete_limit.filter(|_| !report.restored) else { return };
     let until = report.resumed.unwrap_or(report.events.len());
     for accounts in [false, true] {
         let deaths = report.events[..until].iter().filter(|event| {
             event.by == By::Sync && matches!(event.what, What::Died(_)) && is_account(&event.name) == accounts
         });
-        // Whole runs last minutes: all of it is within an hour.
+        // A whole run lasts minutes of virtual time, so all of its deletes lie within one hour.
         let count = deaths.count();
         if count > limit as usize {
             broken.push(format!("DELETE LIMIT: {count} deletes went across, {limit} are allowed"));
@@ -53,7 +57,7 @@ fn deletes_keep_the_limit(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
-/// Whether the conflict log has a delete that lost, of a record of this name.
+/// True if the conflict log has a delete that lost against an edit of a record of this name.
 fn won_over_a_delete(report: &Report, name: &str) -> bool {
     let records = report.ports.memory.org.records();
     let won = report.conflicts.iter().filter(|conflict| conflict.reason == Reason::Deleted).any(|conflict| {
@@ -69,7 +73,7 @@ fn won_over_a_delete(report: &Report, name: &str) -> bool {
     won
 }
 
-/// At every commit: Syncline makes no record anew on a side where people deleted it.
+/// At every commit: Syncline does not create a record on a side where a person or an automation deleted it.
 fn nothing_rises(report: &Report, broken: &mut Vec<String>) {
     if report.restored {
         return;
@@ -92,7 +96,8 @@ fn nothing_rises(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
-/// At rest: what nobody deleted stands on both sides, and what was deleted by policy stands nowhere.
+/// At rest: a record that nobody deleted exists on both sides. With the policy `Propagate`, a record that
+/// somebody deleted exists on neither side.
 fn nothing_is_missing(report: &Report, broken: &mut Vec<String>) {
     let memory = &report.ports.memory;
     let records = memory.org.records();

@@ -1,4 +1,4 @@
-//! At no commit does Syncline make a second living record of one that stands.
+//! At no commit does Syncline create a second living record of a record that exists.
 
 use crate::schedule::Report;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use support::{By, What};
 use syncline_engine::Side;
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
-    // A restore brings rows back that no event tells of.
+    // A restore brings rows back, and no event tells of that. So only the records at rest are counted.
     if report.restored {
         return at_rest(report, broken);
     }
@@ -20,8 +20,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
             What::Set { .. } | What::Rekeyed(_) => continue,
         }
         let begins = matches!(event.what, What::Born | What::Returned);
-        // Two people's will makes two: an undelete beside a row that was inserted again, an insert under a name that
-        // stands on the other side.
+        // People can create a second record themselves: by an undelete after the row was inserted again, or
+        // by an insert under a name that the other side has.
         let allowed = allowed.entry(&event.name).or_default();
         if begins && event.by != By::Sync {
             *allowed += 1;
@@ -32,6 +32,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
+/// After a restore: Salesforce has each record once, and once more for each time that a person brought it
+/// back.
 fn at_rest(report: &Report, broken: &mut Vec<String>) {
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     for record in report.ports.memory.org.records().into_values().filter(|record| !record.deleted) {

@@ -1,5 +1,5 @@
-//! A conflict stands only where people or automations changed the field on both sides since it was last agreed on, or
-//! at the first link.
+//! A conflict exists only where people or automations changed the field on both sides since both sides last
+//! agreed on it, or at the first link.
 
 use super::came_back;
 use crate::schedule::Report;
@@ -32,7 +32,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     }
 }
 
-/// Names that this record or row ever bore.
+/// Every name that this record or row ever had.
 fn names(report: &Report, conflict: &Conflict) -> BTreeSet<String> {
     let id = conflict.salesforce_id.as_ref().map(ToString::to_string);
     let key = conflict.postgres_key.as_ref().map(|key| key.0.clone());
@@ -44,13 +44,15 @@ fn names(report: &Report, conflict: &Conflict) -> BTreeSet<String> {
         .collect()
 }
 
-/// A row that was inserted again leaves the fields empty that its user did not fill in, and begins anew.
+/// True if a person brought the record back. A row that was inserted again has no agreed values, so its empty
+/// fields are merged as at a first link.
 fn comes_back(report: &Report, conflict: &Conflict) -> bool {
     names(report, conflict).iter().any(|name| came_back(report, name) > 0)
 }
 
-/// Both sides were edited since the last agreement, and each held its value since: the two reads of a run are not of
-/// one moment.
+/// True if, since the last agreement, the field was edited on both sides and each side held its value of the
+/// conflict at some time. Both values need not have stood at the same moment, because a run reads the two
+/// sides one after the other.
 fn both_edited(report: &Report, conflict: &Conflict) -> bool {
     let names = names(report, conflict);
     let mut held: BTreeMap<Side, Vec<Option<String>>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! At every commit: no value returns to an earlier one without somebody's edit.
+//! At every commit: no value returns to an earlier value unless somebody edited the field.
 
 use crate::schedule::Report;
 use crate::world::{ADOPTED, PARENT};
@@ -7,14 +7,15 @@ use support::{By, What};
 use syncline_engine::{Reason, Side};
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
-    // What a restore took back on one side comes from the other once more: yesterday's values are legal changes.
+    // After a restore of one side, Syncline writes the values that the restore took back once more, from the
+    // other side. Such a value is a legal change.
     if report.restored {
         return;
     }
     let mut held: BTreeMap<(String, String), Vec<Option<String>>> = BTreeMap::new();
-    // The last edit of each field, by what its record is called.
+    // The value of the last edit of each field, by the name of the record.
     let mut edits: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
-    // A row whose key changed takes its values along.
+    // A row whose key changed keeps the values that it had under its old key.
     for event in super::standing(report) {
         if let Some((field, _, after)) = event.edit() {
             edits.insert((event.name.clone(), field.to_owned()), after.clone());
@@ -35,7 +36,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 let values = held.entry((event.record.clone(), field.clone())).or_default();
                 let back = after.is_some() && values.last() != Some(after) && values.contains(after);
                 values.push(after.clone());
-                // At a first link the primary's value stands, and the other one is in the conflict log.
+                // At a first link, the value of the primary is written, and the other value is in the
+                // conflict log.
                 let first_link = report.conflicts.iter().any(|conflict| {
                     let winner = match conflict.winner {
                         Side::Salesforce => &conflict.salesforce,
@@ -45,14 +47,18 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                         && conflict.field == *field
                         && winner.text() == *after
                 });
-                // So is the end of a rule's version: an empty value fills up again.
+                // A record that was adopted, or whose rule got another version, has no agreed values. So an
+                // empty field may be filled again.
                 let unagreed = event.name.starts_with(ADOPTED) || report.redefined;
                 let filled = unagreed && values.iter().rev().nth(1) == Some(&None);
-                // What somebody or an automation made of it on the other side is an edit of theirs.
+                // An edit on the other side may set the field to an earlier value. Syncline only carries it
+                // across.
                 let edited = edits.get(&(event.name.clone(), field.clone())) == Some(after);
-                // A flow makes of the field it reads what it made of it before.
+                // The flow derives Description from Title. If Title returns after the definition changed,
+                // Description returns with it.
                 let derived = field == "Description" && report.redefined;
-                // What was filled in over an edit that fell into the window.
+                // Syncline may restore a value over an edit that it had not seen, because the edit fell into
+                // the window between its read and its write.
                 let unseen = report
                     .ports
                     .memory

@@ -1,5 +1,6 @@
-//! Every value that somebody typed, or that an automation set, stands, was replaced by somebody who saw it, was deleted
-//! by somebody who saw it, is in the conflict log, or fell into the one window that is not promised.
+//! No edit by a person or an automation is lost. Its value is final, or somebody who saw the value replaced
+//! it, or somebody who saw it deleted the record, or it is in the conflict log, or it fell into the window
+//! between Syncline's read and its write. Syncline does not promise to keep edits in that window.
 
 use super::standing;
 use crate::schedule::Report;
@@ -21,11 +22,13 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     let coverage = &report.ports.shared.coverage;
     for event in standing(report) {
         let Some((field, _, value)) = event.edit() else { continue };
-        // A lookup's values are no one's own, and a field that was dropped from the definition is nobody's business.
+        // The values of a lookup are not unique, so an edit of a lookup cannot be followed. Edits of the
+        // optional field do not count if the definition changed, because the field may not have been mapped.
         if field == PARENT || field == OPTIONAL && report.redefined {
             continue;
         }
-        // Nothing that is restored tells what a record was created with meanwhile.
+        // If Syncline created the record between the backup and the restore, nothing tells after the restore
+        // with which values it created the record.
         let created_across = |other: &Event| {
             other.name == event.name && other.by == By::Sync && matches!(other.what, What::Born)
         };
@@ -60,7 +63,8 @@ fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> 
         return Fate::Stands;
     }
     let mut others = report.events.iter().filter(|other| other.name == event.name);
-    // What a restore took back had replaced it elsewhere before.
+    // An event that a restore took back counts here as well: it may have replaced the value on the other side
+    // before the restore.
     let replaced = others.clone().any(|other| {
         !std::ptr::eq(other, event)
             && other.edit().is_some_and(|(same, saw, _)| same == field && saw == value)

@@ -1,5 +1,5 @@
-//! One checker per invariant. Those that watch every commit read the events in their order; the others read what
-//! stands at rest.
+//! One checker per invariant. A checker for every commit reads the events in their order. The other checkers
+//! read what both sides, the state store and the ports hold at rest.
 
 mod bases;
 mod calls;
@@ -46,7 +46,7 @@ pub fn check(report: &Report) -> Vec<String> {
     broken
 }
 
-/// What the plan decided and the sides did by themselves.
+/// Counts for the coverage what the plan decided and what the sides did by themselves.
 fn cover(report: &Report) {
     let coverage = &report.ports.shared.coverage;
     for event in &report.events {
@@ -74,12 +74,12 @@ fn cover(report: &Report) {
     }
 }
 
-/// The events that count: what a restore took back never happened.
+/// The events that still count: without those that a restore took back.
 fn standing(report: &Report) -> impl Iterator<Item = &Event> {
     report.events.iter().filter(|event| !event.taken_back)
 }
 
-/// A person or a cascade deleted a record of this name.
+/// True if a person or a cascade deleted a record of this name.
 fn was_deleted(report: &Report, name: &str) -> bool {
     report
         .events
@@ -87,25 +87,26 @@ fn was_deleted(report: &Report, name: &str) -> bool {
         .any(|event| event.name == name && event.by != By::Sync && matches!(event.what, What::Died(_)))
 }
 
-/// A record of this name came back by a person's hand: out of the recycle bin, or inserted again.
+/// How often a record of this name came back by a person's hand: it was undeleted, or inserted again.
 fn came_back(report: &Report, name: &str) -> usize {
     let mut born: BTreeSet<Side> = BTreeSet::new();
-    // What a restore took back may have gone across before, and stands there.
+    // Events that a restore took back count here as well: Syncline may have carried them across before the
+    // restore, and the other side keeps them.
     report
         .events
         .iter()
         .filter(|event| event.name == name)
         .filter(|event| match event.what {
             What::Returned => event.by != By::Sync,
-            // The first time is the beginning.
+            // The first time that a side has the name is not a return.
             What::Born => !born.insert(event.side) && event.by != By::Sync,
             _ => false,
         })
         .count()
 }
 
-/// A record of this name waits, with its cause shown: its lookup is required, and the parent does not stand on both
-/// sides.
+/// True if a record of this name waits for its parent, and Syncline shows that: its lookup is required, and
+/// the parent is not on both sides.
 fn waits_for_parent(report: &Report, name: &str) -> bool {
     if refused_for_parent(report, name) {
         return true;
@@ -132,8 +133,8 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
     })
 }
 
-/// A record of this name is refused for its parent, in the side's words, and is tried again by itself: one side has
-/// lost the parent that the other one names.
+/// True if a side refuses a record of this name because of its parent, in that side's words: one side has
+/// lost the parent that the other side names. Syncline tries such a record again by itself.
 fn refused_for_parent(report: &Report, name: &str) -> bool {
     let memory = &report.ports.memory;
     memory.state.all_rejected().iter().any(|rejected| {
@@ -158,8 +159,8 @@ fn refused_for_parent(report: &Report, name: &str) -> bool {
     })
 }
 
-/// A row that a person inserted again with the link of a record that is deleted: nothing tells what is meant, and it is
-/// shown as such.
+/// True if a person inserted a row again with the link of a deleted record, and Syncline holds the record.
+/// Nothing tells what the person meant.
 fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
     let memory = &report.ports.memory;
     let Some(row) = held.postgres_key.as_ref().and_then(|key| memory.database.rows().get(key).cloned())
@@ -173,8 +174,8 @@ fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
         && came_back(report, &name_of(&row.values)) > 0
 }
 
-/// A row that a person inserted again with the link of a record whose row Syncline was putting back: two rows stand for
-/// one record, and it is shown as such.
+/// True if a person inserted a row again with the link of a record whose row Syncline was putting back. Then
+/// two rows have one record, and Syncline rejects the record as ambiguous.
 fn shown_as_ambiguous(report: &Report, rejected: &Rejected) -> bool {
     let records = report.ports.memory.org.records();
     let record = rejected.salesforce_id.as_ref().and_then(|id| records.get(id));
@@ -182,8 +183,8 @@ fn shown_as_ambiguous(report: &Report, rejected: &Rejected) -> bool {
         && record.is_some_and(|record| came_back(report, &name_of(&record.values)) > 0)
 }
 
-/// A row whose key changed while its record was created anew, and that was deleted before it bore the new link: its
-/// record is held as missing, and shown.
+/// True if the key of a row changed while its record was created anew, and the row was deleted before it got
+/// the new link. Syncline holds the new record as missing.
 fn missed_under_another_key(report: &Report, held: &HeldRecord, name: &str) -> bool {
     let records = report.ports.memory.org.records();
     let record = held.salesforce_id.as_ref().and_then(|id| records.get(id));
@@ -194,12 +195,13 @@ fn missed_under_another_key(report: &Report, held: &HeldRecord, name: &str) -> b
         && was_deleted(report, name)
 }
 
-/// What deletes lead to in this run.
+/// The delete policy of this run. It is the same for all syncs and both sides.
 fn policy(report: &Report) -> DeletePolicy {
     report.definitions[0].deletes.from_salesforce
 }
 
-/// The sync of a record by what it is called.
+/// True if the record belongs to the sync of accounts. The names of accounts that people create begin with
+/// `a`.
 fn is_account(name: &str) -> bool {
     name.starts_with('a')
 }

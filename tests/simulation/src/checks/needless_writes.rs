@@ -1,4 +1,5 @@
-//! Nothing is written that was read to stand there already: only fields that differ.
+//! Syncline writes only fields that differ: no field is written to Salesforce with the value that the run had
+//! read there. The port notes a violation when a write passes; this check reports what it noted.
 
 use crate::schedule::Report;
 

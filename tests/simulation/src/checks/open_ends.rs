@@ -1,4 +1,5 @@
-//! Every touch ended: written, echo, conflict, review, rejected or waiting with a cause; and nothing is left of a run.
+//! Nothing is left open at rest. Every touch has ended, every record that is still rejected or held has a
+//! cause that explains it, and no intent is left.
 
 use super::{
     missed_under_another_key, policy, refused_for_parent, shown_as_ambiguous, shown_with_a_dead_link,
@@ -35,7 +36,8 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         if shown_with_a_dead_link(report, &held) || report.events.iter().any(missed) {
             continue;
         }
-        // Whether its parent really does not stand is asked where its record is missed.
+        // Whether the parent really is absent is checked by `waits_for_parent`, where the record itself would
+        // be missed.
         if matches!(held.held, Held::Waiting { .. }) {
             continue;
         }

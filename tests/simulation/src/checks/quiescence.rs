@@ -1,4 +1,5 @@
-//! It comes to rest within a bound, and then nothing is written any more.
+//! The run comes to rest within a limited number of rounds. After that, touching every record once more
+//! writes nothing.
 
 use crate::schedule::Report;
 

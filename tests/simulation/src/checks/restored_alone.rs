@@ -1,4 +1,4 @@
-//! A database that was restored alone is noticed before anything is written.
+//! If the database alone is restored, Syncline notices it before it writes anything.
 
 use crate::schedule::Report;
 use support::By;

@@ -1,0 +1,134 @@
+//! Records, and what became of them, in the JSON of the REST API.
+
+use crate::error::SalesforceError;
+use crate::soql::{RawRow, text};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use syncline_engine::{Definition, FieldName, SalesforceId, Value};
+use syncline_sync::{RemoteRecord, WriteOutcome};
+
+#[derive(Deserialize)]
+pub(crate) struct SaveResult {
+    pub(crate) id: Option<String>,
+    pub(crate) success: bool,
+    #[serde(default)]
+    pub(crate) errors: Vec<SaveError>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SaveError {
+    #[serde(rename = "statusCode")]
+    pub(crate) code: String,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) fields: Vec<String>,
+}
+
+/// The JSON of a value. A number keeps all of its digits.
+pub(crate) fn json_of(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        // The API requires a `Z` after a time of day, although the time has no time zone.
+        Value::Time(_) => format!("\"{value}Z\""),
+        other => serde_json::Value::from(other.text()).to_string(),
+    }
+}
+
+pub(crate) fn raw(json: String) -> Result<Box<RawValue>, SalesforceError> {
+    RawValue::from_string(json).map_err(|error| SalesforceError::Malformed(error.to_string()))
+}
+
+/// The JSON fields of one record of a collection.
+pub(crate) fn record_body(
+    definition: &Definition,
+    id: Option<&SalesforceId>,
+    external_id: Option<&str>,
+    marker: &str,
+    fields: &BTreeMap<FieldName, Value>,
+) -> Result<BTreeMap<String, Box<RawValue>>, SalesforceError> {
+    let text = |text: &str| raw(serde_json::Value::from(text).to_string());
+    let mut body = BTreeMap::new();
+    body.insert("attributes".to_owned(), raw(serde_json::json!({"type": definition.object}).to_string())?);
+    if let Some(id) = id {
+        body.insert("id".to_owned(), text(id.as_str())?);
+    }
+    if let (Some(field), Some(external_id)) = (&definition.external_id, external_id) {
+        body.insert(field.clone(), text(external_id)?);
+    }
+    if let Some(field) = &definition.marker {
+        body.insert(field.clone(), text(marker)?);
+    }
+    for (name, value) in fields {
+        body.insert(name.clone(), raw(json_of(value))?);
+    }
+    Ok(body)
+}
+
+pub(crate) fn moment(text: Option<String>) -> Result<Timestamp, SalesforceError> {
+    let text = text.unwrap_or_default();
+    let zoned = text.strip_suffix("+0000").map_or_else(|| text.clone(), |bare| format!("{bare}Z"));
+    zoned.parse().map_err(|_| {
+        SalesforceError::Malformed(format!("SystemModstamp is {text:?}, which is not a timestamp"))
+    })
+}
+
+pub(crate) fn id_of(row: &RawRow) -> Result<SalesforceId, SalesforceError> {
+    let id = text(row, "Id").unwrap_or_default();
+    SalesforceId::parse(&id).map_err(|error| SalesforceError::Malformed(error.to_string()))
+}
+
+pub(crate) fn remote_record(definition: &Definition, row: &RawRow) -> Result<RemoteRecord, SalesforceError> {
+    let values = definition.fields.iter().map(|mapping| (mapping.field.clone(), text(row, &mapping.field)));
+    Ok(RemoteRecord {
+        id: id_of(row)?,
+        stamp: moment(text(row, "SystemModstamp"))?,
+        marker: definition.marker.as_ref().and_then(|field| text(row, field)),
+        external_id: definition.external_id.as_ref().and_then(|field| text(row, field)),
+        values: values.collect(),
+    })
+}
+
+pub(crate) fn outcome(definition: &Definition, result: SaveResult) -> WriteOutcome {
+    if result.success
+        && let Some(Ok(id)) = result.id.as_deref().map(SalesforceId::parse)
+    {
+        return WriteOutcome::Written(id);
+    }
+    let Some(error) = result.errors.into_iter().next() else { return WriteOutcome::Unknown };
+    let external_id = definition.external_id.as_deref().unwrap_or_default();
+    match error.code.as_str() {
+        "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
+            WriteOutcome::Busy { message: error.message }
+        }
+        // A trigger in Salesforce met the lock, and passes the code on in its message.
+        _ if error.message.contains("UNABLE_TO_LOCK_ROW") => WriteOutcome::Busy { message: error.message },
+        // The external Id contains a random number, so no other record has it: an earlier try has created
+        // this record.
+        "DUPLICATE_VALUE"
+            if !external_id.is_empty()
+                && (error.message.contains(external_id)
+                    || error.fields.iter().any(|field| field == external_id)) =>
+        {
+            WriteOutcome::Unknown
+        }
+        _ => WriteOutcome::Refused { code: error.code, message: error.message, fields: error.fields },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_with_every_digit() {
+        let number = "9999999999999999.99".parse().unwrap();
+        assert_eq!(json_of(&Value::Number(number)), "9999999999999999.99");
+        assert_eq!(json_of(&Value::Text("a\"b\n".into())), r#""a\"b\n""#);
+        assert_eq!(json_of(&Value::Null), "null");
+        assert_eq!(json_of(&Value::Choices(["b".into(), "a".into()].into())), "\"a;b\"");
+    }
+}
