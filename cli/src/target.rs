@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use secrecy::{ExposeSecret, SecretString};
 use syncline_config::Config;
-use syncline_postgres::{Connection, DatabaseIdentity, Instance, Pool, Settings, SslMode};
+use syncline_postgres::{Connection, ConnectionSettings, DatabaseIdentity, Instance, Pool, SslMode};
 use syncline_sync::{Operator, Overview, Pause, State};
 
 /// Connections for polls, scans and ingest. Each worker may hold two more at a time.
@@ -146,7 +146,7 @@ pub(crate) fn pool_of(
     found: &str,
 ) -> Result<(Pool, String), Failure> {
     let sslmode = config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
-    let settings = Settings::parse(address.expose_secret(), sslmode)
+    let settings = ConnectionSettings::parse(address.expose_secret(), sslmode)
         .map_err(|error| Failure::new(format!("{found}: {error}")))?;
     let pool = Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?;
     Ok((pool, settings.host()))

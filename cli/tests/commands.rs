@@ -71,7 +71,7 @@ async fn wrong_credentials_are_refused_in_the_servers_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_fit_is_said_of_every_sync_and_nothing_is_changed() {
+async fn apply_names_every_problem_of_every_sync_and_changes_nothing() {
     let installation = Installation::new().await;
     let text = installation
         .configuration()
@@ -158,7 +158,7 @@ async fn another_org_is_not_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn apply_makes_what_is_missing_and_twice_is_as_once() {
+async fn apply_creates_what_is_missing_and_changes_nothing_when_run_again() {
     let installation = Installation::new().await;
     installation.write(
         &(installation.configuration()

@@ -80,7 +80,7 @@ fn metrics(wired: &Wired, outcome: &BatchOutcome) -> Vec<(Metric, f64)> {
         (Metric::RecordsWritten, records),
         (Metric::Conflicts, summary.conflicts),
         (Metric::Rejected, summary.rejected),
-        (Metric::PutOff, summary.deferred),
+        (Metric::Deferred, summary.deferred),
     ] {
         metrics.push((metric, count as f64));
     }

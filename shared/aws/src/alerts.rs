@@ -56,7 +56,7 @@ pub enum Metric {
     /// Records that one invocation of the applier rejected.
     Rejected,
     /// Touches that one invocation of the applier deferred.
-    PutOff,
+    Deferred,
     /// 1 each time poll or the applier reports its metrics while Salesforce or the database refuses its
     /// sign-in.
     SignInFailures,
@@ -76,7 +76,7 @@ impl Metric {
         Self::RecordsWritten,
         Self::Conflicts,
         Self::Rejected,
-        Self::PutOff,
+        Self::Deferred,
         Self::SignInFailures,
         Self::QuotaUsed,
         Self::Paused,
@@ -92,7 +92,7 @@ impl Metric {
             Self::RecordsWritten => ("RecordsWritten", "Count"),
             Self::Conflicts => ("Conflicts", "Count"),
             Self::Rejected => ("Rejected", "Count"),
-            Self::PutOff => ("PutOff", "Count"),
+            Self::Deferred => ("Deferred", "Count"),
             Self::SignInFailures => ("SignInFailures", "Count"),
             Self::QuotaUsed => ("QuotaUsed", "Percent"),
             Self::Paused => ("Paused", "Count"),

@@ -17,7 +17,7 @@ const WAITS_DAYS: i64 = 30;
 
 /// The document in `body` of a deferred touch.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct PutOff {
+struct DeferredItem {
     touch: Touch,
     waits_for: Vec<Parent>,
 }
@@ -68,7 +68,7 @@ async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Resu
         let (next, condition) = match &known {
             None => (deferred.clone(), Condition::absent()),
             Some(item) => {
-                let PutOff { touch, waits_for } = item.body()?;
+                let DeferredItem { touch, waits_for } = item.body()?;
                 let due = item.text("at").parse().unwrap_or(deferred.due);
                 let known = Deferred { touch, due, waits_for };
                 (deferred.clone().over(known), Condition::equal("token", text(item.text("token"))))
@@ -78,7 +78,7 @@ async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Resu
         let mut next = next;
         next.waits_for.sort();
         next.waits_for.dedup();
-        let body = json(&PutOff { touch: next.touch, waits_for: next.waits_for })?;
+        let body = json(&DeferredItem { touch: next.touch, waits_for: next.waits_for })?;
         let item = Item::at(&item_key)
             .with("body", text(body))
             .with("token", text(token()))
@@ -176,7 +176,7 @@ pub(crate) async fn due(table: &Table, now: Timestamp, limit: usize) -> Result<V
     let of_item = |item: Item| {
         let token = format!("{}\n{}", item.text("token"), item.item_key().pk);
         let touch = match item.text("group") {
-            "" => Ok(item.body::<PutOff>()?.touch),
+            "" => Ok(item.body::<DeferredItem>()?.touch),
             group => Err((group.to_owned(), item.text("body").to_owned())),
         };
         Ok(Due { touch, token })

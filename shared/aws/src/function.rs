@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use syncline_config::{NoSteps, SystemRandom};
 use syncline_engine::{Definition, FingerprintKey};
-use syncline_postgres::{Instance, Pool, PostgresDatabase, Settings as DatabaseSettings};
+use syncline_postgres::{ConnectionSettings, Instance, Pool, PostgresDatabase};
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
 use syncline_sync::{PortError, Settings, longest_call};
 use tokio::sync::Mutex;
@@ -333,11 +333,14 @@ impl Function {
 }
 
 /// The database's address and TLS mode, from the secret and from the stored settings.
-fn database_settings(secret: &SecretString, settings: &InstanceSettings) -> Result<DatabaseSettings, String> {
+fn database_settings(
+    secret: &SecretString,
+    settings: &InstanceSettings,
+) -> Result<ConnectionSettings, String> {
     let address = postgres_address(secret, &settings.whereabouts)?;
     let sslmode = settings.sslmode.as_deref().map(str::parse).transpose();
     let sslmode = sslmode.map_err(|error: syncline_postgres::DatabaseError| error.to_string())?;
-    DatabaseSettings::parse(address.expose_secret(), sslmode).map_err(|error| error.to_string())
+    ConnectionSettings::parse(address.expose_secret(), sslmode).map_err(|error| error.to_string())
 }
 
 /// Derives the key of the fingerprints from a secret's text, which may have any length and any characters.

@@ -130,17 +130,17 @@ pub fn postgres_address(secret: &SecretString, whereabouts: &Whereabouts) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syncline_postgres::Settings;
+    use syncline_postgres::ConnectionSettings;
 
     fn at(secret: &str, whereabouts: &Whereabouts) -> Result<String, String> {
         let address = postgres_address(&SecretString::from(secret), whereabouts)?;
-        Settings::parse(address.expose_secret(), None)
+        ConnectionSettings::parse(address.expose_secret(), None)
             .map(|found| found.at())
             .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn an_address_and_what_rds_writes_are_both_taken() {
+    fn a_database_secret_may_be_a_url_or_the_json_that_rds_writes() {
         let nowhere = Whereabouts::default();
         assert_eq!(at("postgres://u:p@db.acme.com:6543/app\n", &nowhere).unwrap(), "db.acme.com:6543/app");
         let rds = r#"{"engine": "postgres", "host": "db.acme.com", "username": "syncline", "password": "it's \\ odd", "dbname": "app", "port": 6543}"#;

@@ -8,8 +8,8 @@
 //! migrations and the user's tables (`syncline-postgres`), and the loops of `syncline serve` (`cli`).
 //!
 //! Begin with [`EmbeddedState`], which implements the `State` port of `syncline-sync`, and [`EmbeddedQueue`],
-//! which implements the `Queue` port. [`install`] creates the tables (`migrations/`) and binds an instance to
-//! its org and database.
+//! which implements the `Queue` port. [`install()`] creates the tables (`migrations/`) and binds an instance
+//! to its org and database.
 //!
 //! # Layout
 //!

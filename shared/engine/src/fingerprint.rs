@@ -88,7 +88,7 @@ mod tests {
     use crate::value::RuleKind;
 
     #[test]
-    fn sync_field_rule_key_and_value_all_count() {
+    fn a_fingerprint_differs_if_sync_field_rule_key_or_value_differs() {
         let key = FingerprintKey::new([7; 32]);
         let rule = Rule { version: 1, kind: RuleKind::Text };
         let value = Value::Text("x".into());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn its_json_form_reads_back() {
+    fn a_fingerprint_written_as_json_reads_back_as_the_same() {
         let fingerprint = Fingerprint(u64::MAX - 1);
         let json = serde_json::to_string(&fingerprint).unwrap();
         assert_eq!(json, "\"fffffffffffffffe\"");

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_decide_where_they_matter() {
+    fn a_fields_length_decides_its_column_type_and_which_columns_can_hold_it() {
         let text = |length| SalesforceType::Text { length };
         for (length, column) in
             [(0, "text"), (80, "varchar(80)"), (255, "varchar(255)"), (256, "text"), (32_000, "text")]

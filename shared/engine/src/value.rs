@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_kept_to_its_last_digit() {
+    fn booleans_and_times_are_read_in_every_spelling_and_kept_to_their_last_digit() {
         let canonical = |kind, text| Rule { version: 1, kind }.canonical(Some(text)).unwrap();
         for (text, value) in [("t", true), ("true", true), ("f", false), ("false", false)] {
             assert_eq!(canonical(RuleKind::Boolean, text), Value::Boolean(value));

@@ -48,13 +48,13 @@ impl FromStr for SslMode {
 
 /// Where the database is, who signs in there, and how the connection is protected.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ConnectionSettings {
     config: tokio_postgres::Config,
     sslmode: SslMode,
     root_certificate: Option<PathBuf>,
 }
 
-impl Settings {
+impl ConnectionSettings {
     /// Reads an address: a `postgres://` URI or a list of `key=value` pairs (PostgreSQL documentation,
     /// Connection Strings). The address may contain `sslrootcert`, a file of PEM certificates. Without it,
     /// the certificates of the system's authorities are used.
@@ -286,7 +286,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`DatabaseError::Address`] if TLS cannot be set up.
-    pub fn new(settings: &Settings, size: usize) -> Result<Self, DatabaseError> {
+    pub fn new(settings: &ConnectionSettings, size: usize) -> Result<Self, DatabaseError> {
         let manager = deadpool_postgres::Manager::from_config(
             settings.config.clone(),
             MakeRustlsConnect::new(settings.tls()?),
@@ -357,17 +357,17 @@ mod tests {
 
     #[test]
     fn tls_is_verified_in_full_unless_the_host_is_this_one() {
-        let mode = |address: &str| Settings::parse(address, None).unwrap().sslmode;
+        let mode = |address: &str| ConnectionSettings::parse(address, None).unwrap().sslmode;
         assert_eq!(mode("postgres://u@db.acme.com/app"), SslMode::VerifyFull);
         assert_eq!(mode("postgres://u@127.0.0.1/app"), SslMode::Disable);
         assert_eq!(mode("postgres://u@db.acme.com/app?sslmode=require"), SslMode::Require);
-        let error = Settings::parse("postgres://u@h/db?sslmode=prefer", None).unwrap_err();
+        let error = ConnectionSettings::parse("postgres://u@h/db?sslmode=prefer", None).unwrap_err();
         assert!(error.to_string().contains("verify-full"), "{error}");
     }
 
     #[test]
-    fn messages_name_the_place_without_the_password() {
-        let settings = Settings::parse("postgres://u:secret@db.acme.com:6543/app", None).unwrap();
+    fn messages_name_host_port_and_database_without_the_password() {
+        let settings = ConnectionSettings::parse("postgres://u:secret@db.acme.com:6543/app", None).unwrap();
         assert_eq!(settings.at(), "db.acme.com:6543/app");
     }
 }

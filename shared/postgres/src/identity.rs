@@ -30,7 +30,7 @@ pub(crate) fn identity_of(
 }
 
 /// The identity of the database to which a connection leads. `host` is the host and port by which Syncline
-/// reaches the database ([`Settings::host`](crate::Settings::host)).
+/// reaches the database ([`ConnectionSettings::host`](crate::ConnectionSettings::host)).
 ///
 /// # Errors
 /// When the database refuses, for instance because the role may not read the control data.

@@ -53,7 +53,7 @@ mod write;
 
 pub use capture::install_capture;
 pub use catalog::{describe_table, has_schema};
-pub use connect::{Connection, Pool, Settings, SslMode};
+pub use connect::{Connection, ConnectionSettings, Pool, SslMode};
 pub use database::PostgresDatabase;
 pub use error::{DatabaseError, store_error};
 pub use identity::read_identity;

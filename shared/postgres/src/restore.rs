@@ -57,13 +57,15 @@ pub(crate) async fn restore(
     Ok(Some(PostgresKey(serde_json::Value::from(key).to_string())))
 }
 
-/// What each column of a row that comes back is to hold, as SQL over the texts in `$1`, which are `values`.
+/// The row to insert. `columns` maps the name of each column to a SQL expression for its value. `values` are
+/// the texts that the expressions take from the parameter `$1`.
 struct NewRow {
     columns: BTreeMap<String, String>,
     values: Vec<Option<String>>,
 }
 
-/// The columns that the row's tombstone keeps, with the SQL of their values.
+/// The columns that the row's tombstone has and the table still has, with SQL expressions for their values.
+/// Generated columns are left out.
 async fn kept_columns(
     transaction: &PostgresTransaction,
     connection: &Connection,
@@ -89,8 +91,9 @@ async fn kept_columns(
     Ok(columns)
 }
 
-/// Each column first gets its value from the tombstone. Key columns, mapped columns that are written to
-/// Postgres, and the link column then get another value.
+/// The row to insert. `columns` are those of [`kept_columns`], with their values from the tombstone. Key
+/// columns, mapped columns that are written to Postgres, and the link column get another value. `texts` are
+/// those of the key columns.
 fn new_row(
     transaction: &PostgresTransaction,
     write: &RowWrite,

@@ -111,7 +111,7 @@ impl Client {
 
     /// Makes the cheapest call that the API has, to find out whether Salesforce answers. The call is not
     /// repeated.
-    pub(crate) async fn probed(&self) -> Result<(), SalesforceError> {
+    pub(crate) async fn ask_limits(&self) -> Result<(), SalesforceError> {
         self.once(Method::GET, &self.path("limits"), &[], None).await.map(|_| ())
     }
 

@@ -176,7 +176,7 @@ impl Client {
 
     /// Deletes records, up to 200 in one call. An error means that nothing was deleted. Once a record may
     /// have been deleted, the answer has an outcome for every record.
-    async fn deleted(
+    async fn delete_records(
         &self,
         definition: &Definition,
         ids: &[SalesforceId],
@@ -214,7 +214,7 @@ impl Client {
         Ok(WriteAnswer { outcomes, after, date })
     }
 
-    async fn created(
+    async fn create_records(
         &self,
         definition: &Definition,
         records: &[NewRecord],
@@ -228,7 +228,7 @@ impl Client {
         self.write_collection(definition, Method::POST, &bodies).await
     }
 
-    async fn updated(
+    async fn update_records(
         &self,
         definition: &Definition,
         records: &[RecordUpdate],
@@ -356,7 +356,7 @@ impl Salesforce for Client {
     }
 
     async fn create(&self, definition: &Definition, records: &[NewRecord]) -> Result<WriteAnswer, PortError> {
-        Ok(self.created(definition, records).await?)
+        Ok(self.create_records(definition, records).await?)
     }
 
     async fn update(
@@ -364,15 +364,15 @@ impl Salesforce for Client {
         definition: &Definition,
         records: &[RecordUpdate],
     ) -> Result<WriteAnswer, PortError> {
-        Ok(self.updated(definition, records).await?)
+        Ok(self.update_records(definition, records).await?)
     }
 
     async fn delete(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
-        Ok(self.deleted(definition, ids).await?)
+        Ok(self.delete_records(definition, ids).await?)
     }
 
     async fn probe(&self) -> Result<(), PortError> {
-        Ok(self.probed().await?)
+        Ok(self.ask_limits().await?)
     }
 
     fn take_usage(&self) -> (u64, Option<u64>) {

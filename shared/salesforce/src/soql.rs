@@ -97,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_literal_cannot_be_left() {
+    fn quotes_and_backslashes_in_a_soql_literal_are_escaped() {
         assert_eq!(quoted(r"O'Hara\"), r"'O\'Hara\\'");
     }
 
     #[test]
-    fn numbers_keep_their_digits() {
+    fn numbers_in_an_answer_are_read_with_every_digit() {
         let row: RawRow =
             serde_json::from_str(r#"{"a":9999999999999999.99,"b":"x","c":null,"d":true}"#).unwrap();
         let texts: Vec<Option<String>> =

@@ -232,7 +232,7 @@ async fn one_run<P: Ports>(
             Ok(summary)
         }
         Err(error) => {
-            tracing::warn!(%sync, touches = touches.len(), %error, "run put off");
+            tracing::warn!(%sync, touches = touches.len(), %error, "run deferred");
             if matches!(error, PortError::Identity { .. }) {
                 pause_all(ports, definitions, PauseCause::OtherIdentity, &error.to_string()).await?;
             }

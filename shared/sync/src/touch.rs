@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_touch_of_both_comes_apart_and_looks_at_each_alone() {
+    fn a_touch_with_id_and_key_splits_into_one_of_the_record_and_one_of_the_row() {
         let mut both = touch(7);
         both.key = Some(key(1));
         both.old_key = Some(key(2));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_go_by_the_words_of_their_documents() {
+    fn a_source_is_stored_under_the_word_that_it_shows() {
         for source in
             [Source::OutboundMessage, Source::CaptureLog, Source::CatchUp, Source::FirstScan, Source::Person]
         {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_that_a_row_was_given_counts() {
+    fn folded_touches_of_a_row_keep_its_newest_key() {
         let named =
             |key: Option<PostgresKey>, old_key: Option<PostgresKey>| Touch { key, old_key, ..touch(1) };
         let absorbed = |mut one: Touch, other: Touch| {

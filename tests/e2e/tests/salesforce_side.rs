@@ -175,7 +175,7 @@ fn what_differs_from_org_to_org_is_put_in_by_the_environment() {
 }
 
 #[test]
-fn the_app_and_its_parts_are_one() {
+fn every_part_of_the_external_client_app_names_the_same_app() {
     let app = "Syncline";
     for part in [
         "extlClntAppGlobalOauthSets/Syncline_glbloauth.ecaGlblOauth-meta.xml",

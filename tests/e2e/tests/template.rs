@@ -82,7 +82,7 @@ fn every_queue_has_dead_letters_of_its_kind_and_alarms() {
 }
 
 #[test]
-fn every_mapping_answers_in_parts_and_is_bounded() {
+fn every_queue_trigger_reports_failed_messages_singly_and_limits_its_concurrency() {
     let mut mappings = 0;
     for (name, function) in functions() {
         let Some(events) = function["Properties"]["Events"].as_object() else { continue };
@@ -102,7 +102,7 @@ fn every_mapping_answers_in_parts_and_is_bounded() {
 }
 
 #[test]
-fn time_outs_fit() {
+fn a_message_stays_invisible_for_one_and_a_half_times_the_applier_time_out() {
     let allowed = TEMPLATE["Parameters"]["ApplierTimeout"]["AllowedValues"].as_array().unwrap();
     for seconds in allowed {
         let visible = &TEMPLATE["Mappings"]["Visibility"][seconds.to_string()]["Seconds"];
@@ -179,7 +179,7 @@ fn nothing_that_is_remembered_goes_with_the_stack_or_a_change() {
 }
 
 #[test]
-fn functions_are_their_crates_and_thin() {
+fn each_function_is_built_from_the_crate_of_its_name_and_has_a_short_main() {
     let built: BTreeSet<String> = functions()
         .iter()
         .map(|(_, function)| function["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap().to_owned())
@@ -227,9 +227,9 @@ fn alarms_and_dashboard_name_metrics_that_there_are() {
 }
 
 #[test]
-fn the_command_line_finds_what_it_reads() {
+fn the_template_has_every_output_that_the_command_line_reads() {
     let source = std::fs::read_to_string(root().join("cli/src/stack.rs")).unwrap()
-        + &std::fs::read_to_string(root().join("cli/src/place.rs")).unwrap();
+        + &std::fs::read_to_string(root().join("cli/src/here.rs")).unwrap();
     let mut asked = 0;
     for call in ["output(\"", "optional(\"", "secret(\""] {
         for rest in source.split(call).skip(1) {

@@ -10,7 +10,7 @@ use support::{NoSteps, RecordedAlerts, SteppedClock, fingerprint_key};
 use syncline_embedded::{EmbeddedOperator, EmbeddedQueue, EmbeddedState, install};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use syncline_postgres::{
-    Instance, Pool, PostgresDatabase, Settings as DatabaseSettings, add_link, add_link_table, describe_table,
+    ConnectionSettings, Instance, Pool, PostgresDatabase, add_link, add_link_table, describe_table,
     install_capture, install_schema, read_identity,
 };
 use syncline_salesforce::{Client, Credentials};
@@ -149,7 +149,7 @@ impl World {
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let call = std::time::Duration::from_secs(60);
         let client = Client::new(&simulator.url, "62.0", credentials(), call).unwrap();
-        let pool = Pool::new(&DatabaseSettings::parse(&address(&database.url), None).unwrap(), 10).unwrap();
+        let pool = Pool::new(&ConnectionSettings::parse(&address(&database.url), None).unwrap(), 10).unwrap();
         let instance = Instance("default".into());
         let organization_id = client.organization_id().await.unwrap();
         let mut connection = pool.get().await.unwrap();
@@ -347,7 +347,7 @@ impl World {
                     let (breakers, touches) =
                         (self.database.text(breakers).await, self.database.text(touches).await);
                     panic!(
-                        "{deferred} put off, {messages} messages, {log} log rows; {breakers:?}; {touches:?}"
+                        "{deferred} deferred, {messages} messages, {log} log rows; {breakers:?}; {touches:?}"
                     );
                 }
                 continue;

@@ -5,12 +5,12 @@ use jiff::SignedDuration;
 use support::cluster::TestDatabase;
 use support::contract;
 use syncline_embedded::{EmbeddedOperator, EmbeddedQueue, EmbeddedState, install};
-use syncline_postgres::{Instance, Pool, Settings, install_schema, read_identity};
+use syncline_postgres::{ConnectionSettings, Instance, Pool, install_schema, read_identity};
 use syncline_sync::Operator as _;
 
 async fn prepared() -> (TestDatabase, Pool, Instance) {
     let database = TestDatabase::new().await;
-    let pool = Pool::new(&Settings::parse(&database.url, None).unwrap(), 8).unwrap();
+    let pool = Pool::new(&ConnectionSettings::parse(&database.url, None).unwrap(), 8).unwrap();
     let instance = Instance("default".into());
     let mut connection = pool.get().await.unwrap();
     for _ in 0..2 {

@@ -5,7 +5,7 @@
 use integration::{Options, SyncOptions, World};
 use jiff::SignedDuration;
 use support::cluster::TestDatabase;
-use syncline_postgres::{Instance, Pool, PostgresDatabase, Settings, read_identity};
+use syncline_postgres::{ConnectionSettings, Instance, Pool, PostgresDatabase, read_identity};
 use syncline_sync::{Database, PortError, Ports};
 
 const CONTACTS: &str = "CREATE TABLE contacts (
@@ -217,7 +217,7 @@ async fn a_clone_by_template_is_told_from_its_original() {
     let (world, _) = linked().await;
     let expected = read_identity(&world.pool.get().await.unwrap(), "127.0.0.1").await.unwrap();
     let clone = TestDatabase::new().await;
-    let pool = Pool::new(&Settings::parse(&clone.url, None).unwrap(), 2).unwrap();
+    let pool = Pool::new(&ConnectionSettings::parse(&clone.url, None).unwrap(), 2).unwrap();
     let here = read_identity(&pool.get().await.unwrap(), "127.0.0.1").await.unwrap();
     assert_eq!(here.system, expected.system, "one cluster, one timeline");
     let message = here.mismatch(&expected, "default").unwrap();

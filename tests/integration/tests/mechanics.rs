@@ -115,7 +115,8 @@ async fn row_security_that_would_hide_rows_pauses_and_names_the_role_and_the_way
         .await;
     let url = world.database.url.replace("syncline@", &format!("{role}@"));
     let pool =
-        syncline_postgres::Pool::new(&syncline_postgres::Settings::parse(&url, None).unwrap(), 2).unwrap();
+        syncline_postgres::Pool::new(&syncline_postgres::ConnectionSettings::parse(&url, None).unwrap(), 2)
+            .unwrap();
     let instance = syncline_postgres::Instance("default".into());
     let database = syncline_postgres::PostgresDatabase::new(pool.clone(), instance);
     let mut transaction = database.begin(&world.definitions[0]).await.unwrap();

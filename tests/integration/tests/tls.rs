@@ -4,11 +4,11 @@
 
 use std::path::Path;
 use support::cluster::{Cluster, authority};
-use syncline_postgres::{Pool, Settings};
+use syncline_postgres::{ConnectionSettings, Pool};
 
 /// Whether a connection to this address is encrypted, or why there is no connection.
 async fn encrypted(address: &str) -> Result<bool, String> {
-    let settings = Settings::parse(address, None).map_err(|error| error.to_string())?;
+    let settings = ConnectionSettings::parse(address, None).map_err(|error| error.to_string())?;
     let pool = Pool::new(&settings, 1).map_err(|error| error.to_string())?;
     let connection = pool.get().await.map_err(|error| error.to_string())?;
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";

@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_order_and_limits() {
+    fn a_query_returns_the_records_that_its_where_order_by_and_limit_ask_for() {
         let org = org();
         let cases: [(&str, &[&str]); 6] = [
             ("SELECT LastName FROM Contact WHERE LastName = 'O\\'Hara'", &["O'Hara"]),
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_salesforces() {
+    fn a_wrong_query_is_refused_with_salesforces_error_code() {
         let org = org();
         let code =
             |text: &str| parse(text).and_then(|query| query.run(&org, &org.users[1], false)).unwrap_err().0;

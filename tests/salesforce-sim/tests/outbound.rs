@@ -65,7 +65,7 @@ async fn what_is_not_acknowledged_comes_again() {
 }
 
 #[tokio::test]
-async fn duplicates_and_late_delivery() {
+async fn outbound_messages_can_come_twice_and_late_and_none_is_sent_for_the_integration_user() {
     let (url, received) = endpoint(0).await;
     let simulator = simulator(url).await;
     {

@@ -17,14 +17,14 @@ fn holds(bounds: &Bounds) {
 }
 
 #[test]
-fn a_linked_record_holds_for_either_primary() {
+fn every_schedule_of_a_linked_record_keeps_the_invariants_for_either_primary() {
     holds(&bounds(3, 1, Side::Salesforce));
     holds(&bounds(3, 1, Side::Postgres));
     holds(&bounds(2, 2, Side::Postgres));
 }
 
 #[test]
-fn a_record_created_on_either_side_holds() {
+fn every_schedule_of_a_new_record_keeps_the_invariants() {
     for side in [Side::Salesforce, Side::Postgres] {
         holds(&Bounds { created_on: Some(side), ..bounds(2, 1, Side::Salesforce) });
     }

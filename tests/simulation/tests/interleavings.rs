@@ -15,7 +15,7 @@ fn every_interleaving_with_one_deviation_holds() {
 }
 
 #[test]
-fn bugs_show_in_them() {
+fn planted_bugs_break_an_invariant_in_some_interleaving() {
     for planted in [
         Planted::BaseNotSaved,
         Planted::BaseSavedBeforeTheWrite,

@@ -446,7 +446,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stray_name_takes_only_what_was_noted_of_its_own_record() {
+    fn clearing_under_another_records_name_clears_only_notes_of_the_own_record() {
         let id = |text: &str| SalesforceId::parse(text).unwrap();
         let (one, other) = (id("001D000000IqhSL"), id("001D000000IqhSM"));
         let (row, another) = (PostgresKey("[\"1\"]".into()), PostgresKey("[\"2\"]".into()));

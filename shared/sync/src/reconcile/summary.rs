@@ -10,7 +10,7 @@ pub struct Summary {
     pub skipped: usize,
     /// Records on which both sides were equal already.
     pub equal: usize,
-    /// Touches put off.
+    /// Touches that were deferred.
     pub deferred: usize,
     /// Rows inserted.
     pub rows_inserted: usize,
@@ -34,7 +34,7 @@ pub struct Summary {
     pub reached_salesforce: bool,
     /// Postgres answered.
     pub reached_postgres: bool,
-    /// An outage that came after the first write; its records are put off already.
+    /// An outage that came after the first write; its records are deferred already.
     pub outage: Option<PortError>,
 }
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn each_side_is_reached_by_itself() {
+    fn a_summary_tells_for_each_side_whether_it_was_reached() {
         let salesforce = Summary { reached_salesforce: true, ..Summary::default() };
         assert!(salesforce.reached(Side::Salesforce) && !salesforce.reached(Side::Postgres));
         let postgres = Summary { reached_postgres: true, ..Summary::default() };

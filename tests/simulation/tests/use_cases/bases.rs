@@ -29,7 +29,7 @@ fn adopted(world: &World) -> Touch {
 }
 
 #[tokio::test]
-async fn a_first_link_is_agreed_on_once_everything_that_it_takes_has_landed() {
+async fn a_first_link_makes_the_base_live_when_all_its_writes_landed() {
     let world = World::new();
     let touch = adopted(&world);
     assert_eq!(world.run(vec![touch]).await, Summary { rows_updated: 1, records_updated: 1, ..both() });
@@ -121,7 +121,7 @@ async fn a_base_moves_with_its_stamp_its_key_and_its_fields_and_else_stays() {
 }
 
 #[tokio::test]
-async fn a_touch_of_a_stamp_has_its_read_remembered_so_that_the_next_one_ends_early() {
+async fn a_late_read_of_a_known_stamp_moves_the_bases_time_of_read() {
     let world = World::new();
     let [id] = world.records(["one"]);
     world.run_ids(std::slice::from_ref(&id)).await;
@@ -134,7 +134,7 @@ async fn a_touch_of_a_stamp_has_its_read_remembered_so_that_the_next_one_ends_ea
 }
 
 #[tokio::test]
-async fn a_childs_record_is_not_emptied_by_a_parent_that_is_not_linked_yet() {
+async fn a_lookup_to_an_unlinked_parent_keeps_its_value_in_salesforce_until_the_parent_is_linked() {
     let world = with_lookup();
     let parent = world.ports.org.insert_into("Account", values("parent")).unwrap();
     let [child] = world.records(["child"]);
@@ -179,7 +179,7 @@ async fn what_is_held_is_remembered_once_and_follows_its_rows_key() {
 }
 
 #[tokio::test]
-async fn what_is_missing_counts_once_towards_the_limit() {
+async fn a_missing_record_counts_only_once_towards_the_delete_limit() {
     let mut world = World::new();
     world.definition.delete_limit = DeleteLimit { percent: 100, count: 4 };
     let keys = world.rows(["one", "two", "three"]);
@@ -416,7 +416,7 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
 }
 
 #[tokio::test]
-async fn another_marker_around_our_own_write_is_believed_after_a_minute() {
+async fn a_read_with_a_foreign_marker_and_a_stamp_within_our_write_is_believed_after_a_minute() {
     // Seconds from the end of the write's interval to the record's stamp, and to the read.
     for (stamped, read, believed) in
         [(0, 50, false), (0, 60, false), (0, 61, true), (-1, 50, false), (1, 50, true), (-5, 61, true)]

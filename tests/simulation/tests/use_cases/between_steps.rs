@@ -44,7 +44,7 @@ async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_o
 }
 
 #[tokio::test]
-async fn an_older_read_that_nobody_changed_is_written_after_one_more_look() {
+async fn a_read_that_grew_old_is_repeated_and_written_on_if_the_field_did_not_change() {
     let world = World::new();
     let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
@@ -131,7 +131,7 @@ async fn a_run_whose_lease_is_over_rolls_its_rows_back() {
 }
 
 #[tokio::test]
-async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over() {
+async fn a_run_defers_a_record_under_another_intent_and_takes_over_when_the_lease_has_ended() {
     let world = World::new();
     let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
@@ -170,7 +170,7 @@ async fn whoever_meets_an_intent_waits_for_it_and_at_its_leases_end_takes_over()
 }
 
 #[tokio::test]
-async fn a_refusal_stands_before_the_base_with_which_others_may_begin() {
+async fn a_rejected_record_is_stored_before_its_base_is_saved() {
     let world = refusing();
     let keys = world.rows(["bad"]);
     let stands = std::cell::Cell::new(None);
@@ -184,7 +184,7 @@ async fn a_refusal_stands_before_the_base_with_which_others_may_begin() {
 }
 
 #[tokio::test]
-async fn a_run_does_not_clear_what_it_refuses_itself_though_the_clock_is_set_back() {
+async fn a_rejection_is_dated_after_the_runs_beginning_even_if_the_clock_is_set_back() {
     let world = refusing();
     let keys = world.rows(["bad"]);
     let began = world.ports.clock.now() + SignedDuration::from_secs(5);
@@ -199,7 +199,7 @@ async fn a_run_does_not_clear_what_it_refuses_itself_though_the_clock_is_set_bac
 }
 
 #[tokio::test]
-async fn a_base_that_another_run_saved_first_puts_its_record_off() {
+async fn a_record_whose_base_another_run_saved_first_is_deferred() {
     for at_intent in [true, false] {
         let world = World::new();
         let (key, _) = world.linked().await;
@@ -320,7 +320,7 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
 }
 
 #[tokio::test]
-async fn an_outage_after_the_row_was_written_is_told_and_puts_its_record_off() {
+async fn an_outage_after_the_row_is_committed_is_reported_and_defers_the_record() {
     let world = World::new();
     let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");

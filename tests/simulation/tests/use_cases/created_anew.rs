@@ -44,7 +44,7 @@ fn levels(ports: &MemoryPorts) -> [Option<String>; 2] {
 }
 
 #[tokio::test]
-async fn a_row_created_anew_empties_no_field_that_only_it_fills() {
+async fn a_row_created_anew_does_not_empty_a_field_that_travels_to_salesforce_only() {
     let ports = MemoryPorts::new(1, true);
     let definition = definition(Side::Salesforce, Direction::ToSalesforce);
     let values = BTreeMap::from([("LastName", "n1"), ("Level", "high")]);

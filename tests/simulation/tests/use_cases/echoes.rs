@@ -19,7 +19,7 @@ fn of_side(world: &World, side: Side) -> Vec<HistoryRow> {
 }
 
 #[tokio::test]
-async fn what_a_run_writes_itself_is_no_touch() {
+async fn syncline_own_writes_leave_no_row_in_the_capture_log() {
     let world = World::new();
     let [id] = world.records(["one"]);
     let ids = std::slice::from_ref(&id);
@@ -52,7 +52,7 @@ async fn a_table_that_two_syncs_share_keeps_every_touch_for_the_other_one() {
 }
 
 #[tokio::test]
-async fn what_a_trigger_makes_of_a_write_is_a_touch() {
+async fn a_value_that_a_trigger_changes_in_our_write_stays_in_the_capture_log() {
     // The field that is written, and one that is not.
     for field in ["LastName", "FirstName"] {
         let mut world = World::new();
@@ -73,7 +73,7 @@ async fn what_a_trigger_makes_of_a_write_is_a_touch() {
 }
 
 #[tokio::test]
-async fn a_trigger_on_a_rows_link_is_a_touch_where_it_changes_the_row() {
+async fn writing_a_link_leaves_a_log_row_only_if_a_trigger_changes_the_row() {
     for meddles in [true, false] {
         let mut world = World::new();
         world.ports.database.rules.before = Some(Arc::new(move |_, before, values| {

@@ -1,4 +1,4 @@
-//! The counts that users see, what is refused, held and put off, and for how long.
+//! The counts that users see, what is refused, held and deferred, and for how long.
 
 use super::bases::ended_at;
 use super::{World, both, values};
@@ -264,7 +264,7 @@ async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
 }
 
 #[tokio::test]
-async fn a_childs_row_names_its_parents_row() {
+async fn a_lookup_is_written_as_the_key_of_the_parents_row() {
     let world = with_lookup();
     let accounts =
         Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
@@ -294,7 +294,7 @@ async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() 
 }
 
 #[tokio::test]
-async fn an_outage_at_the_read_fails_the_run_and_is_its_callers_to_note() {
+async fn an_outage_at_the_read_fails_the_run_and_leaves_the_breaker_to_the_caller() {
     let world = World::new();
     let keys = world.rows(["one", "two"]);
     world.run_keys(&keys).await;

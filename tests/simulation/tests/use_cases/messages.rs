@@ -1,5 +1,5 @@
 //! What becomes of each message: fresh ones together, those that came again one by one and in turning order, those
-//! of a newer form and those that the budget or the time leaves no room for put off.
+//! of a newer form and those that the budget or the time leaves no room for deferred.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ fn delivery(receipt: &str, receive_count: u32, touches: Vec<Touch>) -> Delivery 
 }
 
 #[tokio::test]
-async fn messages_that_came_again_go_first_and_turn_round_with_each_receive() {
+async fn messages_received_again_run_before_fresh_ones_and_reverse_their_order_with_each_receive() {
     for (receives, order) in [([2, 2], ["one", "two", "fresh"]), ([2, 3], ["two", "one", "fresh"])] {
         let world = World::new();
         let touches = ["one", "two", "fresh"].map(|name| world.touch(name));
@@ -113,7 +113,7 @@ async fn what_this_version_cannot_read_waits_a_minute_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_spent_budget_puts_touches_off_until_there_is_a_call_again() {
+async fn touches_are_deferred_until_the_call_budget_has_a_call_again() {
     for by_share in [true, false] {
         let mut world = World::new();
         // One call in a hundred seconds, and 86.4 at once.
@@ -158,7 +158,7 @@ async fn a_small_budget_still_allows_twenty_calls_at_once() {
 }
 
 #[tokio::test]
-async fn a_run_that_a_side_answered_ends_its_count_of_failures() {
+async fn an_answer_of_a_side_resets_its_count_of_failures() {
     let world = World::new();
     let failed = Breaker { form: 1, failures: 2, open_until: None, message: "away".to_owned() };
     for side in [Side::Salesforce, Side::Postgres] {

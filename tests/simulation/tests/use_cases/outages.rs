@@ -74,7 +74,7 @@ fn away() -> PortError {
 }
 
 #[tokio::test]
-async fn salesforce_away_for_a_day_costs_nothing_but_the_day() {
+async fn after_a_day_without_salesforce_both_sides_are_equal_within_two_minutes() {
     let mut world = World::new(1);
     world.for_long(60, 1).await;
     world.insert("before");
@@ -189,7 +189,7 @@ async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it
 }
 
 #[tokio::test]
-async fn what_would_not_be_done_by_the_deadline_is_deferred_in_time() {
+async fn touches_whose_run_could_outlast_the_deadline_are_deferred_before_it_begins() {
     let mut world = World::new(7);
     world.for_long(60, 1).await;
     for n in 0..3 {

@@ -1,4 +1,4 @@
-//! What a poll takes up and where it goes on: the capture log, the pulse, what was put off, scans and their cursors,
+//! What a poll takes up and where it goes on: the capture log, the pulse, what was deferred, scans and their cursors,
 //! and the two limits that stop it.
 
 use jiff::{SignedDuration, Timestamp};
@@ -156,7 +156,7 @@ async fn a_truncated_table_pauses_its_sync_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_pulse_goes_on_where_both_ends_agree_and_stops_everything_where_one_is_behind() {
+async fn a_pulse_that_is_behind_or_too_far_ahead_pauses_every_sync() {
     // The store knows so much, the database answers so much more or less.
     for (known, ahead, fits) in [
         (0, 1, true),
@@ -314,7 +314,7 @@ async fn catch_up_goes_page_by_page_in_order_of_stamps_and_waits_for_its_interva
 }
 
 #[tokio::test]
-async fn a_stamp_is_late_by_salesforces_clock_whatever_ours_says() {
+async fn salesforces_clock_alone_decides_when_a_record_is_read_once_more() {
     for skew in [-90, 0, 90] {
         let (mut ports, definition) = (ports(), definition());
         ports.org.skew = seconds(skew);

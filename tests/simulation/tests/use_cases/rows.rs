@@ -75,7 +75,7 @@ async fn a_linked_row_whose_link_is_changed_is_rejected_and_nothing_is_written()
 }
 
 #[tokio::test]
-async fn an_id_and_a_key_that_lead_to_two_records_are_looked_at_each_for_itself() {
+async fn a_touch_whose_id_and_key_belong_to_two_records_reconciles_both() {
     let world = World::new();
     let keys = world.rows(["one", "two"]);
     world.run_keys(&keys).await;
@@ -102,7 +102,7 @@ async fn an_id_and_a_key_without_base_that_lead_to_two_rows_are_looked_at_apart(
 }
 
 #[tokio::test]
-async fn a_base_of_a_newer_version_is_left_to_it_for_a_minute() {
+async fn a_record_whose_base_has_a_newer_form_is_deferred_for_about_a_minute() {
     let world = World::new();
     let [key] = world.rows(["one"]);
     world.run_keys(std::slice::from_ref(&key)).await;
@@ -162,7 +162,7 @@ async fn deferred(world: &World) -> Vec<Touch> {
 }
 
 #[tokio::test]
-async fn an_id_without_base_beside_another_records_key_is_looked_at_as_well() {
+async fn a_touch_of_an_unknown_id_and_a_known_row_reconciles_both() {
     let world = World::new();
     let [key] = world.rows(["one"]);
     world.run_keys(std::slice::from_ref(&key)).await;
@@ -175,7 +175,7 @@ async fn an_id_without_base_beside_another_records_key_is_looked_at_as_well() {
 }
 
 #[tokio::test]
-async fn a_row_named_by_a_touch_of_two_other_records_is_looked_at_as_well() {
+async fn a_touch_whose_id_key_and_old_key_name_three_records_reconciles_all_three() {
     let world = World::new();
     let [one, two] = world.rows(["one", "two"]);
     world.run_keys(&[one.clone(), two.clone()]).await;
@@ -186,7 +186,7 @@ async fn a_row_named_by_a_touch_of_two_other_records_is_looked_at_as_well() {
 }
 
 #[tokio::test]
-async fn a_row_that_another_record_is_not_known_by_is_touched_alone() {
+async fn a_touch_that_names_a_record_and_an_unknown_row_defers_a_touch_of_the_row_alone() {
     let world = World::new();
     let [one] = world.rows(["one"]);
     world.run_keys(std::slice::from_ref(&one)).await;
@@ -202,7 +202,7 @@ async fn a_row_that_another_record_is_not_known_by_is_touched_alone() {
 }
 
 #[tokio::test]
-async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
+async fn a_touch_does_not_link_a_record_and_a_row_that_have_no_base() {
     let world = World::new();
     let ([key], [id]) = (world.rows(["row"]), world.records(["record"]));
     let touch = Touch { id: Some(id.clone()), ..world.of_key(&key) };
@@ -221,7 +221,7 @@ async fn an_id_and_a_key_that_have_no_base_are_not_joined_by_a_touch() {
 }
 
 #[tokio::test]
-async fn touches_of_one_record_are_one_look_and_two_changes_of_its_key_are_two() {
+async fn touches_of_one_record_are_reconciled_once_and_a_second_key_change_is_deferred() {
     let world = World::new();
     let (key, id) = world.linked().await;
     let touches = vec![world.of_id(&id), world.of_key(&key)];
@@ -243,7 +243,7 @@ async fn touches_of_one_record_are_one_look_and_two_changes_of_its_key_are_two()
 }
 
 #[tokio::test]
-async fn a_newcomer_under_a_name_that_a_base_bears_gets_a_base_of_its_own() {
+async fn a_new_row_under_a_key_that_names_another_base_gets_a_base_of_its_own() {
     let world = World::new();
     let [first] = world.rows(["one"]);
     let mut key = first.clone();
@@ -261,7 +261,7 @@ async fn a_newcomer_under_a_name_that_a_base_bears_gets_a_base_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_row_that_names_another_record_while_that_ones_row_is_gone_is_rejected_for_both() {
+async fn a_row_relinked_to_a_record_whose_row_was_deleted_rejects_both_records() {
     let world = World::new();
     let [one, two] = world.rows(["one", "two"]);
     world.run_keys(&[one.clone(), two.clone()]).await;
@@ -367,7 +367,7 @@ async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_
 }
 
 #[tokio::test]
-async fn a_row_that_is_deleted_while_its_record_is_created_takes_that_along() {
+async fn a_row_deleted_while_its_record_is_created_deletes_the_record() {
     let world = World::new();
     let [key] = world.rows(["one"]);
     super::bases::ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
@@ -398,7 +398,7 @@ async fn to_rest(world: &World) {
         }
         world.ports.clock.advance(SignedDuration::from_millis(500));
     }
-    panic!("{} touches are still put off", world.ports.state.deferred());
+    panic!("{} touches are still deferred", world.ports.state.deferred());
 }
 
 /// Each row and the record that it is linked to hold the same, and each has one base that knows both.
