@@ -1,8 +1,8 @@
 //! What a schedule calls: one look at the capture log, one at the scans, and housekeeping.
 
-use jiff::SignedDuration;
 use syncline_engine::Definition;
-use syncline_sync::{Clock, Database, PortError, Ports, State, poll, watch};
+pub use syncline_sync::poll::keep_house;
+use syncline_sync::{PortError, Ports, poll, watch};
 
 /// How often [`poll_log`] reads the capture log in one call, at most.
 const LOG_ROUNDS: usize = 10;
@@ -25,21 +25,6 @@ pub async fn poll_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result
         }
     }
     Ok(touched + poll::due(ports).await?)
-}
-
-/// How long tombstones, ended bases and counters are kept: 30 days, so that an undelete finds its row. A
-/// state store may forget counters earlier.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Housekeeping: creates the next partitions of history, installs capture on new partitions of synced tables,
-/// and deletes tombstones, former keys of rows, ended bases and counters that are older than 30 days.
-///
-/// # Errors
-/// When the database or the state store fails.
-pub async fn keep_house<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
-    let before = ports.clock().now() - KEPT;
-    ports.database().keep_house(definitions, before).await?;
-    ports.state().forget(before).await
 }
 
 /// Probes a side that was away, advances the pulse (which checks the database's identity), then reads the

@@ -1,4 +1,4 @@
-//! Messages from the queue, reconciled.
+//! Takes messages from the queue and reconciles their touches.
 
 use crate::outage::{any_away, note_error};
 use crate::pace;
@@ -16,28 +16,29 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use syncline_engine::{Definition, Side};
 
-/// How long a message of a newer form waits.
+/// How long a message of a newer form is deferred.
 const NEWER_FORM_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
-/// Touches in one run, at most.
+/// The maximum number of touches in one run.
 const TOUCHES_PER_RUN: usize = 1_000;
 
-/// What an invocation works under.
+/// What an invocation is given: the definitions, and the deadline if it has one.
 struct Bounds<'a> {
     definitions: &'a [Definition],
     deadline: Option<Timestamp>,
 }
 
-/// What became of a set of messages.
+/// What became of the messages of one invocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchOutcome {
-    /// Receipts of messages that are dealt with, and acknowledged where the queue answered.
+    /// Receipts of messages that are dealt with. They are acknowledged already, unless the queue did not
+    /// answer.
     pub done: Vec<String>,
-    /// Receipts of messages that have to come again.
+    /// Receipts of messages that have to be received again.
     pub release: Vec<String>,
-    /// What was written.
+    /// The fates of the touches, counted.
     pub summary: Summary,
-    /// When the oldest of their touches was noticed.
+    /// When the oldest of these touches was noticed. Absent if there were no touches.
     pub oldest: Option<Timestamp>,
 }
 
@@ -50,15 +51,18 @@ impl BatchOutcome {
     }
 }
 
-/// Reconciles all touches of all messages together. An outage never fails a message: its touches are put off
-/// and the message is done. Only where they cannot be put off does it come again.
+/// Reconciles the touches of all messages together. An outage never fails a message: its touches are deferred
+/// and the message is acknowledged. A message comes again only if its touches can be neither dealt with nor
+/// deferred.
 ///
-/// A message that was received before crashed its run, or was in one that crashed: it is sent again as single
-/// touches, and what is a single touch runs alone and before the fresh ones, so that only the poisonous one goes on
-/// counting its receives. Each message is acknowledged as soon as it is dealt with, and the order of single ones turns
-/// round with each receive, so that one that hangs until its process is ended keeps the others waiting once.
+/// A message that was received before was in a run that crashed. Such a message is sent again as single
+/// touches. A message with a single touch runs alone, before the messages that are received for the first
+/// time. So only the touch that causes the crash goes on counting its receives. Each message is acknowledged
+/// as soon as it is dealt with. The order of the single touches is reversed with each receive, so that a
+/// touch that hangs until its process is ended delays the others only once.
 ///
-/// Where there is a `deadline`, no run begins whose lease would end after it: what is left then is put off in time.
+/// If there is a `deadline`, no run begins whose lease would end after it. The touches that are left are
+/// deferred.
 pub async fn consume<P: Ports>(
     ports: &P,
     definitions: &[Definition],
@@ -110,7 +114,8 @@ pub async fn consume<P: Ports>(
     outcome
 }
 
-/// What cannot be acknowledged now is acknowledged with the invocation, or comes again, which does no harm.
+/// Acknowledges messages. If the queue does not answer, the messages are acknowledged with the invocation, or
+/// they come again, which does no harm.
 async fn acknowledge<P: Ports>(ports: &P, receipts: &[String]) {
     if receipts.is_empty() {
         return;
@@ -134,7 +139,7 @@ async fn send_singly<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> R
     Ok(())
 }
 
-/// A panic is the same as a crash: its messages come again.
+/// Reconciles the touches of these messages, by sync. A panic counts as a crash: the messages come again.
 async fn reconcile_together<P: Ports>(
     ports: &P,
     bounds: &Bounds<'_>,
@@ -178,7 +183,8 @@ async fn reconcile_together<P: Ports>(
     outcome
 }
 
-/// One run after the other, each of so many touches that it ends well within its lease.
+/// Reconciles the touches of one sync, in one run after the other. The size of a run is limited so that the
+/// run ends well within its lease.
 async fn of_sync<P: Ports>(
     ports: &P,
     bounds: &Bounds<'_>,
@@ -242,7 +248,7 @@ async fn one_run<P: Ports>(
     }
 }
 
-/// Puts touches off until a moment, or for a while that grows with each time.
+/// Defers touches until a given moment, or for a time that grows with each attempt.
 async fn deferred<P: Ports>(
     ports: &P,
     sync: &str,

@@ -1,5 +1,5 @@
-//! A sync's definition, from what its user wrote and what both sides say of themselves. Pure: every problem in one
-//! answer.
+//! Makes the definition of a sync from the user's configuration and from what both sides describe. This has
+//! no I/O. All problems are reported in one answer.
 
 use crate::describe::{ColumnDescription, FieldDescription, ObjectDescription, TableDescription};
 use syncline_engine::{
@@ -7,64 +7,65 @@ use syncline_engine::{
     Rule, RuleKind, SalesforceType, Side, pair,
 };
 
-/// One field of a sync as its user wrote it.
+/// A field of a sync, as the user wrote it in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedField {
-    /// The Salesforce API name.
+    /// The API name of the Salesforce field.
     pub field: String,
-    /// The column.
+    /// The name of the column.
     pub column: String,
-    /// Which way.
+    /// The direction in which the field is synced.
     pub direction: Direction,
-    /// The sync of the parents.
+    /// For a lookup: the name of the sync of the parent records.
     pub lookup: Option<String>,
 }
 
-/// A sync as its user wrote it.
+/// A sync, as the user wrote it in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its name.
+    /// The name of the sync.
     pub name: String,
-    /// The object.
+    /// The API name of the Salesforce object.
     pub object: String,
-    /// The schema.
+    /// The schema of the table.
     pub schema: String,
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// The link column.
+    /// The name of the link column.
     pub link: String,
-    /// The winner of conflicts.
+    /// The primary: the side that wins conflicts.
     pub primary: Side,
-    /// Which way.
+    /// The direction in which the sync writes.
     pub direction: Direction,
-    /// What happens where there is no base.
+    /// What happens where both sides have the record and there is no base.
     pub on_first_link: FirstLink,
-    /// What deletes lead to.
+    /// What a delete on either side leads to.
     pub deletes: Deletes,
-    /// How many of them within an hour.
+    /// How many deletes are allowed within an hour.
     pub delete_limit: DeleteLimit,
-    /// The link is kept in a table of ours.
+    /// True if the links are kept in a table of Syncline's own, and the user's table gets no link column.
     pub link_table: bool,
-    /// The external Id field.
+    /// The name of the external Id field in Salesforce.
     pub external_id: String,
-    /// The marker field.
+    /// The name of the marker field in Salesforce.
     pub marker: String,
-    /// Seconds between two catch-ups.
+    /// The number of seconds between two catch-ups.
     pub poll_interval_s: u32,
-    /// The fields.
+    /// The fields to sync.
     pub fields: Vec<WantedField>,
-    /// Another sync maps the same table.
+    /// True if another sync uses the same table.
     pub table_shared: bool,
-    /// What each lookup's sync pairs: its object, and its table's key columns.
+    /// For the syncs that lookups name: the name of the sync, its Salesforce object, and the number of key
+    /// columns of its table.
     pub parents: Vec<(String, String, usize)>,
 }
 
-/// Something in the way, or something to know.
+/// A problem that prevents a sync, or something that the user has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong and what to do.
     pub message: String,
-    /// False for something that only has to be known.
+    /// True if the problem prevents the sync. False if the user only has to know of it.
     pub fatal: bool,
 }
 
@@ -84,10 +85,10 @@ impl Problems<'_> {
     }
 }
 
-/// The definition, and what there is to know about it.
+/// Makes the definition, and lists what the user has to know about it.
 ///
 /// # Errors
-/// Every problem that stands in the way, and whatever else there is to know.
+/// When there is a problem that prevents the sync. The answer lists every problem, with the notes as well.
 pub fn define(
     wanted: &Wanted,
     object: &ObjectDescription,
@@ -325,7 +326,8 @@ fn mapping(
     })
 }
 
-/// The direction in which a field travels: that of the definition, or one way where a side cannot be written.
+/// The direction of a field: the one in the configuration, or a single direction where one side cannot be
+/// written.
 fn direction_of(
     wanted: &Wanted,
     field: &WantedField,

@@ -1,20 +1,22 @@
-//! The delete limit: so many deletes within an hour, then a person looks.
+//! The delete limit. If a sync reaches its limit of deletes within one hour, the sync is paused and a person
+//! has to look.
 
 use crate::pause::pause;
 use crate::ports::{Clock, PauseCause, PortError, Ports, State};
 use jiff::SignedDuration;
 use syncline_engine::Definition;
 
-/// The window of the delete limit.
+/// The time over which deletes are counted.
 pub const DELETE_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
-/// The counter of a sync's deletes.
+/// The name of the counter of a sync's deletes.
 #[must_use]
 pub fn delete_counter(sync: &str) -> String {
     format!("deletes/{sync}")
 }
 
-/// Counts deletes that are about to go across, and records that went missing. `false`: the sync is paused.
+/// Counts deletes that are about to be carried across, and records that went missing. Answers `false` if the
+/// limit does not allow them; the sync is then paused.
 pub(crate) async fn take_deletes<P: Ports>(
     ports: &P,
     definition: &Definition,
@@ -29,7 +31,8 @@ pub(crate) async fn take_deletes<P: Ports>(
     Ok(false)
 }
 
-/// Deletes that wait in the capture log count before the first of them is carried across.
+/// Pauses the sync if the deletes that wait in the capture log would exceed the limit. This happens before
+/// the first of these deletes is carried across.
 pub(crate) async fn look_ahead<P: Ports>(
     ports: &P,
     definition: &Definition,

@@ -1,97 +1,98 @@
-//! What both sides say of themselves: an object of Salesforce, a table of the catalog.
+//! How both sides describe themselves: an object of Salesforce, and a table of the PostgreSQL catalog.
 
 use syncline_engine::{PostgresType, SalesforceType};
 
 /// A field as Salesforce describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldDescription {
-    /// Its API name.
+    /// The API name of the field.
     pub name: String,
-    /// Its type.
+    /// The type of the field.
     pub salesforce_type: SalesforceType,
-    /// A create without it is refused.
+    /// True if Salesforce refuses a create without this field.
     pub required: bool,
-    /// A create may set it.
+    /// True if a create may set the field.
     pub createable: bool,
-    /// An update may set it.
+    /// True if an update may set the field.
     pub updateable: bool,
-    /// Users without the permission View Encrypted Data see a mask in it.
+    /// True if the field is encrypted. A user without the permission View Encrypted Data reads a mask in its
+    /// place.
     pub masked: bool,
-    /// An external Id that no two records share.
+    /// True if the field is a unique external Id.
     pub unique_external_id: bool,
-    /// The objects that a lookup points to.
+    /// The objects that a lookup can point to. Empty for other fields.
     pub reference_to: Vec<String>,
 }
 
 /// An object as Salesforce describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectDescription {
-    /// Its API name.
+    /// The API name of the object.
     pub name: String,
-    /// Its fields, those that the user may see.
+    /// The fields of the object that the user may see.
     pub fields: Vec<FieldDescription>,
 }
 
 impl ObjectDescription {
-    /// The field of this name.
+    /// The field with this name, if there is one.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&FieldDescription> {
         self.fields.iter().find(|field| field.name == name)
     }
 }
 
-/// A column as the catalog describes it.
+/// A column as the PostgreSQL catalog describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnDescription {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// Its type.
+    /// The type of the column.
     pub postgres_type: PostgresType,
-    /// Its type as SQL casts to it.
+    /// The name of the type to which SQL casts a value for this column.
     pub cast: String,
-    /// It takes no null.
+    /// True if the column takes no null.
     pub not_null: bool,
-    /// It has a default.
+    /// True if the column has a default.
     pub has_default: bool,
-    /// It cannot be written.
+    /// True if the column is generated and cannot be written.
     pub generated: bool,
 }
 
-/// A table as the catalog describes it.
+/// A table as the PostgreSQL catalog describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDescription {
-    /// Its schema.
+    /// The schema of the table.
     pub schema: String,
-    /// Its name.
+    /// The name of the table.
     pub table: String,
-    /// `relkind`: `r` is a plain table, `p` a partitioned one.
+    /// The `relkind` of the catalog: `r` is a plain table, `p` is a partitioned table.
     pub kind: String,
-    /// Row security hides rows from the role, or would if it asked for them.
+    /// True if row security hides rows from the role, or would hide them if the role read them.
     pub hides_rows: bool,
-    /// The role may delete.
+    /// True if the role may delete rows.
     pub may_delete: bool,
-    /// The role may read, insert and update.
+    /// True if the role may read, insert and update rows.
     pub may_write: bool,
-    /// The role may create triggers.
+    /// True if the role may create triggers.
     pub may_trigger: bool,
-    /// Its owner.
+    /// The role that owns the table.
     pub owner: String,
-    /// The role that asks.
+    /// The role of the connection that read this description.
     pub role: String,
-    /// The role owns it, or is a member of the role that does.
+    /// True if the role owns the table, or is a member of the role that owns it.
     pub owned: bool,
-    /// Triggers of this role's are on it already.
+    /// True if triggers of this role are on the table already.
     pub captured: bool,
-    /// Its columns.
+    /// The columns of the table.
     pub columns: Vec<ColumnDescription>,
-    /// Its primary key, in index order.
+    /// The columns of the primary key, in index order. Empty if there is no primary key.
     pub key: Vec<String>,
-    /// Columns that are unique on their own.
+    /// The columns that are unique by themselves.
     pub unique_columns: Vec<String>,
 }
 
 impl TableDescription {
-    /// The column of this name.
+    /// The column with this name, if there is one.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&ColumnDescription> {
         self.columns.iter().find(|column| column.name == name)

@@ -1,24 +1,26 @@
-//! Touches into the queue.
+//! Puts touches into the queue.
 
 use crate::ports::{MessageBody, PortError, Ports, Queue, Step, Steps};
 use crate::touch::{Touch, fold};
 use std::collections::BTreeMap;
 
-/// Touches in one message, at most: with 1 KB each, well below the 256 KB that a queue takes.
+/// The maximum number of touches in one message. With at most 1 KB for each touch, a message stays below the
+/// 256 KB that a queue takes.
 const TOUCHES_PER_MESSAGE: usize = 200;
 
-/// Folds touches and sends them. `Ok` means that the queue has accepted every one of them.
+/// Folds touches and sends them. `Ok` means that the queue has accepted all of them; it holds the number
+/// after folding.
 ///
 /// # Errors
-/// When the queue refused any; the source must offer all of them again.
+/// When the queue refused at least one touch. The source has to offer all of them again.
 pub async fn enqueue<P: Ports>(ports: &P, touches: Vec<Touch>) -> Result<usize, PortError> {
     enqueue_to(ports.queue(), ports.steps(), touches).await
 }
 
-/// The same, for whoever has a queue and no more.
+/// Does the same as [`enqueue`], for a caller that has only a queue and no other ports.
 ///
 /// # Errors
-/// When the queue refused any; the source must offer all of them again.
+/// When the queue refused at least one touch. The source has to offer all of them again.
 pub async fn enqueue_to<Q: Queue, S: Steps>(
     queue: &Q,
     steps: &S,

@@ -1,9 +1,33 @@
-//! The use cases of Syncline and the ports they need.
+//! The use cases of Syncline, and the ports that they need.
 //!
-//! Whatever happens on either side becomes a [`Touch`]; touches are queued; [`reconcile`](reconcile::reconcile)
-//! reads both sides, lets the engine plan, and carries the plan out. Nothing here decides what a plan decided,
-//! and nothing here knows HTTP, SQL or a runtime: no spawn, no timer, no channel, so that a simulation can
-//! drive it step by step.
+//! Whatever happens on either side becomes a [`Touch`], and touches are queued.
+//! [`reconcile`](reconcile::reconcile) reads both sides, lets the engine plan, and carries the plan out.
+//!
+//! This crate does not change what a plan decided. It does not know HTTP, SQL or a runtime: it spawns no task
+//! and uses no timer and no channel, so that a simulation can drive it step by step.
+//!
+//! # Layout
+//!
+//! Begin with `touch.rs` (what a touch is) and `consume.rs` (what happens to a message), then read
+//! `reconcile/mod.rs` (the steps of a run). The types that all of them use are in `ports`.
+//!
+//! - `touch.rs`: touches, and how touches of one record are folded.
+//! - `enqueue.rs`: puts touches into the queue.
+//! - `poll`: makes touches from the capture log, from scans, and from deferred touches that are due; deletes
+//!   what is older than 30 days.
+//! - `consume.rs`: takes messages from the queue, and starts runs.
+//! - `reconcile`: one run over the touches of one sync.
+//! - `ports`: the traits that the adapters implement: the two sides, the state store, the queue, the clock
+//!   and more.
+//! - `retry.rs`: what an error leads to, the back-off, and how long a breaker stays open.
+//! - `outage.rs`: the breaker of a side that is away, and the probe that finds out when the side answers
+//!   again.
+//! - `pulse.rs`: finds out whether the database or the state store was restored.
+//! - `pause.rs`: pauses a sync and raises an alert.
+//! - `pace.rs`: the budget of Salesforce calls.
+//! - `delete_limit.rs`: pauses a sync that deletes too many records within an hour.
+//! - `define.rs`: makes a definition from the configuration and from the descriptions in `describe.rs`.
+//! - `view.rs`: what a person's commands show.
 
 pub mod consume;
 pub mod define;

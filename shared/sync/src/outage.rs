@@ -1,4 +1,5 @@
-//! A side that is away: its breaker, what it does to touches, and how it is found out that the side is back.
+//! Outages of a side: the breaker, what an error does to touches, and the probe that finds out when the side
+//! answers again.
 
 use crate::pause::{pause, pause_all};
 use crate::ports::{Breaker, Clock, PauseCause, PortError, Ports, Salesforce, State};
@@ -7,10 +8,12 @@ use crate::retry::{Disposition, disposition};
 use jiff::SignedDuration;
 use syncline_engine::{Definition, Side};
 
-/// What was put off while a side was away comes due spread over this time.
+/// Touches that were deferred while a side was away come due spread over this time after the side answers
+/// again.
 const SPREAD: SignedDuration = SignedDuration::from_secs(10);
 
-/// What an error means for the touches to come.
+/// Acts on an error of a run or a scan: counts the error in the breaker of the side, or pauses the sync.
+/// Returns the error itself if touches cannot be deferred, because the state store failed or is not set up.
 pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortError) -> Result<(), PortError> {
     let now = ports.clock().now();
     match disposition(error) {
@@ -33,7 +36,7 @@ pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortErro
     Ok(())
 }
 
-/// True while a side is left alone. Only a probe finds out that it is back.
+/// True while the breaker of a side is open. Only a successful probe closes the breaker.
 pub(crate) async fn any_away<P: Ports>(ports: &P) -> Result<bool, PortError> {
     for side in [Side::Salesforce, Side::Postgres] {
         if ports.state().breaker(side).await?.is_open() {
@@ -43,7 +46,8 @@ pub(crate) async fn any_away<P: Ports>(ports: &P) -> Result<bool, PortError> {
     Ok(false)
 }
 
-/// One call to each side that was left alone long enough. Where it answers, what was put off comes due.
+/// Makes one call to each side whose breaker has been open for long enough. If the side answers, the breaker
+/// is closed and deferred touches come due.
 async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
     let now = ports.clock().now();
     for side in [Side::Salesforce, Side::Postgres] {
@@ -75,10 +79,10 @@ async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), Po
     Ok(())
 }
 
-/// What every poll begins with: sides that were away are probed, and the pulse is advanced.
+/// Probes the sides that were away, then advances the pulse. Every poll begins with this.
 ///
 /// # Errors
-/// When the database or the state store fails, or it is another database.
+/// When the database or the state store fails, or the database is not the one that the instance is bound to.
 pub async fn watch<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
     probe(ports, definitions).await?;
     if ports.state().breaker(Side::Postgres).await?.is_open() {

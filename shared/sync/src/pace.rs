@@ -1,15 +1,18 @@
-//! Pace: a bucket of Salesforce calls that fills from the daily budget. While it is empty, touches gather and fold.
+//! Pace: a bucket of Salesforce calls that fills from the daily budget. While the bucket is empty, touches
+//! are deferred and folded.
 
 use crate::ports::{Clock, DailyCalls, PortError, Ports, Salesforce, State};
 use jiff::SignedDuration;
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
-/// The bucket holds this part of a day's calls, for bursts.
+/// The bucket holds this share of a day's calls, so that Syncline can handle bursts.
 const BURST_SHARE: f64 = 0.1;
-/// And never less than these, or nothing could ever be done at once.
+/// The smallest size of the bucket, in calls. With a smaller one, a small budget would never allow a call at
+/// once.
 const SMALLEST_BURST: f64 = 20.0;
 
-/// Draws the calls made since this was asked last. Answers how long nothing more is to be called.
+/// Takes the calls made since the last `draw` from the bucket. Answers for how long no further call should be
+/// made, or `None` if calls may be made at once.
 pub(crate) async fn draw<P: Ports>(ports: &P) -> Result<Option<SignedDuration>, PortError> {
     let (calls, allowance) = ports.salesforce().take_usage();
     #[expect(clippy::cast_precision_loss, reason = "calls of a day are far below 2^52")]

@@ -1,9 +1,10 @@
-//! Pausing: a sync stops, once, with its cause, and one alert says so.
+//! Pauses a sync with a cause, and raises one alert.
 
 use crate::ports::{Alert, Alerts, Pause, PauseCause, PortError, Ports, State};
 use syncline_engine::Definition;
 
-/// Pauses a sync and raises an alert. A sync that is paused already keeps its first cause.
+/// Pauses a sync and raises an alert. A sync that is paused already keeps its first cause and raises no
+/// second alert.
 pub(crate) async fn pause<P: Ports>(
     ports: &P,
     sync: &str,

@@ -1,17 +1,20 @@
-//! The pulse: a counter that the database and the state store both keep. Where the two part, one was restored.
+//! The pulse: a counter that the database and the state store both keep. If the two numbers differ, one of
+//! the two was restored to an earlier time.
 
 use crate::pause::pause_all;
 use crate::ports::{Database, PauseCause, PortError, Ports, State};
 use syncline_engine::Definition;
 
-/// Two pollers may be so far apart.
+/// How far the pulse in the database may be ahead of the one in the state store, because pollers may run at
+/// the same time or fail between the two.
 const BEATS_APART: u64 = 20;
 
-/// Advances the pulse on both ends. Where the database is behind the state store, or far ahead of it, one of them
-/// was restored: everything pauses before anything is written, for yesterday's values would be legal changes.
+/// Advances the pulse in the database and in the state store. If the database's pulse is behind that of the
+/// state store, or far ahead of it, one of the two was restored. Then all syncs are paused before anything is
+/// written, because restored values would look like changes.
 ///
 /// # Errors
-/// When either end fails, or the database is not the one that the instance is bound to.
+/// When either of the two fails, or the database is not the one that the instance is bound to.
 pub async fn pulse<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
     let known = ports.state().pulse().await?;
     let beat = match ports.database().beat().await {

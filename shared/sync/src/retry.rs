@@ -1,4 +1,4 @@
-//! What an error leads to, and how long anything waits.
+//! What an error leads to, and how long a touch or a side waits for its next try.
 
 use crate::ports::{Breaker, PauseCause, PortError};
 use jiff::{SignedDuration, Timestamp};
@@ -7,17 +7,17 @@ use syncline_engine::Side;
 /// What becomes of the touches of a run that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Put off; the side's breaker counts the failure.
+    /// The touches are deferred, and the failure is counted in the side's breaker.
     Retry(Side),
-    /// Put off until the side takes calls again.
+    /// The quota is spent. The touches are deferred until Salesforce takes calls again.
     QuotaSpent,
-    /// Put off, and the sync is paused for a person to look.
+    /// The touches are deferred, and the sync is paused until a person has looked at it.
     Pause(PauseCause),
-    /// Not acknowledged: there is nowhere to put them off.
+    /// The messages are not acknowledged, because the touches cannot be deferred.
     Release,
 }
 
-/// What an error leads to.
+/// The disposition that belongs to an error.
 #[must_use]
 pub fn disposition(error: &PortError) -> Disposition {
     match error {
@@ -32,14 +32,16 @@ pub fn disposition(error: &PortError) -> Disposition {
 /// How long a touch waits before its next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backoff {
-    /// Somebody else was at the record: 0.2 s, doubling to 5 s.
+    /// Somebody else is writing to the record. The first wait is 0.2 s and each next one is twice as long, up
+    /// to 5 s.
     Contention,
-    /// A side is away, or a parent is not linked: 1 s, doubling to 15 min.
+    /// A side is away, or a parent is not linked. The first wait is 1 s and each next one is twice as long,
+    /// up to 15 min.
     Outage,
 }
 
 impl Backoff {
-    /// When the next try is due, 20 % to either side by `random`.
+    /// When the next try is due. `random` makes the wait up to 20 % shorter or longer.
     #[must_use]
     pub fn due(self, now: Timestamp, attempt: u32, random: u128) -> Timestamp {
         let (first_ms, longest_ms): (i64, i64) = match self {
@@ -53,8 +55,9 @@ impl Backoff {
 }
 
 impl Breaker {
-    /// The breaker after an outage: the third in a row opens it for 5 s, and after half a minute of those for twice as
-    /// long each time, up to 60 s. Most outages are short, and a probe is one call.
+    /// The breaker after an outage. The third outage in a row opens the breaker for 5 s, as do the next five.
+    /// From the ninth on, the time doubles up to 60 s. The times are short because most outages are short,
+    /// and a probe costs only one call.
     #[must_use]
     pub fn failed(&self, now: Timestamp, message: &str) -> Self {
         let failures = self.failures.saturating_add(1);
@@ -65,7 +68,8 @@ impl Breaker {
         Self { form: 1, failures, open_until, message: message.to_owned() }
     }
 
-    /// The breaker once the daily allowance is spent: a minute, doubling to 16.
+    /// The breaker after an answer that the quota is spent. The breaker opens for 1 min; each further answer
+    /// doubles the time, up to 16 min.
     #[must_use]
     pub fn quota_spent(&self, now: Timestamp, message: &str) -> Self {
         let failures = self.failures.saturating_add(1);
@@ -74,7 +78,8 @@ impl Breaker {
         Self { form: 1, failures, open_until, message: message.to_owned() }
     }
 
-    /// True while the side is left alone: until a probe after `open_until` finds that it answers.
+    /// True while the breaker is open. The breaker stays open after `open_until`, until a probe finds that
+    /// the side answers.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open_until.is_some()

@@ -1,31 +1,31 @@
-//! Touches: "this record of this sync may have changed".
+//! Touches. A touch says "this record of this sync may have changed".
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use syncline_engine::{BaseKey, PostgresKey, SalesforceId, SyncName};
 
-/// The form of a [`Touch`] that this code writes.
+/// The version of the format in which this release writes a [`Touch`].
 pub const TOUCH_FORM: u8 = 1;
 
-/// Where a touch comes from.
+/// What led to a touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// An outbound message.
+    /// An outbound message of Salesforce.
     OutboundMessage,
-    /// The capture log.
+    /// A row of the capture log.
     CaptureLog,
-    /// A scan on `SystemModstamp`.
+    /// A scan for changed `SystemModstamp`s.
     CatchUp,
     /// The first scan of a new sync.
     FirstScan,
-    /// A person.
+    /// A command of a person.
     Person,
 }
 
 impl Source {
-    /// The word for this source in history and messages.
+    /// The word for this source in the history and in messages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -38,51 +38,53 @@ impl Source {
     }
 }
 
-/// What is known of a delete. It survives folding and retries, and alone never deletes anything.
+/// What is known of a delete. It is kept when touches are folded or deferred. Evidence alone never leads to a
+/// delete: both sides are read first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteEvidence {
-    /// A DELETE was captured.
+    /// A DELETE of the row was captured.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pg_deleted: bool,
-    /// Salesforce said `IsDeleted`.
+    /// Salesforce answered `IsDeleted` for the record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sf_deleted: bool,
 }
 
-/// A record that may have changed. It never carries a value.
+/// A record that may have changed. A touch never carries a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
-    /// The form of this document, [`TOUCH_FORM`].
+    /// The version of this document's format, [`TOUCH_FORM`].
     #[serde(rename = "v")]
     pub form: u8,
-    /// The sync.
+    /// The name of the sync.
     pub sync: SyncName,
-    /// The record's Id, if known.
+    /// The record's Salesforce Id, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SalesforceId>,
-    /// The row's key, if known.
+    /// The key of the record's row, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<PostgresKey>,
-    /// The row's key before it changed.
+    /// The key of the row before the key changed. Absent if no change of the key is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_key: Option<PostgresKey>,
-    /// Where it comes from.
+    /// What led to the touch.
     pub source: Source,
     /// What is known of a delete.
     #[serde(default)]
     pub evidence: DeleteEvidence,
-    /// The `SystemModstamp` that gave rise to it, if that is all that did.
+    /// The `SystemModstamp` that led to the touch. Absent if anything else led to it as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Timestamp>,
-    /// The stamp is near the end of catch-up's look-back: a transaction that began with it has ended by now.
+    /// True if catch-up read the stamp near the end of its look-back. A transaction that began at this stamp
+    /// has ended by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
-    /// On whose behalf the row was changed, where an app says so.
+    /// The person or app on whose behalf the row was changed, where the app says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// When it was first noticed.
+    /// When the change was first noticed.
     pub at: Timestamp,
-    /// How often it was put off.
+    /// How many times the touch was deferred.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempt: u32,
 }
@@ -93,13 +95,13 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Touch {
-    /// A touch of a Salesforce record.
+    /// A touch that names a Salesforce record.
     #[must_use]
     pub fn of_id(sync: &str, id: SalesforceId, source: Source, at: Timestamp) -> Self {
         Self { id: Some(id), ..Self::bare(sync, source, at) }
     }
 
-    /// A touch of a row.
+    /// A touch that names a row.
     #[must_use]
     pub fn of_key(sync: &str, key: PostgresKey, source: Source, at: Timestamp) -> Self {
         Self { key: Some(key), ..Self::bare(sync, source, at) }
@@ -122,7 +124,7 @@ impl Touch {
         }
     }
 
-    /// What names the record in this touch: its Id if known, else its row's key.
+    /// The name of the record in this touch: its Salesforce Id if known, otherwise the key of its row.
     #[must_use]
     pub fn record(&self) -> String {
         match (&self.id, &self.key) {
@@ -132,8 +134,8 @@ impl Touch {
         }
     }
 
-    /// Under what it is put off. Touches of one record that name different rows stand side by side: one of the rows
-    /// may turn out to be another's.
+    /// The key under which the touch is stored while it is deferred. Touches of one record that name
+    /// different rows get different keys, because one of the rows may turn out to belong to another record.
     #[must_use]
     pub fn deferred_key(&self) -> String {
         match (&self.id, &self.key, &self.old_key) {
@@ -145,37 +147,40 @@ impl Touch {
         }
     }
 
-    /// The queue group of this touch: touches of one record exclude each other, four groups work side by side.
+    /// The queue group of this touch. Touches of one record are in the same group, so no two are worked on at
+    /// once. Each sync has four groups, which are worked on in parallel.
     #[must_use]
     pub fn group(&self) -> String {
-        // FNV-1a: stable across builds, for a group outlives the process that names it.
+        // FNV-1a gives the same hash in every build. A message may be read by a later build than the one that
+        // named its group.
         let hash = self.record().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         format!("{}.{}", self.sync, (hash >> 32) % 4)
     }
 
-    /// True if each names a row, and not the same one, or not the same change of its key: one of them would be lost
-    /// in the other.
+    /// True if both touches name a row and folding them would lose one: their rows differ, or they report
+    /// different changes of the row's key.
     #[must_use]
     pub fn names_another_row(&self, other: &Self) -> bool {
         let rekeyed = self.old_key.is_some() && other.old_key.is_some() && self.old_key != other.old_key;
         self.key.is_some() && other.key.is_some() && (self.key != other.key || rekeyed)
     }
 
-    /// The same occasion to look at this record alone.
+    /// A copy of this touch that names only the Salesforce record.
     #[must_use]
     pub fn alone_of_id(&self, id: SalesforceId) -> Self {
         Self { id: Some(id), key: None, old_key: None, ..self.clone() }
     }
 
-    /// The same occasion to look at this row alone, whoever's it is.
+    /// A copy of this touch that names only the row, whichever record the row belongs to.
     #[must_use]
     pub fn alone_of_row(&self, key: PostgresKey) -> Self {
         Self { id: None, key: Some(key), old_key: None, stamp: None, ..self.clone() }
     }
 
-    /// A touch of its record and one of its row, each to be looked at for itself.
+    /// Splits the touch into one that names the record and one that names the row, so that each is reconciled
+    /// separately.
     #[must_use]
     pub fn apart(&self) -> Vec<Self> {
         let by_id = self.id.is_some().then(|| Self { key: None, ..self.clone() });
@@ -183,7 +188,7 @@ impl Touch {
         by_id.into_iter().chain(by_key).collect()
     }
 
-    /// Takes in another touch of the same record.
+    /// Folds another touch of the same record into this one.
     pub fn absorb(&mut self, other: Self) {
         self.evidence.pg_deleted |= other.evidence.pg_deleted;
         self.evidence.sf_deleted |= other.evidence.sf_deleted;
@@ -197,7 +202,7 @@ impl Touch {
         }
         self.at = self.at.min(other.at);
         self.id = self.id.take().or(other.id);
-        // The key that a row was given counts, not one under which it was seen before.
+        // A key that the row was changed to takes precedence over a key under which the row was merely seen.
         if other.old_key.is_some() || self.old_key.is_none() {
             self.key = other.key.or(self.key.take());
         }
@@ -207,7 +212,8 @@ impl Touch {
     }
 }
 
-/// Folds touches of one record into one, unless they name different rows; the order of first appearance stays.
+/// Folds touches of one record into one touch, unless they name different rows. The order of first appearance
+/// is kept.
 #[must_use]
 pub fn fold(touches: impl IntoIterator<Item = Touch>) -> Vec<Touch> {
     let mut places: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
@@ -251,7 +257,7 @@ mod tests {
         PostgresKey(format!("[\"{number}\"]"))
     }
 
-    /// One of a few of each part, so that parts meet.
+    /// Generates touches from few different values for each part, so that touches often share a value.
     fn touches() -> impl Strategy<Value = Touch> {
         let few_keys = || proptest::option::of((0..3_u32).prop_map(key));
         let ids = proptest::option::of(proptest::sample::select(vec!["001D000000IqhSL", "001D000000IqhSM"]));
@@ -349,7 +355,8 @@ mod tests {
         assert_eq!(both.deferred_key(), "001D000000IqhSLIAZ [\"1\"]");
         let rekeyed = Touch { old_key: Some(key(2)), ..both };
         assert_eq!(rekeyed.deferred_key(), "001D000000IqhSLIAZ [\"2\"] [\"1\"]");
-        // By the published FNV-1a, computed elsewhere: a group outlives the process that names it.
+        // The expected values were computed with the published FNV-1a elsewhere. A group name has to stay the
+        // same across builds.
         assert_eq!((of_id.group(), of_key.group()), ("accounts.2".to_owned(), "accounts.0".to_owned()));
         let groups: std::collections::BTreeSet<String> =
             (0..50).map(|n| Touch { key: Some(key(n)), ..of_key.clone() }.group()).collect();

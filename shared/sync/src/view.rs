@@ -1,29 +1,29 @@
-//! What a person asks to see of an instance.
+//! What a person's commands show of an instance.
 
 use crate::ports::{Conflict, MessageBody};
 use jiff::Timestamp;
 use syncline_engine::Side;
 
-/// A conflict as it is shown.
+/// A conflict, as text for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownConflict {
-    /// When, in UTC.
+    /// When the conflict was found, in UTC.
     pub at: String,
-    /// The sync.
+    /// The name of the sync.
     pub sync: String,
-    /// Its Salesforce Id.
+    /// The Salesforce Id of the record, if known.
     pub salesforce_id: Option<String>,
-    /// Its row's key.
+    /// The key of the record's row, if known.
     pub postgres_key: Option<String>,
-    /// The field.
+    /// The field on which both sides differ.
     pub field: String,
-    /// What Salesforce held.
+    /// The value that Salesforce held. `None` is null.
     pub salesforce: Option<String>,
-    /// What Postgres held.
+    /// The value that Postgres held. `None` is null.
     pub postgres: Option<String>,
-    /// Whose value stands.
+    /// The side whose value is kept.
     pub winner: Side,
-    /// Why.
+    /// Why that side won.
     pub reason: String,
 }
 
@@ -43,44 +43,44 @@ impl From<Conflict> for ShownConflict {
     }
 }
 
-/// Numbers of an instance at one moment.
+/// The numbers of an instance at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overview {
-    /// Linked records, by sync.
+    /// The number of linked records, by sync.
     pub linked: Vec<(String, u64)>,
-    /// Rows in the capture log, where the database could be asked.
+    /// The number of rows in the capture log. Absent if the database could not be asked.
     pub log: Option<u64>,
-    /// Messages in the queue.
+    /// The number of messages in the queue.
     pub queue: u64,
-    /// Touches put off.
+    /// The number of deferred touches.
     pub deferred: u64,
-    /// Conflicts so far.
+    /// The number of conflicts in the conflict log.
     pub conflicts: u64,
-    /// Rejected records.
+    /// The number of rejected records.
     pub rejected: u64,
-    /// Held records.
+    /// The number of held records.
     pub held: u64,
-    /// Dead letters.
+    /// The number of dead letters.
     pub dead: u64,
-    /// Paused syncs and why.
+    /// The paused syncs, each with the message of its pause.
     pub paused: Vec<(String, String)>,
-    /// Sides that are left alone, in their last words.
+    /// The sides whose breaker is open, each with its last error message.
     pub breakers: Vec<(String, String)>,
 }
 
-/// A message whose runs crashed too often.
+/// A message that was received too often, because its runs crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// When it was given up, where the queue knows.
+    /// When the queue gave the message up. Absent if the queue does not know.
     pub at: Option<Timestamp>,
-    /// How often it was received.
+    /// How many times the message was received.
     pub receives: u32,
-    /// The records that it touches.
+    /// The records that the message touches.
     pub records: Vec<String>,
 }
 
 impl DeadLetter {
-    /// What a message's body says of itself.
+    /// Makes a dead letter from the body of a message. A body that cannot be read is shown as such.
     #[must_use]
     pub fn of(body: &str, receives: u32, at: Option<Timestamp>) -> Self {
         let records = serde_json::from_str::<MessageBody>(body).map_or_else(

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "deploys a stack and takes minutes; infra/test.sh runs it beside the other tests"]
 async fn adversity_loses_and_doubles_nothing() {
     let world = World::deploy().await;
     let mut traffic = world.traffic(2).await;

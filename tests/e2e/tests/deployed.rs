@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "deploys a stack and takes minutes; infra/test.sh runs it beside the other tests"]
 async fn the_deployed_stack_loses_and_doubles_nothing() {
     let mut world = World::deploy().await;
     let mut traffic = world.traffic(1).await;

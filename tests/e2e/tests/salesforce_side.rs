@@ -92,13 +92,10 @@ fn the_fields_are_those_that_syncline_asks_for() {
     let marker = leaves(&format!("{FIELDS}/Syncline_Write__c.field-meta.xml"));
     // The marker holds the id of an intent, which has 32 hexadecimal digits.
     assert!(one(&marker, "CustomField/length").parse::<u32>().unwrap() >= 32);
-    let defaults = std::fs::read_to_string(root().join("shared/config/src/parse.rs")).unwrap();
-    for leaves in [&id, &marker] {
+    for (leaves, key) in [(&id, "salesforce.external_id"), (&marker, "salesforce.marker")] {
         let name = one(leaves, "CustomField/fullName");
-        assert!(
-            defaults.contains(&format!("\"{name}\"")),
-            "{name} is not what syncline.toml means by default"
-        );
+        let key = syncline_config::KEYS.iter().find(|known| known.name == key).unwrap();
+        assert_eq!(key.default, format!("`{name}`"), "the default of {}", key.name);
     }
 }
 

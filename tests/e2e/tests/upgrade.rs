@@ -18,6 +18,7 @@ async fn some(traffic: &mut Traffic) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "deploys a stack and takes minutes; infra/test.sh runs it beside the other tests"]
 async fn an_upgrade_and_a_rollback_under_traffic_lose_nothing() {
     let previous = root().join("target/previous");
     if !previous.join("commit").exists() {

@@ -1,17 +1,17 @@
-//! Builders.
+//! Builders of definitions for tests.
 
 use syncline_engine::{
     Definition, Direction, FieldMapping, FingerprintKey, FirstLink, PostgresType, Rule, RuleKind,
     SalesforceType, Side,
 };
 
-/// The fingerprint key of tests.
+/// The fingerprint key that tests use.
 #[must_use]
 pub fn fingerprint_key() -> FingerprintKey {
     FingerprintKey::new([42; 32])
 }
 
-/// A text field and its column.
+/// A mapping of a text field and its column.
 #[must_use]
 pub fn field(name: &str, column: &str) -> FieldMapping {
     FieldMapping {
@@ -30,7 +30,7 @@ pub fn field(name: &str, column: &str) -> FieldMapping {
     }
 }
 
-/// Contact and `contacts`, with the first and last name mapped.
+/// A definition that pairs Contact with the table `contacts` and maps the first and the last name.
 #[must_use]
 pub fn contact_definition(primary: Side) -> Definition {
     Definition {

@@ -1,7 +1,8 @@
 //! A private PostgreSQL cluster, and databases in it.
 //!
-//! It listens on loopback only, on a free port, trusts everybody there, and is gone when it is dropped. As root it
-//! runs as `postgres`, or `nobody` where there is no such user.
+//! The cluster listens on loopback only, on a free port, and trusts every local connection. It is stopped and
+//! its data is removed when the cluster is dropped. If the tests run as root, the cluster runs as the user
+//! `postgres`, or as `nobody` if there is no such user.
 
 use std::fmt;
 use std::net::TcpListener;
@@ -12,12 +13,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The variable that names the cluster of a test run.
+/// The environment variable that holds the address of the cluster of a test run.
 pub const CLUSTER_URL: &str = "SYNCLINE_TEST_POSTGRES";
-/// The role that owns everything.
+/// The role that owns everything in the cluster.
 const ROLE: &str = "syncline";
 
-/// Why no cluster runs.
+/// Why no cluster is running.
 #[derive(Debug)]
 pub struct ClusterError(String);
 
@@ -45,7 +46,7 @@ pub struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // SIGINT asks for a fast shutdown.
+        // SIGINT asks PostgreSQL for a fast shutdown.
         let _ = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10) {
@@ -61,18 +62,19 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster whose data is a new folder in `parent`. `durable` is off where nothing has to survive.
+    /// Starts a cluster whose data is a new folder in `parent`. Set `durable` to `false` if no data has to
+    /// survive a crash.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed or does not start, in its own words.
+    /// When PostgreSQL is not installed or does not start. The error holds PostgreSQL's message.
     pub fn start(parent: &Path, durable: bool) -> Result<Self, ClusterError> {
         Self::start_with(parent, durable, false)
     }
 
-    /// Starts one that also speaks TLS, as `localhost`, with a certificate that `authority()` signed.
+    /// Starts a cluster that also speaks TLS, as `localhost`, with a certificate that `authority()` signed.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed or does not start, in its own words.
+    /// When PostgreSQL is not installed or does not start. The error holds PostgreSQL's message.
     pub fn start_with_tls(parent: &Path) -> Result<Self, ClusterError> {
         Self::start_with(parent, false, true)
     }
@@ -123,10 +125,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Stops the server at once, as an administrator in a hurry would, and starts it again.
+    /// Stops the server with a fast shutdown, which ends all connections, and starts it again.
     ///
     /// # Errors
-    /// When it does not come back, in its own words.
+    /// When the server does not start again. The error holds PostgreSQL's message.
     pub fn restart(&mut self) -> Result<(), ClusterError> {
         let _ = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
         self.server.wait().map_err(|error| failed(error.to_string()))?;
@@ -153,20 +155,20 @@ impl Cluster {
         }
     }
 
-    /// The address of a database in it.
+    /// The address of a database in this cluster.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{ROLE}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Its port.
+    /// The port on which the cluster listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 }
 
-/// A program of the cluster's, as whoever may run it.
+/// A command that runs one of PostgreSQL's programs, as a user that may run it.
 fn as_user(program: &Path, user: Option<(u32, u32)>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     if let Some((uid, gid)) = user {
@@ -185,7 +187,7 @@ fn spawn(
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
     as_user(program, user, folder)
         .args(arguments)
-        // A Ctrl-C in the terminal is for whoever started the cluster.
+        // The cluster ignores a Ctrl-C in the terminal. The process that started the cluster handles it.
         .process_group(0)
         .stdout(Stdio::null())
         .stderr(log.map_err(|error| failed(error.to_string()))?)
@@ -193,7 +195,7 @@ fn spawn(
         .map_err(|error| failed(format!("postgres does not run: {error}")))
 }
 
-/// The certificate of the authority that signed the server's.
+/// The certificate of the authority that signed the server's certificate.
 #[must_use]
 pub fn authority() -> PathBuf {
     fixtures().join("authority.pem")
@@ -203,7 +205,7 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// PostgreSQL takes a key only from a file that nobody else may read.
+/// PostgreSQL accepts a private key only from a file that no other user may read.
 fn tls_settings(folder: &Path, user: Option<(u32, u32)>) -> Result<Vec<String>, ClusterError> {
     let place = |name: &str| -> std::io::Result<String> {
         let file = folder.join(name);
@@ -221,7 +223,8 @@ fn tls_settings(folder: &Path, user: Option<(u32, u32)>) -> Result<Vec<String>, 
     settings().map_err(|error| failed(format!("the server's certificate cannot be placed: {error}")))
 }
 
-/// The folder of PostgreSQL's programs: what `pg_config` says, then the newest under /usr/lib/postgresql.
+/// The folder with PostgreSQL's programs: the one that `pg_config` names, otherwise the newest under
+/// /usr/lib/postgresql.
 fn programs() -> Result<PathBuf, ClusterError> {
     let configured = Command::new("pg_config").arg("--bindir").output().ok();
     let configured = configured.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
@@ -241,7 +244,7 @@ fn programs() -> Result<PathBuf, ClusterError> {
     })
 }
 
-/// PostgreSQL does not run as root: whom to run it as, if that is who we are.
+/// The user to run PostgreSQL as, if the present user is root. PostgreSQL does not run as root.
 fn unprivileged_user() -> Result<Option<(u32, u32)>, ClusterError> {
     let number = |flag: &str, name: Option<&str>| -> Option<u32> {
         let output = Command::new("id").arg(flag).args(name).output().ok()?;
@@ -278,28 +281,28 @@ fn reachable(folder: &Path, uid: u32, gid: u32) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// A port that nobody listens on.
+/// Finds a port on which nobody listens.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no free port.
 pub fn free_port() -> Result<u16, ClusterError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed(error.to_string()))?;
     Ok(listener.local_addr().map_err(|error| failed(error.to_string()))?.port())
 }
 
-/// A database of a test's own, in the cluster of the test run.
+/// A database for one test, in the cluster of the test run.
 pub struct TestDatabase {
-    /// Its address.
+    /// The address of the database.
     pub url: String,
-    /// A connection of a user of the app.
+    /// A connection as a user of the app.
     pub client: tokio_postgres::Client,
 }
 
 impl TestDatabase {
-    /// Makes an empty database.
+    /// Creates an empty database.
     ///
     /// # Panics
-    /// When no cluster runs.
+    /// When no cluster is running.
     pub async fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let cluster = std::env::var(CLUSTER_URL).unwrap_or_else(|_| {
@@ -313,12 +316,12 @@ impl TestDatabase {
         Self { url, client }
     }
 
-    /// Another connection.
+    /// Opens another connection.
     pub async fn connect(&self) -> tokio_postgres::Client {
         connect(&self.url).await
     }
 
-    /// The first column of the only row.
+    /// Reads the first column of the only row that a query returns.
     ///
     /// # Panics
     /// When there is no such row.
@@ -326,7 +329,7 @@ impl TestDatabase {
         self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
     }
 
-    /// A count.
+    /// Reads a count.
     ///
     /// # Panics
     /// When there is no such row.
@@ -337,7 +340,7 @@ impl TestDatabase {
     /// Runs statements.
     ///
     /// # Panics
-    /// When one fails.
+    /// When a statement fails.
     pub async fn run(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }

@@ -1,5 +1,5 @@
-//! The contracts of state store and queue. Every implementation passes these; that is what makes the ones in
-//! memory worth testing with.
+//! The contracts of the state store, the queue and the port for commands. Every implementation is tested
+//! against them. So a test that uses the ports in memory also says something about the real ones.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -53,8 +53,8 @@ fn conflict(number: u32) -> Conflict {
     }
 }
 
-/// What every [`Operator`] keeps, of an instance that is bound to `organization_id` and `identity`, and in which nothing
-/// else was stored yet.
+/// The contract of every [`Operator`]. The instance has to be bound to `organization_id` and `identity`, and
+/// nothing else may be stored in it yet.
 pub async fn operator<O: Operator>(operator: &O, organization_id: &str, identity: &DatabaseIdentity) {
     let bound = Binding { organization_id: organization_id.to_owned(), identity: Some(identity.clone()) };
     assert_eq!(operator.binding().await.unwrap(), Some(bound));
@@ -105,7 +105,7 @@ fn rejected(number: u32) -> Rejected {
     }
 }
 
-/// The contract of a state store. `conflicts` counts the conflict log.
+/// The contract of a state store. `conflicts` counts the entries of the conflict log.
 pub async fn state<S: State>(
     state: &S,
     conflicts: impl AsyncFn() -> usize,
@@ -369,8 +369,8 @@ async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.paused(SYNC).await.unwrap(), None);
 }
 
-/// The contract of a queue whose messages come again `visibility` after they were received; `wait` lets that
-/// long pass.
+/// The contract of a queue. A message that is not dealt with comes again `visibility` after it was received;
+/// `wait` lets that much time pass.
 pub async fn queue<Q: Queue>(queue: &Q, visibility: SignedDuration, wait: impl AsyncFn(SignedDuration)) {
     assert!(queue.receive(10).await.unwrap().is_empty());
     let messages = vec![

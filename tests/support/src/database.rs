@@ -1,5 +1,6 @@
-//! A Postgres in memory: tables, a capture log, history, row locks, and transactions that see what is committed. This
-//! half is what people do to it; [`database_api`](super::database_api) is what Syncline sees of it.
+//! A Postgres in memory: tables, a capture log, history, row locks, and transactions that see committed data
+//! only. This file holds what people do to the database; [`database_api`](super::database_api) holds what
+//! Syncline does.
 
 use crate::event::{By, EventLog, Sets, Values, What};
 use crate::table::{Change, Overlay, RowRefusal, TableRules};
@@ -8,25 +9,25 @@ use std::sync::{Arc, Mutex};
 use syncline_engine::{PostgresKey, Side};
 use syncline_sync::{HistoryOutcome, HistoryRow, PortError, Touch};
 
-/// One row.
+/// A row of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryRow {
-    /// The sync of its table.
+    /// The sync that the row's table belongs to.
     pub sync: String,
-    /// Its link column.
+    /// The content of the link column.
     pub link: Option<String>,
-    /// Its mapped columns, by field.
+    /// The mapped columns, by field.
     pub values: Values,
     pub(crate) version: u64,
 }
 
-/// One row of the capture log.
+/// A row of the capture log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRow {
-    /// Its place: transactions that commit late leave gaps that fill later.
+    /// The number of the row. A transaction that commits late fills a gap in the numbers later.
     pub number: u64,
     pub(crate) transaction: u64,
-    /// The touch.
+    /// The touch that the row stands for.
     pub touch: Touch,
 }
 
@@ -38,7 +39,8 @@ pub(crate) struct Inner {
     pub(crate) closed: Vec<(String, HistoryOutcome)>,
     pub(crate) locks: BTreeMap<String, u64>,
     pub(crate) row_locks: BTreeMap<PostgresKey, u64>,
-    /// Parents of rows that open transactions have written: their keys stay while these are open.
+    /// Keys of parents of rows that open transactions have written. Such a key cannot change while the
+    /// transaction is open.
     pub(crate) key_shares: Vec<(PostgresKey, u64)>,
     pub(crate) late: BTreeMap<u64, Overlay>,
     pub(crate) next: u64,
@@ -69,20 +71,20 @@ impl Inner {
 pub struct MemoryDatabase {
     pub(crate) inner: Arc<Mutex<Inner>>,
     events: EventLog,
-    /// What its tables do by themselves.
+    /// What the tables do by themselves.
     pub rules: TableRules,
-    /// What triggers and cascades change is not captured, as by a tool that does not know better.
+    /// True if changes by triggers and cascades are not captured, as with a capture that misses them.
     pub silent: bool,
 }
 
 impl MemoryDatabase {
-    /// Empty tables.
+    /// A database with empty tables.
     #[must_use]
     pub fn new(events: EventLog) -> Self {
         Self { inner: Arc::default(), events, rules: TableRules::default(), silent: false }
     }
 
-    /// Runs statements of a user's and commits them; an error, and nothing happened.
+    /// Runs the statements of a user and commits them. If a statement fails, nothing is changed.
     fn by_user(
         &self,
         work: impl FnOnce(&mut Inner, &mut Overlay, u64) -> Result<(), RowRefusal>,
@@ -98,7 +100,7 @@ impl MemoryDatabase {
         done
     }
 
-    /// What a transaction did becomes visible.
+    /// Makes the changes of a transaction visible to others.
     pub(crate) fn commit(&self, inner: &mut Inner, overlay: Overlay, by: By) {
         let note = |record: &PostgresKey, values: &Values, by, what| {
             self.events.note(Side::Postgres, &record.0, values, by, what);
@@ -113,7 +115,7 @@ impl MemoryDatabase {
             let former = overlay.rekeyed.iter().find(|(_, new)| *new == key).map(|(old, _)| old);
             let moved_on = overlay.rekeyed.iter().any(|(old, _)| *old == key);
             let before = match former {
-                // Its values came along.
+                // A row whose key changed kept its values, so none of them was set.
                 Some(_) => after.clone(),
                 None => inner.rows.get(&key).cloned(),
             };
@@ -144,7 +146,7 @@ impl MemoryDatabase {
         inner.log.sort_by_key(|row| row.number);
     }
 
-    /// A user's insert.
+    /// Inserts a row, as a user.
     pub fn insert(&self, sync: &str, values: Values) -> PostgresKey {
         let key = self.free_key();
         self.insert_as(sync, &key, None, values).unwrap();
@@ -158,10 +160,10 @@ impl MemoryDatabase {
         PostgresKey(format!("[\"{number}\"]"))
     }
 
-    /// A user's insert under a key, with a link.
+    /// Inserts a row with a given key and link, as a user.
     ///
     /// # Errors
-    /// When a row stands there or is locked, or a rule refuses it.
+    /// When the key is used or locked, or a rule refuses the row.
     pub fn insert_as(
         &self,
         sync: &str,
@@ -178,12 +180,13 @@ impl MemoryDatabase {
         })
     }
 
-    /// A user's update; false if the row is gone, locked or refused.
+    /// Updates a field of a row, as a user. `false` if the row is gone, locked or refused.
     pub fn edit(&self, sync: &str, key: &PostgresKey, field: &str, value: Option<&str>) -> bool {
         self.edit_all(sync, std::slice::from_ref(key), &[(field.to_owned(), value.map(str::to_owned))].into())
     }
 
-    /// A user's update of fields of several rows in one statement; false if any is gone, locked or refused.
+    /// Updates fields of several rows in one statement, as a user. `false` if any row is gone, locked or
+    /// refused.
     pub fn edit_all(&self, sync: &str, keys: &[PostgresKey], values: &Values) -> bool {
         let done = self.by_user(|inner, overlay, transaction| {
             for key in keys {
@@ -199,7 +202,7 @@ impl MemoryDatabase {
         done.is_ok()
     }
 
-    /// A user's delete; false if the row is gone or locked.
+    /// Deletes a row, as a user. `false` if the row is gone or locked.
     pub fn delete(&self, sync: &str, key: &PostgresKey) -> bool {
         let done = self.by_user(|inner, overlay, transaction| {
             if !inner.rows.contains_key(key) {
@@ -211,13 +214,14 @@ impl MemoryDatabase {
         done.is_ok()
     }
 
-    /// A user changes a row's key; `None` if the row is gone or locked.
+    /// Changes the key of a row, as a user. `None` if the row is gone or locked.
     pub fn change_key(&self, sync: &str, key: &PostgresKey) -> Option<PostgresKey> {
         let new = self.free_key();
         self.change_key_to(sync, key, &new).then_some(new)
     }
 
-    /// A user gives a row this key, which no other row has; `false` if the row is gone or locked.
+    /// Changes the key of a row to a given key that no other row has, as a user. `false` if the row is gone
+    /// or locked.
     pub fn change_key_to(&self, sync: &str, key: &PostgresKey, new: &PostgresKey) -> bool {
         let done = self.by_user(|inner, overlay, transaction| {
             if !inner.rows.contains_key(key) {
@@ -229,7 +233,7 @@ impl MemoryDatabase {
         done.is_ok()
     }
 
-    /// A user writes over a row's link column; false if the row is gone or locked.
+    /// Overwrites the link column of a row, as a user. `false` if the row is gone or locked.
     pub fn write_link(&self, sync: &str, key: &PostgresKey, link: Option<&str>) -> bool {
         let done = self.by_user(|inner, overlay, transaction| {
             if !inner.rows.contains_key(key) {
@@ -243,7 +247,7 @@ impl MemoryDatabase {
         done.is_ok()
     }
 
-    /// A user updates a row and does not commit yet; false if the row is gone or locked.
+    /// Updates a row, as a user, in a transaction that stays open. `false` if the row is gone or locked.
     pub fn begin_edit(&self, sync: &str, key: &PostgresKey, field: &str, value: Option<&str>) -> bool {
         let mut inner = self.inner.lock().unwrap();
         if !inner.rows.contains_key(key) {
@@ -263,7 +267,7 @@ impl MemoryDatabase {
         done
     }
 
-    /// Open transactions of users commit.
+    /// Commits the open transactions of users.
     pub fn commit_edits(&self) {
         let mut inner = self.inner.lock().unwrap();
         for (transaction, overlay) in std::mem::take(&mut inner.late) {
@@ -272,14 +276,14 @@ impl MemoryDatabase {
         }
     }
 
-    /// A user truncates the table.
+    /// Truncates the table, as a user.
     pub fn truncate(&self, sync: &str) {
         let mut inner = self.inner.lock().unwrap();
         inner.rows.retain(|_, row| row.sync != sync);
         inner.truncated.push(sync.to_owned());
     }
 
-    /// Everything as it is now, to be restored later.
+    /// A copy of everything, for a later `restore`.
     #[must_use]
     pub fn backup(&self) -> Self {
         let mut inner = self.inner.lock().unwrap().clone();
@@ -290,7 +294,7 @@ impl MemoryDatabase {
         Self { inner: Arc::new(Mutex::new(inner)), ..self.clone() }
     }
 
-    /// The database is as it was then.
+    /// Restores the database to a copy.
     pub fn restore(&self, backup: &Self) {
         let mut inner = self.inner.lock().unwrap();
         let (next, commits) = (inner.next, inner.commits);
@@ -299,17 +303,17 @@ impl MemoryDatabase {
         inner.commits = commits;
     }
 
-    /// Whoever reads this row panics.
+    /// Makes every read of this row panic.
     pub fn poison(&self, key: Option<PostgresKey>) {
         self.inner.lock().unwrap().poisoned = key;
     }
 
-    /// Whoever reads this row waits for ever.
+    /// Makes every read of this row wait for ever.
     pub fn hang(&self, key: Option<PostgresKey>) {
         self.inner.lock().unwrap().hung = key;
     }
 
-    /// Whether every call fails.
+    /// Sets whether every call fails.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().unwrap().down = down;
     }
@@ -328,7 +332,7 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().rows.clone()
     }
 
-    /// A row that had this key was given another one, and is not linked.
+    /// True if a row that had this key was given another key and has no link.
     #[must_use]
     pub fn moved_unlinked_from(&self, key: &PostgresKey) -> bool {
         let inner = self.inner.lock().unwrap();
@@ -336,25 +340,26 @@ impl MemoryDatabase {
         inner.rekeyed.iter().any(|(new, old)| old == key && unlinked(new))
     }
 
-    /// Rows that wait in the capture log.
+    /// The rows that wait in the capture log.
     #[must_use]
     pub fn log_len(&self) -> usize {
         self.inner.lock().unwrap().log.len()
     }
 
-    /// Transactions of Syncline's that wrote rows and committed.
+    /// The number of transactions of Syncline that wrote rows and committed.
     #[must_use]
     pub fn commits(&self) -> usize {
         self.inner.lock().unwrap().commits
     }
 
-    /// History so far.
+    /// The history so far.
     #[must_use]
     pub fn history(&self) -> Vec<HistoryRow> {
         self.inner.lock().unwrap().history.clone()
     }
 
-    /// What became of each write to Salesforce, by its intent, in the order in which that was noted.
+    /// The outcome of each write to Salesforce, with its intent, in the order in which the outcomes were
+    /// stored.
     #[must_use]
     pub fn closed(&self) -> Vec<(String, HistoryOutcome)> {
         self.inner.lock().unwrap().closed.clone()

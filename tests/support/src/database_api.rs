@@ -1,4 +1,4 @@
-//! What Syncline sees of the Postgres in memory.
+//! The Postgres in memory, as Syncline sees it.
 
 use crate::database::{LogRow, MemoryDatabase, MemoryRow};
 use crate::event::{By, Values};
@@ -12,7 +12,7 @@ use syncline_sync::{
     Touch, Transaction,
 };
 
-/// Log rows taken.
+/// A batch of rows taken from the capture log.
 pub struct MemoryLog<'a> {
     database: &'a MemoryDatabase,
     numbers: BTreeSet<u64>,
@@ -22,7 +22,8 @@ pub struct MemoryLog<'a> {
 }
 
 impl MemoryLog<'_> {
-    /// Leaves log rows where they are, unseen.
+    /// Drops the touches that `keep` does not accept from the batch. Nobody sees them: `commit` removes their
+    /// log rows too.
     pub fn keep_only(&mut self, keep: impl Fn(u64, &Touch) -> bool) {
         let numbered: Vec<(u64, Touch)> =
             self.numbers.iter().copied().zip(std::mem::take(&mut self.touches)).collect();
@@ -33,18 +34,18 @@ impl MemoryLog<'_> {
         }
     }
 
-    /// Changes what the log says.
+    /// The touches of the batch, to be changed by a test.
     pub fn touches_mut(&mut self) -> &mut Vec<Touch> {
         &mut self.touches
     }
 
-    /// The log rows go before anybody has them.
+    /// Removes the log rows before the queue has accepted their touches, which is a planted bug.
     pub fn commit_early(&mut self) {
         let mut inner = self.database.inner.lock().unwrap();
         inner.log.retain(|row| !self.numbers.contains(&row.number));
     }
 
-    /// The last number taken.
+    /// The number of the last log row of the batch.
     #[must_use]
     pub fn last(&self) -> Option<u64> {
         self.numbers.last().copied()
@@ -73,13 +74,13 @@ impl LogBatch for MemoryLog<'_> {
     }
 }
 
-/// A transaction. Its writes are visible to others once it commits; dropped, it rolls back.
+/// A transaction. Its writes become visible to others when it commits. If it is dropped, it rolls back.
 pub struct MemoryTransaction<'a> {
     database: &'a MemoryDatabase,
     sync: String,
     number: u64,
     overlay: Overlay,
-    /// Keys whose log rows are dropped: of rows written, and of rows deleted.
+    /// Keys whose log rows are removed: keys of rows written, and keys of rows deleted.
     echoes: BTreeSet<(PostgresKey, bool)>,
     history: Vec<HistoryRow>,
     closed: Vec<(String, HistoryOutcome)>,
@@ -232,16 +233,16 @@ impl Transaction for MemoryTransaction<'_> {
 }
 
 impl MemoryTransaction<'_> {
-    /// Drops everything that this transaction caused so far.
+    /// Discards everything that this transaction has changed so far.
     pub fn drop_whole_log(&mut self) {
         self.overlay.log.clear();
     }
 
-    /// One row under a savepoint.
+    /// Writes one row under a savepoint.
     fn write_one(&mut self, write: &RowWrite) -> RowOutcome {
         let database = self.database;
         let mut inner = database.inner.lock().unwrap();
-        // Where no rule can refuse a row half done, there is nothing to go back to.
+        // If no rule can refuse the row halfway, there is nothing to roll back to and no copy is made.
         let rules = &database.rules;
         let plain = rules.before.is_none() && rules.after.is_none() && rules.foreign_key.is_none();
         let savepoint = (!plain).then(|| self.overlay.clone());

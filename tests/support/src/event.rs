@@ -1,4 +1,5 @@
-//! What happened on both sides, commit by commit, in one order: what the checkers of the simulation judge by.
+//! The events on both sides, commit by commit, in one order. The checkers of the simulation judge by these
+//! events.
 
 use crate::ports::SteppedClock;
 use jiff::Timestamp;
@@ -7,64 +8,65 @@ use std::sync::{Arc, Mutex};
 use syncline_engine::Side;
 use syncline_sync::Clock;
 
-/// Values of a record or row, by field.
+/// The values of a record or a row, by field.
 pub type Values = BTreeMap<String, Option<String>>;
 
-/// Who did it.
+/// Who made a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
-    /// Somebody at either side.
+    /// A person, on either side.
     User,
     /// Syncline.
     Sync,
-    /// A rule, trigger or cascade, in the same commit.
+    /// A rule, a trigger or a cascade, in the same commit as the change that led to it.
     Automation,
 }
 
-/// What was done.
+/// What was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The record began; its values follow.
+    /// The record was created. Its values follow as `Set` events.
     Born,
-    /// A field got another value.
+    /// A field was set.
     Set {
         /// The field.
         field: String,
-        /// What stood.
+        /// The value before the change.
         before: Option<String>,
-        /// What whoever did it asked for; an automation set what nobody asked for.
+        /// The value that the author asked for. Absent if an automation set the field and nobody asked for
+        /// it.
         asked: Option<Option<String>>,
-        /// What stands.
+        /// The value after the change.
         after: Option<String>,
     },
-    /// The record was deleted, holding this.
+    /// The record was deleted. These were its values.
     Died(Values),
-    /// It came out of the recycle bin.
+    /// The record was taken out of the recycle bin.
     Returned,
-    /// Its row has another key now; this was the old one.
+    /// The row was given another key. This was the old key.
     Rekeyed(String),
 }
 
-/// One thing that happened to one record.
+/// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, by the simulation's clock.
+    /// When the change happened, by the simulation's clock.
     pub at: Timestamp,
-    /// Where.
+    /// The side on which the change happened.
     pub side: Side,
-    /// The Salesforce Id or the row's key.
+    /// The Salesforce Id or the key of the row.
     pub record: String,
-    /// What the record is called on both sides.
+    /// The name that the record has on both sides.
     pub name: String,
-    /// Who.
+    /// Who made the change.
     pub by: By,
-    /// What.
+    /// What was changed.
     pub what: What,
-    /// A restore has taken it back.
+    /// True if a restore has undone the change.
     pub taken_back: bool,
 }
 
-/// The events, in order.
+/// All events, in order.
 #[derive(Clone)]
 pub struct EventLog {
     events: Arc<Mutex<Vec<Event>>>,
@@ -72,38 +74,38 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// No events yet.
+    /// A log without events.
     #[must_use]
     pub fn new(clock: SteppedClock) -> Self {
         Self { events: Arc::default(), clock }
     }
 
-    /// Everything that happened.
+    /// All events so far.
     #[must_use]
     pub fn all(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
 
-    /// Who did the last thing that `counts` to this record.
+    /// The author of the last event of this record for which `counts` is true.
     pub fn last_by(&self, side: Side, record: &str, counts: impl Fn(&What) -> bool) -> Option<By> {
         let events = self.events.lock().unwrap();
         let mut of_record = events.iter().rev().filter(|event| event.side == side && event.record == record);
         of_record.find(|event| counts(&event.what)).map(|event| event.by)
     }
 
-    /// How many there are.
+    /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.events.lock().unwrap().len()
     }
 
-    /// True if nothing happened.
+    /// True if there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What happened in Postgres from this event on is taken back.
+    /// Marks the Postgres events from this position on as undone by a restore.
     pub fn take_back(&self, from: usize) {
         for event in &mut self.events.lock().unwrap()[from..] {
             event.taken_back |= event.side == Side::Postgres;
@@ -123,7 +125,7 @@ impl EventLog {
         self.events.lock().unwrap().push(event);
     }
 
-    /// Every field that was asked for or differs.
+    /// Notes an event for every field that was asked for or changed.
     pub(crate) fn note_sets(&self, side: Side, record: &str, by: By, sets: &Sets<'_>) {
         for (field, after) in sets.after {
             let before = sets.before.get(field).cloned().flatten();
@@ -137,7 +139,7 @@ impl EventLog {
     }
 }
 
-/// One commit on one record: what stood, what was asked for, what stands.
+/// One commit on one record: the values before it, the values asked for, and the values after it.
 pub(crate) struct Sets<'a> {
     pub(crate) before: &'a Values,
     pub(crate) asked: &'a Values,
@@ -145,8 +147,8 @@ pub(crate) struct Sets<'a> {
 }
 
 impl Event {
-    /// The field, the value that its author saw and the one that a person or an automation put there. `None` for what
-    /// Syncline wrote as it stands.
+    /// The field, the value that the author of the change saw, and the value that a person or an automation
+    /// set. `None` if Syncline wrote the value and nothing changed it on the way.
     #[must_use]
     pub fn edit(&self) -> Option<(&str, &Option<String>, &Option<String>)> {
         let What::Set { field, before, asked, after } = &self.what else { return None };
@@ -158,7 +160,7 @@ impl Event {
     }
 }
 
-/// What a record is called: nobody ever edits it.
+/// The name of a record. Nobody ever edits it.
 #[must_use]
 pub fn name_of(values: &Values) -> String {
     let name = values.get("LastName").or_else(|| values.get("Name"));

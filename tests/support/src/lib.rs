@@ -1,5 +1,5 @@
-//! What tests share: ports in memory, the contract that every state store and every queue keeps, builders of
-//! definitions, and a private PostgreSQL with one database per test.
+//! What tests share: ports in memory, the contracts of the ports, builders of definitions, and a private
+//! PostgreSQL with one database per test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod build;

@@ -1,6 +1,6 @@
-//! A Salesforce in memory: records, whole-second stamps, rules that run with every save, and writes that are under way
-//! until somebody lands them. This half is what people and time do to it; [`org_api`](super::org_api) is what Syncline
-//! sees of it.
+//! A Salesforce in memory: records, stamps in whole seconds, rules that run with every save, and writes that
+//! stay under way until a test lands them. This file holds what people and time do to the org;
+//! [`org_api`](super::org_api) holds what Syncline does.
 
 use crate::event::{By, EventLog, Sets, Values, What};
 use crate::ports::SteppedClock;
@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex};
 use syncline_engine::{SalesforceId, Side};
 use syncline_sync::{Clock, NewRecord, PortError, RecordUpdate, WriteAnswer, WriteOutcome};
 
-/// One record.
+/// A record of the org.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrgRecord {
-    /// The object.
+    /// The object of the record.
     pub object: String,
-    /// Its fields.
+    /// The fields of the record.
     pub values: Values,
-    /// In the recycle bin.
+    /// True if the record is in the recycle bin.
     pub deleted: bool,
-    /// The record that it was merged into.
+    /// The record into which it was merged, if it was.
     pub master: Option<SalesforceId>,
-    /// `SystemModstamp`.
+    /// The `SystemModstamp` of the record.
     pub stamp: Timestamp,
     /// The marker field.
     pub marker: Option<String>,
@@ -30,34 +30,38 @@ pub struct OrgRecord {
     pub external_id: Option<String>,
 }
 
-/// Why a save is refused: status code, words and fields.
+/// Why a save is refused: the status code, the message and the fields.
 pub type Refusal = (String, String, Vec<String>);
 
-/// What runs before every save of an object's record, with what stood before: it may change the values or refuse.
+/// A rule that runs before every save of a record. It is given the object, the values before the save (absent
+/// for a new record) and the new values. It may change the new values or refuse the save.
 pub type SaveRule = dyn Fn(&str, Option<&Values>, &mut Values) -> Result<(), Refusal> + Send + Sync;
 
-/// Child object, its lookup, and the parent's object.
+/// A relation: the child object, its lookup field, and the parent object.
 pub type Relation = (String, String, String);
 
 /// What an org does by itself.
 #[derive(Clone, Default)]
 pub struct OrgRules {
-    /// Flows, normalisers, validation rules and restricted picklists.
+    /// A rule on save: flows, normalisers, validation rules and restricted picklists.
     pub on_save: Option<Arc<SaveRule>>,
-    /// A parent's stamp moves with its children.
+    /// If set, a change of a child moves the stamp of its parent.
     pub rollup: Option<Relation>,
-    /// Children name living parents only, and lose what names a parent that is deleted.
+    /// If set, children can refer to living parents only. When a parent is deleted, its children's lookups
+    /// become empty.
     pub lookup: Option<Relation>,
-    /// Children go with their parent, and come back with it.
+    /// If set, children are deleted and undeleted with their parent.
     pub cascade: Option<Relation>,
-    /// A field of the child that shows one of its parent's, and that moves no stamp: field and the parent's.
+    /// A formula field of the child that shows a field of the parent and moves no stamp: the relation, the
+    /// child's field and the parent's field.
     pub formula: Option<(Relation, String, String)>,
 }
 
 /// A write under way.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When it can land no more: its caller's time-out and the longest transaction have passed.
+    /// After this moment the write can no longer land: its caller's time-out and the longest transaction have
+    /// passed.
     pub deadline: Timestamp,
     pub(crate) object: String,
     pub(crate) creates: Vec<NewRecord>,
@@ -75,37 +79,38 @@ impl Request {
     }
 }
 
-/// An edit that Syncline wrote over without having seen it: it fell into the window between the read and the write of
-/// its record, which is the one thing that is not promised.
+/// An edit that Syncline overwrote without having seen it. The edit came between the run's read and its
+/// write. This is the one case that is not promised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overwritten {
-    /// What the record is called.
+    /// The name of the record.
     pub name: String,
     /// The field.
     pub field: String,
     /// The value that was lost.
     pub value: Option<String>,
-    /// When the run had read the record.
+    /// When the run read the record.
     pub read: Timestamp,
-    /// When its write landed.
+    /// When the run's write landed.
     pub written: Timestamp,
 }
 
 /// What becomes of a write under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landing {
-    /// It is written and answered.
+    /// The write is carried out and answered.
     Answered,
-    /// It is written, and the answer is lost.
+    /// The write is carried out, and the answer is lost.
     AnswerLost,
-    /// It never arrives.
+    /// The write never arrives.
     Dropped,
 }
 
-/// Salesforce ends what takes longer.
+/// The longest time that a transaction may take. Salesforce ends a transaction that takes longer.
 const LONGEST_TRANSACTION: SignedDuration = SignedDuration::from_mins(5);
 
-/// Somebody's long transaction: its record is locked, and its stamp is that of its beginning.
+/// A long transaction of a user. Its record is locked, and the stamp will be that of the transaction's
+/// beginning.
 struct Slow {
     field: String,
     value: Option<String>,
@@ -115,7 +120,7 @@ struct Slow {
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) records: BTreeMap<SalesforceId, OrgRecord>,
-    /// The record as it was before its last second of changes.
+    /// Each record as it was before the changes of its last second.
     pub(crate) earlier: BTreeMap<SalesforceId, OrgRecord>,
     pub(crate) requests: Vec<Request>,
     slow: BTreeMap<SalesforceId, Slow>,
@@ -139,24 +144,24 @@ pub struct MemoryOrg {
     pub(crate) inner: Arc<Mutex<Inner>>,
     pub(crate) clock: SteppedClock,
     events: EventLog,
-    /// What it does by itself.
+    /// What the org does by itself.
     pub rules: OrgRules,
-    /// By how much its clock is ahead of Syncline's.
+    /// How far the org's clock is ahead of Syncline's.
     pub skew: SignedDuration,
-    /// A planted bug: an update of a deleted record takes it out of the recycle bin.
+    /// A planted bug: an update of a deleted record takes the record out of the recycle bin.
     pub revives: bool,
-    /// Rows of a page of a scan.
+    /// The number of rows in one page of a scan.
     pub page: usize,
-    /// Writes land at once, without being scheduled.
+    /// True if writes land at once, without being scheduled.
     pub immediate: bool,
-    /// The calls that it allows a day, as it says with each answer.
+    /// The daily allowance of calls that the org states with each answer.
     pub allowance: Option<u64>,
     /// How long a write may be under way.
     pub longest_call: SignedDuration,
 }
 
 impl MemoryOrg {
-    /// An empty org.
+    /// An org without records.
     #[must_use]
     pub fn new(clock: SteppedClock, events: EventLog, immediate: bool) -> Self {
         Self {
@@ -173,32 +178,33 @@ impl MemoryOrg {
         }
     }
 
-    /// Its clock, in whole seconds.
+    /// The time of the org's clock, in whole seconds.
     pub(crate) fn second(&self) -> Timestamp {
         Timestamp::from_second((self.clock.now() + self.skew).as_second()).unwrap()
     }
 
-    /// A user's new Contact.
+    /// Creates a Contact, as a user.
     pub fn insert(&self, values: Values) -> SalesforceId {
         self.insert_into("Contact", values).unwrap()
     }
 
-    /// A user's new record.
+    /// Creates a record, as a user.
     ///
     /// # Errors
-    /// When a rule refuses it.
+    /// When a rule refuses the record.
     pub fn insert_into(&self, object: &str, values: Values) -> Result<SalesforceId, Refusal> {
         let mut inner = self.inner.lock().unwrap();
         let new = OrgRecord { object: object.to_owned(), ..OrgRecord::default() };
         self.save(&mut inner, None, new, &values, By::User, self.second())
     }
 
-    /// A user's edit of a living record; false if there is none, or it is locked or refused.
+    /// Edits a field of a living record, as a user. `false` if there is no such record, or it is locked or
+    /// refused.
     pub fn edit(&self, id: &SalesforceId, field: &str, value: Option<&str>) -> bool {
         self.edit_all(id, &BTreeMap::from([(field.to_owned(), value.map(str::to_owned))]))
     }
 
-    /// A user's edit of several fields in one save.
+    /// Edits several fields in one save, as a user.
     pub fn edit_all(&self, id: &SalesforceId, values: &Values) -> bool {
         let mut inner = self.inner.lock().unwrap();
         let Some(record) = inner.records.get(id).filter(|record| !record.deleted).cloned() else {
@@ -210,7 +216,8 @@ impl MemoryOrg {
         self.save(&mut inner, Some(id), record, values, By::User, self.second()).is_ok()
     }
 
-    /// A user's edit in a long transaction: visible once it commits, with the stamp of its beginning.
+    /// Edits a record in a long transaction, as a user. The edit is visible after the commit, with the stamp
+    /// of the transaction's beginning.
     pub fn begin_edit(&self, id: &SalesforceId, field: &str, value: Option<&str>) -> bool {
         let stamp = self.second();
         let mut inner = self.inner.lock().unwrap();
@@ -222,7 +229,7 @@ impl MemoryOrg {
         true
     }
 
-    /// Long transactions commit, but for those that took longer than any may.
+    /// Commits the long transactions, except those that took longer than Salesforce allows.
     pub fn commit_edits(&self) {
         let second = self.second();
         let mut inner = self.inner.lock().unwrap();
@@ -237,7 +244,7 @@ impl MemoryOrg {
         }
     }
 
-    /// Every save: the rules run, the stamp moves, what happened is noted.
+    /// Saves a record: the rules run, the stamp moves, and the events are noted.
     fn save(
         &self,
         inner: &mut Inner,
@@ -287,17 +294,17 @@ impl MemoryOrg {
         Ok(id)
     }
 
-    /// Who calls next.
+    /// Names the task that makes the next calls.
     pub fn called_by(&self, task: usize) {
         self.inner.lock().unwrap().task = task;
     }
 
-    /// This caller's run is over: it writes nothing any more by what it has read.
+    /// Says that the run of this task is over. The run makes no more writes based on what it has read.
     pub fn run_over(&self, task: usize) {
         self.inner.lock().unwrap().seen.retain(|(of, _), _| *of != task);
     }
 
-    /// Somebody has read this record and may still write to it.
+    /// True if a run has read this record and may still write to it.
     #[must_use]
     pub fn is_between_read_and_write(&self, id: &SalesforceId) -> bool {
         let inner = self.inner.lock().unwrap();
@@ -305,19 +312,19 @@ impl MemoryOrg {
             || inner.requests.iter().any(|request| request.answer.is_none() && request.names(id))
     }
 
-    /// Edits that fell into the window that is not promised.
+    /// The edits that were overwritten in the way that is not promised.
     #[must_use]
     pub fn overwritten(&self) -> Vec<Overwritten> {
         self.inner.lock().unwrap().overwritten.clone()
     }
 
-    /// A user's delete; false if there is no such living record.
+    /// Deletes a record, as a user. `false` if there is no such living record.
     pub fn delete(&self, id: &SalesforceId) -> bool {
         let mut inner = self.inner.lock().unwrap();
         self.set_deleted(&mut inner, id, By::User, None)
     }
 
-    /// A user takes a record out of the recycle bin; false if it is not in it.
+    /// Takes a record out of the recycle bin, as a user. `false` if the record is not in it.
     pub fn undelete(&self, id: &SalesforceId) -> bool {
         let stamp = self.second();
         let mut inner = self.inner.lock().unwrap();
@@ -348,7 +355,7 @@ impl MemoryOrg {
         true
     }
 
-    /// A user merges a record into another: it is deleted and names its master.
+    /// Merges a record into another, as a user. The merged record is deleted and names its master.
     pub fn merge(&self, loser: &SalesforceId, master: &SalesforceId) -> bool {
         let mut inner = self.inner.lock().unwrap();
         let living = |id| inner.records.get(id).is_some_and(|record: &OrgRecord| !record.deleted);
@@ -425,7 +432,7 @@ impl MemoryOrg {
         inner.seen.get(&(inner.task, id.clone())).map(|(values, _)| values.clone())
     }
 
-    /// The caller was answered what stood earlier: what changed since, it has not seen.
+    /// Notes that the caller was given an older state of the record, so it has not seen the later changes.
     pub fn saw_earlier(&self, id: &SalesforceId, values: Values, stamp: Timestamp) {
         let mut inner = self.inner.lock().unwrap();
         let task = inner.task;
@@ -439,7 +446,7 @@ impl MemoryOrg {
         put_record(inner, id, record);
     }
 
-    /// Sharing hides a record from Syncline, or shows it again.
+    /// Hides a record from Syncline as sharing does, or shows it again.
     pub fn hide(&self, id: &SalesforceId, hidden: bool) {
         let mut inner = self.inner.lock().unwrap();
         if hidden {
@@ -449,23 +456,24 @@ impl MemoryOrg {
         };
     }
 
-    /// Whether sharing hides a record.
+    /// True if sharing hides the record.
     #[must_use]
     pub fn is_hidden(&self, id: &SalesforceId) -> bool {
         self.inner.lock().unwrap().hidden.contains(id)
     }
 
-    /// Every call fails like this, until it is `None` again.
+    /// Makes every call fail with this error, until it is set to `None`.
     pub fn set_down(&self, error: Option<PortError>) {
         self.inner.lock().unwrap().down = error;
     }
 
-    /// Reads answer records as they were before their last second of changes, until it is `false` again.
+    /// Makes reads answer records as they were before the changes of their last second, until it is set to
+    /// `false`.
     pub fn set_stale(&self, stale: bool) {
         self.inner.lock().unwrap().stale = stale;
     }
 
-    /// Calls so far.
+    /// The number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.inner.lock().unwrap().calls
@@ -477,7 +485,7 @@ impl MemoryOrg {
         inner.down.clone().map_or(Ok(()), Err)
     }
 
-    /// Deletes of Syncline's that were carried out.
+    /// The number of deletes by Syncline that were carried out.
     #[must_use]
     pub fn deletes(&self) -> usize {
         self.inner.lock().unwrap().deletes
@@ -490,7 +498,7 @@ impl MemoryOrg {
         inner.records.iter().map(|(id, record)| (id.clone(), self.shown(&inner, record.clone()))).collect()
     }
 
-    /// The record with its formula field.
+    /// The record with its formula field filled in.
     pub(crate) fn shown(&self, inner: &Inner, mut record: OrgRecord) -> OrgRecord {
         if let Some(((child, lookup, _), field, of_parent)) = &self.rules.formula
             && record.object == *child
@@ -503,14 +511,14 @@ impl MemoryOrg {
         record
     }
 
-    /// Creates and updates of Syncline's that were carried out.
+    /// The number of creates and of updates by Syncline that were carried out.
     #[must_use]
     pub fn writes(&self) -> (usize, usize) {
         let inner = self.inner.lock().unwrap();
         (inner.creates, inner.updates)
     }
 
-    /// Writes under way.
+    /// The writes under way.
     #[must_use]
     pub fn under_way(&self) -> Vec<Request> {
         self.inner
@@ -523,7 +531,7 @@ impl MemoryOrg {
             .collect()
     }
 
-    /// Ends a write under way, counted from the oldest.
+    /// Ends a write under way. The number counts from the oldest write.
     pub fn land(&self, place: usize, landing: Landing) {
         let date = self.second();
         let mut inner = self.inner.lock().unwrap();
@@ -549,7 +557,7 @@ impl MemoryOrg {
         updates: Vec<RecordUpdate>,
         deletes: Vec<SalesforceId>,
     ) -> Result<WriteAnswer, PortError> {
-        // The time-out of a call runs from its beginning.
+        // The time-out of a call is counted from the beginning of the call.
         let deadline = self.clock.now() + self.longest_call;
         yield_now().await;
         self.call()?;

@@ -1,4 +1,4 @@
-//! What Syncline sees of the Salesforce in memory.
+//! The Salesforce in memory, as Syncline sees it.
 
 use crate::org::MemoryOrg;
 use crate::yielding::yield_now;
@@ -9,7 +9,8 @@ use syncline_sync::{
 };
 
 impl MemoryOrg {
-    /// What a read answers of a record; one that is `stale` as it was before its last second of changes.
+    /// What a read answers for a record. If the record is `stale`, the answer shows it before the changes of
+    /// its last second.
     #[must_use]
     pub fn outcome(&self, definition: &Definition, id: &SalesforceId, stale: bool) -> ReadOutcome {
         let inner = self.inner.lock().unwrap();

@@ -11,24 +11,24 @@ use std::sync::{Arc, Mutex};
 use syncline_sync::reconcile::Tally;
 use syncline_sync::{Alert, Alerts, Clock, DailyCalls, Ports, Random, Settings, Step, Steps};
 
-/// A clock that moves when it is told to.
+/// A clock that moves only when a test moves it.
 #[derive(Clone)]
 pub struct SteppedClock(Arc<Mutex<Timestamp>>);
 
 impl SteppedClock {
-    /// A clock that stands at the second.
+    /// A clock that shows this second.
     #[must_use]
     pub fn at(second: i64) -> Self {
         Self(Arc::new(Mutex::new(Timestamp::from_second(second).unwrap())))
     }
 
-    /// Moves on.
+    /// Moves the clock forward by a duration.
     pub fn advance(&self, by: SignedDuration) {
         let mut now = self.0.lock().unwrap();
         *now += by;
     }
 
-    /// Moves on to a moment, never back.
+    /// Moves the clock forward to a moment. The clock never goes back.
     pub fn advance_to(&self, moment: Timestamp) {
         let mut now = self.0.lock().unwrap();
         *now = (*now).max(moment);
@@ -37,19 +37,19 @@ impl SteppedClock {
 
 impl Clock for SteppedClock {
     fn now(&self) -> Timestamp {
-        // No two moments are the same.
+        // Every call returns a different moment.
         let mut now = self.0.lock().unwrap();
         *now += SignedDuration::from_micros(1);
         *now
     }
 }
 
-/// Randomness from a seed.
+/// Random numbers that follow from a seed.
 #[derive(Clone)]
 pub struct SeededRandom(Arc<Mutex<ChaCha8Rng>>);
 
 impl SeededRandom {
-    /// From a seed.
+    /// Starts from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))))
@@ -70,12 +70,12 @@ impl Random for SeededRandom {
     }
 }
 
-/// Alerts, kept.
+/// A channel for alerts that keeps them for the test.
 #[derive(Clone, Default)]
 pub struct RecordedAlerts(Arc<Mutex<Vec<Alert>>>);
 
 impl RecordedAlerts {
-    /// What was raised.
+    /// The alerts that were raised.
     #[must_use]
     pub fn raised(&self) -> Vec<Alert> {
         self.0.lock().unwrap().clone()
@@ -99,14 +99,15 @@ impl Steps for NoSteps {
     }
 }
 
-/// Steps that give way, so that a scheduler can crash and interleave there; the last one passed is kept.
+/// Steps at which the run yields, so that a scheduler can crash the run or let another task go on. The last
+/// step is kept.
 #[derive(Clone, Default)]
 pub struct YieldingSteps {
     last: Arc<Mutex<Option<Step>>>,
     tallies: Arc<Mutex<Tallies>>,
 }
 
-/// How the runs so far ended.
+/// The tallies of the runs so far.
 #[derive(Clone, Debug, Default)]
 struct Tallies {
     last: Option<Tally>,
@@ -114,19 +115,19 @@ struct Tallies {
 }
 
 impl YieldingSteps {
-    /// The step passed last.
+    /// The step that was reached last.
     #[must_use]
     pub fn last(&self) -> Option<Step> {
         *self.last.lock().unwrap()
     }
 
-    /// The fates of the last run that came to its end.
+    /// The fates of the touches of the last run that came to its end.
     #[must_use]
     pub fn last_tally(&self) -> Option<Tally> {
         self.tallies.lock().unwrap().last.clone()
     }
 
-    /// Runs that a touch left twice, or not at all.
+    /// The tallies of runs in which a touch had two fates or none.
     #[must_use]
     pub fn uneven_tallies(&self) -> Vec<Tally> {
         self.tallies.lock().unwrap().uneven.clone()
@@ -151,9 +152,9 @@ impl Steps for YieldingSteps {
 /// All ports in memory.
 #[derive(Clone)]
 pub struct MemoryPorts {
-    /// Salesforce.
+    /// The Salesforce side.
     pub org: MemoryOrg,
-    /// Postgres.
+    /// The Postgres side.
     pub database: MemoryDatabase,
     /// The state store.
     pub state: MemoryState,
@@ -161,19 +162,19 @@ pub struct MemoryPorts {
     pub queue: MemoryQueue,
     /// The clock.
     pub clock: SteppedClock,
-    /// Randomness.
+    /// The source of random bits.
     pub random: SeededRandom,
-    /// What happened on both sides.
+    /// The events on both sides.
     pub events: EventLog,
-    /// Alerts.
+    /// The alerts that were raised.
     pub alerts: RecordedAlerts,
-    /// Steps.
+    /// The steps of the runs.
     pub steps: YieldingSteps,
     settings: Settings,
 }
 
 impl MemoryPorts {
-    /// Empty sides, with this seed.
+    /// Both sides empty, with random numbers from this seed.
     #[must_use]
     pub fn new(seed: u64, immediate: bool) -> Self {
         let clock = SteppedClock::at(1_700_000_000);
@@ -183,7 +184,8 @@ impl MemoryPorts {
             database: MemoryDatabase::new(events.clone()),
             events,
             state: MemoryState::default(),
-            // Shorter than many a run: that groups exclude each other is an economy, safety must not rest on it.
+            // Shorter than many runs are. Two runs may then work on one group, and safety must not depend on
+            // the groups.
             queue: MemoryQueue::new(clock.clone(), SignedDuration::from_secs(1)),
             clock,
             random: SeededRandom::new(seed),
@@ -201,12 +203,12 @@ impl MemoryPorts {
 }
 
 impl MemoryPorts {
-    /// How many calls a day may be made.
+    /// Sets the number of calls that may be made in a day.
     pub fn set_daily_calls(&mut self, calls: Option<u64>) {
         self.settings.daily_calls = calls.map(DailyCalls::Count);
     }
 
-    /// What share of the org's calls may be made.
+    /// Sets the share of the org's daily calls that may be made.
     pub fn set_daily_share(&mut self, percent: u32) {
         self.settings.daily_calls = Some(DailyCalls::Percent(percent));
     }

@@ -24,7 +24,7 @@ struct Inner {
     dead: Vec<String>,
 }
 
-/// A queue in memory. A message that is not dealt with comes again after `visibility`.
+/// A queue in memory. A message that is not dealt with comes again `visibility` after it was received.
 #[derive(Clone)]
 pub struct MemoryQueue {
     inner: Arc<Mutex<Inner>>,
@@ -39,30 +39,30 @@ impl MemoryQueue {
         Self { inner: Arc::default(), clock, visibility }
     }
 
-    /// A message that was received so often becomes a dead letter.
+    /// Sets how many receives make a message a dead letter.
     pub fn give_up_after(&self, receives: u32) {
         self.inner.lock().unwrap().most_receives = Some(receives);
     }
 
-    /// The bodies of dead letters.
+    /// The bodies of the dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<String> {
         self.inner.lock().unwrap().dead.clone()
     }
 
-    /// Messages that are not dealt with.
+    /// The messages that are not dealt with yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.lock().unwrap().messages.len()
     }
 
-    /// Everything as it is now, to be restored later.
+    /// A copy of everything, for a later `restore`.
     #[must_use]
     pub fn backup(&self) -> Self {
         Self { inner: Arc::new(Mutex::new(self.inner.lock().unwrap().clone())), ..self.clone() }
     }
 
-    /// The queue is as it was then; what was on its way comes again.
+    /// Restores the queue to a copy. Messages that were being worked on come again.
     pub fn restore(&self, backup: &Self) {
         let mut inner = self.inner.lock().unwrap();
         let next = inner.next;
@@ -70,13 +70,13 @@ impl MemoryQueue {
         inner.next = next;
     }
 
-    /// True if nothing waits.
+    /// True if no message waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sends a waiting message a second time, as an at-least-once queue may.
+    /// Sends a waiting message a second time, as a queue with at-least-once delivery may do.
     pub fn duplicate(&self, place: usize) {
         let mut inner = self.inner.lock().unwrap();
         if let Some(message) = inner.messages.get(place).cloned() {

@@ -48,7 +48,7 @@ impl MemoryState {
         inner.bases.iter().filter(|((of, _), _)| of == sync).map(|(_, base)| base.clone()).collect()
     }
 
-    /// Another run has just saved every base of a sync.
+    /// Acts as another run that has just saved every base of the sync: each version grows by one.
     pub fn save_meanwhile(&self, sync: &str) {
         let mut inner = self.inner.lock().unwrap();
         inner.bases.iter_mut().filter(|((of, _), _)| of == sync).for_each(|(_, base)| base.version += 1);
@@ -60,25 +60,25 @@ impl MemoryState {
         self.inner.lock().unwrap().conflicts.values().cloned().collect()
     }
 
-    /// Rejected records.
+    /// The rejected records.
     #[must_use]
     pub fn all_rejected(&self) -> Vec<Rejected> {
         self.inner.lock().unwrap().rejected.values().cloned().collect()
     }
 
-    /// Held records.
+    /// The held records.
     #[must_use]
     pub fn held(&self) -> Vec<HeldRecord> {
         self.inner.lock().unwrap().held.values().cloned().collect()
     }
 
-    /// Everything as it is now, to be restored later.
+    /// A copy of everything, for a later `restore`.
     #[must_use]
     pub fn backup(&self) -> Self {
         Self { inner: Arc::new(Mutex::new(self.inner.lock().unwrap().clone())) }
     }
 
-    /// The store is as it was then.
+    /// Restores the state store to a copy.
     pub fn restore(&self, backup: &Self) {
         let mut inner = self.inner.lock().unwrap();
         let next = inner.next;
@@ -86,19 +86,20 @@ impl MemoryState {
         inner.next = next;
     }
 
-    /// Touches put off.
+    /// The number of deferred touches.
     #[must_use]
     pub fn deferred(&self) -> usize {
         self.inner.lock().unwrap().deferred.len()
     }
 
-    /// Until when a side is left alone.
+    /// The latest moment until which a breaker is open.
     #[must_use]
     pub fn left_alone_until(&self) -> Option<Timestamp> {
         self.inner.lock().unwrap().breakers.values().filter_map(|breaker| breaker.open_until).max()
     }
 
-    /// Every touch put off waits for a parent, or is of a record that is refused for its parent, and no run holds any.
+    /// True if every deferred touch waits for a parent or belongs to a record that a side refuses because of
+    /// its parent, and no base has an intent.
     #[must_use]
     pub fn all_wait_for_parents(&self) -> bool {
         let inner = self.inner.lock().unwrap();
@@ -114,7 +115,7 @@ impl MemoryState {
             && inner.bases.values().all(|base| base.intent.is_none())
     }
 
-    /// When the next touch put off is due.
+    /// When the next deferred touch is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         self.inner.lock().unwrap().deferred.values().map(|(deferred, _)| deferred.due).min()

@@ -1,4 +1,5 @@
-//! What a statement does to tables in memory: rules before and after each row, foreign keys, cascades, the capture log.
+//! What a statement does to tables in memory: rules before and after each row, foreign keys, cascades, and
+//! the capture log.
 
 use crate::database::{Inner, LogRow, MemoryRow};
 use crate::event::Values;
@@ -13,56 +14,58 @@ use syncline_sync::{Source, Touch};
 pub struct RowRefusal {
     /// The SQLSTATE.
     pub code: String,
-    /// Postgres's words.
+    /// The error message.
     pub message: String,
-    /// The column it names.
+    /// The column that the error names.
     pub column: Option<String>,
 }
 
-/// `lock_not_available`: somebody else has locked the row.
+/// The SQLSTATE `lock_not_available`: somebody else has locked the row.
 pub(crate) const LOCKED: &str = "55P03";
 
-/// A BEFORE trigger or check of a sync's table: what stood and what is to stand, which it may change.
+/// A BEFORE trigger or a check of a sync's table. It is given the row before the change and the row to be
+/// stored, which it may change.
 pub type BeforeRule = dyn Fn(&str, Option<&Values>, &mut Values) -> Result<(), RowRefusal> + Send + Sync;
 
-/// An AFTER trigger: what other rows get, as sync, key's text, field and value.
+/// An AFTER trigger. It answers the values that other rows get, as the sync, the text of the key, the field
+/// and the value.
 pub type AfterRule =
     dyn Fn(&str, Option<&Values>, &Values) -> Vec<(String, String, String, Option<String>)> + Send + Sync;
 
 /// What becomes of children whose parent is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDelete {
-    /// They go too.
+    /// The children are deleted too.
     Cascade,
-    /// Their column becomes null.
+    /// The column of the children becomes null.
     SetNull,
 }
 
-/// A foreign key, which follows changes of the parent's key.
+/// A foreign key. When the parent's key changes, the child's column changes with it.
 #[derive(Clone, Debug)]
 pub struct ForeignKey {
     /// The sync of the child's table.
     pub child: String,
-    /// Its field.
+    /// The field of the child that holds the parent's key.
     pub field: String,
     /// The sync of the parent's table.
     pub parent: String,
-    /// What becomes of children.
+    /// What becomes of children whose parent is deleted.
     pub on_delete: OnDelete,
 }
 
 /// What tables do by themselves.
 #[derive(Clone, Default)]
 pub struct TableRules {
-    /// Runs before each row.
+    /// Runs before each row is written.
     pub before: Option<Arc<BeforeRule>>,
-    /// Runs after each row.
+    /// Runs after each row is written.
     pub after: Option<Arc<AfterRule>>,
-    /// A foreign key.
+    /// The foreign key, if there is one.
     pub foreign_key: Option<ForeignKey>,
 }
 
-/// What a statement does to a row.
+/// A change of one row.
 pub(crate) enum Change {
     Insert { link: Option<String>, values: Values },
     Update { link: Option<Option<String>>, values: Values },
@@ -70,23 +73,23 @@ pub(crate) enum Change {
     Rekey(PostgresKey),
 }
 
-/// What a transaction has done and not committed.
+/// What a transaction has changed and not committed.
 #[derive(Clone, Default)]
 pub(crate) struct Overlay {
     pub(crate) rows: BTreeMap<PostgresKey, Option<MemoryRow>>,
     pub(crate) log: Vec<LogRow>,
-    /// What statements asked for, by row; other rows are triggers' doing.
+    /// The values that statements asked for, by row. Changes of other rows were made by triggers.
     pub(crate) asked: BTreeMap<PostgresKey, Values>,
     pub(crate) rekeyed: Vec<(PostgresKey, PostgresKey)>,
 }
 
-/// The text of a single-column key.
+/// The text of a key with one column.
 #[must_use]
 pub fn key_text(key: &PostgresKey) -> String {
     serde_json::from_str::<Vec<String>>(&key.0).unwrap_or_default().into_iter().next().unwrap_or_default()
 }
 
-/// The key of this text.
+/// The one-column key with this text.
 #[must_use]
 pub fn key_of_text(text: &str) -> PostgresKey {
     PostgresKey(format!("[\"{text}\"]"))
@@ -114,7 +117,7 @@ impl Inner {
         children
     }
 
-    /// Runs one statement on one row, with everything that follows from it.
+    /// Runs one statement on one row, with all the changes that follow from it.
     pub(crate) fn change(
         &mut self,
         rules: &TableRules,

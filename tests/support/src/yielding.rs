@@ -1,9 +1,9 @@
-//! The one way in which ports in memory give way to others.
+//! The only way in which ports in memory yield to other tasks.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Gives way once, under any executor.
+/// Yields once, under any executor.
 pub async fn yield_now() {
     let mut given = false;
     poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Touches from the capture log.
+//! Moves touches from the capture log into the queue.
 
 use crate::delete_limit::look_ahead;
 use crate::enqueue::enqueue;
@@ -6,14 +6,14 @@ use crate::pause::pause;
 use crate::ports::{Database, LogBatch, PauseCause, PortError, Ports};
 use syncline_engine::{Definition, DeletePolicy};
 
-/// Log rows taken in one transaction, at most.
+/// The maximum number of log rows taken in one transaction.
 const LOG_ROWS: usize = 2_000;
 
-/// Takes touches from the capture log into the queue; answers how many. They leave the log once the queue has
-/// them: duplicates at worst, no gap.
+/// Moves touches from the capture log into the queue and answers how many. The rows leave the log only after
+/// the queue has accepted the touches. So a touch may be queued twice, but none is lost.
 ///
 /// # Errors
-/// When the database or the queue fails; the log keeps them.
+/// When the database or the queue fails. The touches stay in the log.
 pub async fn capture_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<usize, PortError> {
     let log = ports.database().take_log(LOG_ROWS).await?;
     for (sync, waiting) in log.deletes() {

@@ -1,15 +1,16 @@
-//! Deferred touches whose time has come.
+//! Moves deferred touches that are due into the queue.
 
 use crate::enqueue::enqueue;
 use crate::ports::{Clock, PortError, Ports, Queue, State};
 
-/// Deferred touches that are taken up at a time, at most.
+/// The maximum number of deferred touches and messages taken up in one call.
 const DUE_TOUCHES: usize = 500;
 
-/// Takes up deferred touches that are due.
+/// Sends deferred touches and messages that are due to the queue, and answers how many.
 ///
 /// # Errors
-/// When the state store or the queue fails; nothing is lost.
+/// When the state store or the queue fails. Nothing is lost, because the touches stay stored until the queue
+/// has accepted them.
 pub async fn due<P: Ports>(ports: &P) -> Result<usize, PortError> {
     let due = ports.state().due(ports.clock().now(), DUE_TOUCHES).await?;
     if due.is_empty() {

@@ -1,10 +1,13 @@
-//! Touches from everything that does not call us: the capture log, catch-up, first scans, and deferred touches.
+//! What a poll does: it makes touches from the sources that Syncline has to ask (the capture log, catch-up,
+//! first scans and deferred touches), and it keeps house.
 
 mod capture_log;
 mod due;
+mod house;
 mod scan;
 
 pub use capture_log::capture_log;
 pub use due::due;
+pub use house::keep_house;
 pub(crate) use scan::late;
 pub use scan::scan;

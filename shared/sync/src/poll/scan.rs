@@ -1,4 +1,5 @@
-//! Touches from scans: first of everything on either side, then of what changed in Salesforce.
+//! Touches from scans. The first scans read everything on both sides; catch-up then reads what changed in
+//! Salesforce.
 
 use crate::enqueue::enqueue;
 use crate::outage::{any_away, note_error};
@@ -10,21 +11,23 @@ use crate::touch::{Source, Touch};
 use jiff::SignedDuration;
 use syncline_engine::Definition;
 
-/// Rows of a table's first scan, at a time.
+/// The maximum number of rows that one step of a table's first scan reads.
 const SCAN_ROWS: usize = 2_000;
-/// The recycle bin keeps 15 days: a catch-up from longer ago would miss deletes.
+/// The oldest cursor from which catch-up continues. Salesforce's recycle bin keeps records for 15 days, so a
+/// catch-up from an older stamp would miss deletes.
 const OLDEST_CURSOR: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// So long after its stamp a record is read once more, by Salesforce's clock: towards the end of the look-back.
+/// How long after its stamp a record is read once more, by Salesforce's clock: four fifths of the look-back.
 pub(crate) fn late(settings: &Settings) -> SignedDuration {
     settings.look_back * 4 / 5
 }
 
-/// One page of whatever scan of the sync is due: first all of Salesforce by Id, then all of the table by key,
-/// then, every poll interval, what changed in Salesforce. Answers the touches queued and whether more waits.
+/// Reads one page of the scan that is due: first all of Salesforce by Id, then all of the table by key, then,
+/// once per poll interval, what changed in Salesforce. Answers the number of touches queued and whether more
+/// pages wait.
 ///
 /// # Errors
-/// When a side, the state store or the queue fails; the cursor has not moved.
+/// When a side, the state store or the queue fails. The cursor stays where it was.
 pub async fn scan<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bool), PortError> {
     if ports.state().paused(&definition.name).await?.is_some()
         || any_away(ports).await?
@@ -59,7 +62,8 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     let from = ScanFrom::Stamp { stamp, id: cursor.id.clone() };
     let page = ports.salesforce().scan(&definition.object, from).await?;
     if cursor.scan_started.is_none() && page.date.duration_since(stamp) > OLDEST_CURSOR {
-        // What was deleted that long ago is out of the recycle bin: every record is looked at.
+        // Records deleted that long ago have left the recycle bin, so the first scans begin again and read
+        // every record.
         let fresh = Cursor { form: 1, ..Cursor::default() };
         ports.state().put_cursor(&definition.name, &fresh).await?;
         return Ok((0, true));
@@ -71,7 +75,8 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     }
     let sent = enqueue(ports, touches).await?;
     if page.last {
-        // Rows become visible minutes after their stamp: the next scan looks back behind this one's beginning.
+        // Rows can become visible minutes after their stamp. So the next catch-up begins some minutes (the
+        // look-back) before this one began.
         cursor.stamp = Some(started - ports.settings().look_back);
         cursor.id = None;
         cursor.scan_started = None;

@@ -1,4 +1,4 @@
-//! The Postgres side.
+//! The port to the user's Postgres database.
 
 use super::PortError;
 use crate::touch::Touch;
@@ -7,188 +7,194 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use syncline_engine::{Definition, FieldName, PostgresKey, SalesforceId, Side, SyncName, Value};
 
-/// How a row is sought: by its key, by its link, or by both.
+/// How a row is looked up: by its key, by its link, or by both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowRef {
-    /// The key.
+    /// The key of the row.
     pub key: Option<PostgresKey>,
-    /// The Salesforce Id in the link column.
+    /// The Salesforce Id in the row's link.
     pub id: Option<SalesforceId>,
 }
 
-/// A row as it was read: each mapped column's `::text`.
+/// A row as it was read. Each mapped column is given as its `::text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its key.
+    /// The key of the row.
     pub key: PostgresKey,
-    /// What stands in its link column.
+    /// The content of the row's link. Absent if the row has no link.
     pub link: Option<String>,
-    /// Changes with every write (`xmin`).
+    /// A mark that changes with every write to the row (`xmin`).
     pub row_version: String,
-    /// The mapped columns, by field.
+    /// The mapped columns, by field. `None` is null.
     pub values: BTreeMap<FieldName, Option<String>>,
 }
 
 /// A row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowWrite {
-    /// The row, or `None` to insert one.
+    /// The key and the `row_version` of the row to change, or `None` to insert a row.
     pub row: Option<(PostgresKey, String)>,
-    /// The row is deleted; a tombstone of it stays.
+    /// True if the row is to be deleted. A tombstone of it is kept.
     pub delete: bool,
-    /// An inserted row gets this key, if it is free, and from its tombstone what is not mapped.
+    /// The key for an inserted row, used if no row has it. The columns that are not mapped are restored from
+    /// the tombstone of that key.
     pub key: Option<PostgresKey>,
-    /// What its link column is to hold, if that changes.
+    /// The new link. Absent if the link stays as it is.
     pub link: Option<SalesforceId>,
-    /// The fields that get other values, as text to be cast; `None` is null.
+    /// The fields that get another value, as text that Postgres casts. `None` is null.
     pub fields: BTreeMap<FieldName, Option<String>>,
-    /// History of this write; an insert's rows get the new row's key.
+    /// The history of this write. For an insert, the database adds the key of the new row.
     pub history: Vec<HistoryRow>,
 }
 
-/// Where a row without link comes from.
+/// Where a row without a link comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The keys that it had before it was given this one, the last one first.
+    /// The keys that the row had earlier, the most recent one first.
     pub former_keys: Vec<PostgresKey>,
-    /// The record for which Syncline inserted it, under this key or one of those.
+    /// The Salesforce record for which Syncline inserted the row, under its present key or one of its former
+    /// keys.
     pub inserted_for: Option<SalesforceId>,
 }
 
-/// What became of one row.
+/// What became of the write of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowOutcome {
-    /// Written; the key of the row, new or not.
+    /// The row was written. It has this key, whether it was inserted or existed before.
     Written(PostgresKey),
-    /// Locked by somebody, changed since it was read, or inserted by somebody else meanwhile.
+    /// Nothing was written: the row is locked by somebody, was changed since it was read, or was inserted by
+    /// somebody else.
     Moved,
-    /// Refused.
+    /// Postgres refuses the row.
     Refused {
         /// The SQLSTATE.
         code: String,
-        /// Postgres's words, with its detail.
+        /// The error message of Postgres, with its detail.
         message: String,
-        /// The column it names.
+        /// The column that the error names, if it names one.
         column: Option<String>,
     },
 }
 
-/// One field that Syncline changed.
+/// One field that Syncline changed, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryRow {
-    /// The record: its base's key.
+    /// The key of the record's base.
     pub record: String,
-    /// Its Salesforce Id, if known.
+    /// The record's Salesforce Id, if known.
     pub salesforce_id: Option<SalesforceId>,
-    /// Its row's key, if known.
+    /// The key of the record's row, if known.
     pub postgres_key: Option<PostgresKey>,
     /// The side that was changed.
     pub side: Side,
     /// The field, or `None` where the whole record was created.
     pub field: Option<FieldName>,
-    /// The value before.
+    /// The value before the write.
     pub before: Value,
-    /// The value after.
+    /// The value after the write.
     pub after: Value,
-    /// What touched the record.
+    /// The source of the touch that led to the write.
     pub source: String,
-    /// Which rule decided.
+    /// The rule that decided.
     pub reason: String,
-    /// On whose behalf.
+    /// The person or app on whose behalf the row was changed, where the app says so.
     pub actor: Option<String>,
-    /// The intent.
+    /// The id of the intent.
     pub intent: String,
-    /// When.
+    /// When Syncline made the change.
     pub at: Timestamp,
 }
 
-/// What became of a write to Salesforce that stands in history.
+/// What became of a write to Salesforce that is recorded in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryOutcome {
-    /// Salesforce took it.
+    /// Salesforce wrote it.
     Written,
     /// Salesforce refused it.
     Refused,
-    /// Nobody knows.
+    /// It is not known whether Salesforce wrote it.
     Unknown,
 }
 
-/// Touches taken from the capture log, not gone from it before `commit`.
+/// Touches taken from the capture log. They stay in the log until `commit`.
 pub trait LogBatch: Send {
-    /// The touches, folded.
+    /// The touches of this batch, folded.
     fn touches(&self) -> &[Touch];
-    /// Syncs whose table was truncated.
+    /// The syncs whose table was truncated.
     fn truncated(&self) -> &[SyncName];
-    /// Deletes of each sync, among these and in what the log still holds.
+    /// The number of captured deletes per sync: those of this batch and those that still wait in the log.
     fn deletes(&self) -> &BTreeMap<SyncName, u64>;
-    /// The queue has them: they may go. Dropped without it, they stay.
+    /// Removes the touches from the log, once the queue has accepted them. If the batch is dropped without
+    /// `commit`, the touches stay in the log.
     fn commit(self) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
 /// A transaction on the user's tables.
 pub trait Transaction: Send {
-    /// Tries to lock records for the transaction's length, also such as have no row.
+    /// Tries to lock records until the transaction ends, one answer per record. A record can be locked
+    /// although it has no row.
     fn lock(&mut self, records: &[String]) -> impl Future<Output = Result<Vec<bool>, PortError>> + Send;
 
-    /// Reads the rows that match each reference by key or by link.
+    /// Reads the rows that match each reference by key or by link. Each reference gets its own list of rows.
     fn read(&mut self, refs: &[RowRef]) -> impl Future<Output = Result<Vec<Vec<Row>>, PortError>> + Send;
 
-    /// Where rows of these keys, which bear no link, come from.
+    /// Answers where rows come from that have these keys and no link.
     fn origins(
         &mut self,
         keys: &[PostgresKey],
     ) -> impl Future<Output = Result<Vec<Origin>, PortError>> + Send;
 
-    /// The rows that these intents wrote, from history.
+    /// Reads from the history which row each of these intents wrote. An intent that wrote no row is left out.
     fn landed(
         &mut self,
         intents: &[String],
     ) -> impl Future<Output = Result<BTreeMap<String, PostgresKey>, PortError>> + Send;
 
-    /// Writes rows and their history; refused rows stand alone, the others are written. Constraints are
-    /// checked.
+    /// Writes rows and their history. A row that Postgres refuses does not keep the other rows from being
+    /// written. Constraints are checked before this answers.
     fn write(&mut self, rows: &[RowWrite])
     -> impl Future<Output = Result<Vec<RowOutcome>, PortError>> + Send;
 
-    /// Writes history of what is about to be written to Salesforce, as open.
+    /// Writes the history of what is about to be written to Salesforce. It is recorded as open until `close`.
     fn note(&mut self, history: &[HistoryRow]) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Drops the log rows that this very transaction caused for these keys: of rows that it wrote, and of rows
-    /// that it deleted.
+    /// Removes the log rows that this transaction itself caused for these keys: the keys of rows that it
+    /// wrote, and the keys of rows that it deleted.
     fn drop_own_log(
         &mut self,
         written: &[PostgresKey],
         deleted: &[PostgresKey],
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Closes open history rows of these intents.
+    /// Closes the open history rows of these intents, with the outcome of each and the Salesforce Id if
+    /// known.
     fn close(
         &mut self,
         outcomes: &[(String, HistoryOutcome, Option<SalesforceId>)],
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Commits.
+    /// Commits the transaction.
     fn commit(self) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Rolls back.
+    /// Rolls the transaction back.
     fn rollback(self) -> impl Future<Output = Result<(), PortError>> + Send;
 }
 
-/// The Postgres side.
+/// The user's Postgres database.
 pub trait Database: Send + Sync {
-    /// Its transactions.
+    /// The type of a transaction.
     type Transaction<'a>: Transaction
     where
         Self: 'a;
-    /// Its log batches.
+    /// The type of a batch of the capture log.
     type Log<'a>: LogBatch
     where
         Self: 'a;
 
-    /// Takes touches from the capture log, at most `limit` log rows.
+    /// Takes touches from the capture log, at most `limit` rows of the log.
     fn take_log(&self, limit: usize) -> impl Future<Output = Result<Self::Log<'_>, PortError>> + Send;
 
-    /// Keys and links of the table after a key, in index order.
+    /// Reads keys and links of up to `limit` rows of the table that follow the key `after`, in index order.
     fn scan(
         &self,
         definition: &Definition,
@@ -196,19 +202,19 @@ pub trait Database: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError>> + Send;
 
-    /// Advances the pulse in the database, and answers it. It fails where the database is not the one that the
-    /// instance is bound to.
+    /// Advances the pulse in the database and answers its new value. Fails if the database is not the one
+    /// that the instance is bound to.
     fn beat(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
 
-    /// What has to be done now and then: captures what was added to these tables, drops what is older than
-    /// `before`.
+    /// Does the regular maintenance: installs capture on what was added to the tables, such as partitions,
+    /// and deletes Syncline's own rows older than `before`.
     fn keep_house(
         &self,
         definitions: &[Definition],
         before: Timestamp,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Begins a transaction on a sync's table. It fails where the database is not the one that the instance is
+    /// Begins a transaction on the table of a sync. Fails if the database is not the one that the instance is
     /// bound to.
     fn begin(
         &self,

@@ -1,4 +1,5 @@
-//! What the use cases need of the world.
+//! The ports: what the use cases need of the outside world, as traits. Adapters in other crates implement
+//! them.
 
 mod database;
 mod operator;
@@ -25,39 +26,41 @@ use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use syncline_engine::{FingerprintKey, Side, SyncName};
 
-/// An error of a port, by what has to be done about it.
+/// An error of a port. The variants say what has to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
-    /// The side does not answer, or answers that it cannot now. Nothing of this call was written.
+    /// The side does not answer, or says that it cannot answer at present. This call wrote nothing.
     #[error("{side} is not available: {message}")]
     Outage {
-        /// The side.
+        /// The side that is away.
         side: Side,
-        /// Its own words, or the connection's.
+        /// The error message of the side, or of the connection.
         message: String,
     },
-    /// Salesforce's daily allowance of calls is spent.
+    /// Salesforce's daily allowance of API calls is used up.
     #[error("Salesforce's request limit is reached: {message}")]
     QuotaSpent {
-        /// Salesforce's words.
+        /// Salesforce's error message.
         message: String,
     },
-    /// The definition does not fit the side any more: a field or column is gone or hidden, a permission is
-    /// missing. The sync pauses until somebody looks.
+    /// The definition no longer fits the side: a field or column is gone or hidden, or a permission is
+    /// missing. The sync is paused until somebody has looked at it.
     #[error("{side} does not take the definition: {message}")]
     Definition {
-        /// The side.
+        /// The side that does not fit.
         side: Side,
-        /// Its own words.
+        /// The error message of the side.
         message: String,
     },
-    /// Not the database or the org that the instance is bound to. Everything pauses before anything is written.
+    /// The database or the org is not the one that the instance is bound to. All syncs are paused before
+    /// anything is written.
     #[error("{message}")]
     Identity {
-        /// What is expected and what was met, and the way out.
+        /// What was expected, what was found, and the way out.
         message: String,
     },
-    /// Something that a person has to set up is missing, or is of another release. It says which, and what to do.
+    /// Something that a person has to set up is missing or belongs to another release. The message says what
+    /// it is and what to do.
     #[error("{message}")]
     NotConfigured {
         /// What is missing, and the command that sets it up.
@@ -66,102 +69,121 @@ pub enum PortError {
     /// The state store or the queue failed.
     #[error("the state store failed: {message}")]
     Store {
-        /// Its own words.
+        /// The error message of the store or the queue.
         message: String,
     },
 }
 
-/// The moment; Syncline's own, never compared with Salesforce's.
+/// Syncline's own clock. Its time is never compared with Salesforce's.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The present moment.
     fn now(&self) -> Timestamp;
 }
 
-/// Random bytes.
+/// A source of random bits.
 pub trait Random: Send + Sync {
-    /// 128 random bits.
+    /// Returns 128 random bits.
     fn bits(&self) -> u128;
 }
 
 /// Something that a person should know soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// The sync.
+    /// The sync that the alert is about.
     pub sync: SyncName,
     /// What happened and what to do.
     pub message: String,
 }
 
-/// Where alerts go.
+/// The channel by which alerts reach a person.
 pub trait Alerts: Send + Sync {
-    /// Raises an alert. It must not fail the caller.
+    /// Raises an alert. A failure to do so must not fail the caller.
     fn raise(&self, alert: Alert) -> impl Future<Output = ()> + Send;
 }
 
-/// The places in a run at which a crash makes a difference.
+/// The points at which a crash or another run can make a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Bases are loaded.
+    /// The bases are loaded.
     Loaded,
     /// Salesforce is read.
     ReadSalesforce,
-    /// Rows are locked and read.
+    /// The rows are locked and read.
     ReadPostgres,
-    /// Intents are saved.
+    /// The intents are saved.
     SavedIntents,
-    /// Rows are written, not committed.
+    /// The rows are written, but not committed.
     WrotePostgres,
     /// The Postgres transaction is committed.
     CommittedPostgres,
-    /// Salesforce has answered.
+    /// Salesforce has answered the writes.
     WroteSalesforce,
-    /// Links and outcomes are committed.
+    /// The links of new records are committed, and the history of the writes to Salesforce is closed.
     Finished,
-    /// Bases are saved.
+    /// The bases are saved.
     SavedBases,
-    /// The queue has accepted touches, their source is not told yet.
+    /// The queue has accepted touches, but their source does not know it yet.
     Queued,
-    /// A message is reconciled, not acknowledged.
+    /// A message is reconciled, but not acknowledged.
     Reconciled,
 }
 
-/// Does nothing in production; tests crash and interleave here.
+impl Step {
+    /// Every step, in the order in which they are passed.
+    pub const ALL: [Self; 11] = [
+        Self::Loaded,
+        Self::ReadSalesforce,
+        Self::ReadPostgres,
+        Self::SavedIntents,
+        Self::WrotePostgres,
+        Self::CommittedPostgres,
+        Self::WroteSalesforce,
+        Self::Finished,
+        Self::SavedBases,
+        Self::Queued,
+        Self::Reconciled,
+    ];
+}
+
+/// Is told of each step. It does nothing in production; tests crash a run or let another run go on here.
 pub trait Steps: Send + Sync {
-    /// A run passes a step.
+    /// Is called when a step is reached.
     fn at(&self, step: Step) -> impl Future<Output = ()> + Send;
 
-    /// A run is about to store the fates of its touches. Tests see to it that the tally is even.
+    /// Is called when a run is about to store the fates of its touches. Tests check that as many touches
+    /// entered the run as left it.
     fn tally(&self, tally: &Tally) {
         let _ = tally;
     }
 }
 
-/// What an instance is set to.
+/// The settings of an instance.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The instance's name; stands in external Ids.
+    /// The name of the instance. It is part of the external Ids.
     pub instance: String,
-    /// How long an intent keeps others away. A call to Salesforce, its time-out and the longest transaction
-    /// behind it, has to fit into two thirds of it.
+    /// How long an intent keeps other runs away from a record. A call to Salesforce, with its time-out and
+    /// the longest transaction that it can start, has to fit into two thirds of the lease.
     pub lease: SignedDuration,
-    /// How far catch-up looks back behind its cursor, for rows become visible minutes after their stamp.
+    /// How far catch-up looks back behind its cursor. Rows can become visible minutes after their stamp.
     pub look_back: SignedDuration,
-    /// The share of Salesforce's daily calls, or the calls, that Syncline may use; none sets no limit.
+    /// How many of Salesforce's daily calls Syncline may use, as a share or as a number. `None` sets no
+    /// limit.
     pub daily_calls: Option<DailyCalls>,
-    /// The instance's fingerprint key.
+    /// The key with which the instance makes fingerprints.
     pub key: FingerprintKey,
 }
 
 impl Settings {
-    /// The longest that a call to Salesforce may take.
+    /// The longest time that a call to Salesforce may take.
     #[must_use]
     pub fn longest_call(&self) -> SignedDuration {
         longest_call(self.lease)
     }
 }
 
-/// The longest that a call to Salesforce may take under a lease: two thirds of it. A call is begun only in the first
-/// third of its intent's lease, so that it ends before the lease does.
+/// The longest time that a call to Salesforce may take under a lease: two thirds of the lease. A call begins
+/// only in the first third of its intent's lease, so the call ends before the lease does.
 #[must_use]
 pub fn longest_call(lease: SignedDuration) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(lease.as_millis() * 2 / 3).unwrap_or(i64::MAX))
@@ -171,34 +193,34 @@ pub fn longest_call(lease: SignedDuration) -> SignedDuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DailyCalls {
-    /// Of a hundred calls of the org's allowance.
+    /// A percentage of the org's daily allowance.
     Percent(u32),
-    /// Calls.
+    /// A number of calls.
     Count(u64),
 }
 
-/// All ports of an instance.
+/// All ports of an instance, and its settings.
 pub trait Ports: Send + Sync {
-    /// The Salesforce side.
+    /// The type of the port to Salesforce.
     type Salesforce: Salesforce;
-    /// The Postgres side.
+    /// The type of the port to Postgres.
     type Database: Database;
-    /// The state store.
+    /// The type of the state store.
     type State: State;
-    /// The queue.
+    /// The type of the queue.
     type Queue: Queue;
-    /// The clock.
+    /// The type of the clock.
     type Clock: Clock;
-    /// Randomness.
+    /// The type of the source of random bits.
     type Random: Random;
-    /// Alerts.
+    /// The type of the channel for alerts.
     type Alerts: Alerts;
-    /// Crash points.
+    /// The type that is told of each step.
     type Steps: Steps;
 
-    /// The Salesforce side.
+    /// The port to Salesforce.
     fn salesforce(&self) -> &Self::Salesforce;
-    /// The Postgres side.
+    /// The port to Postgres.
     fn database(&self) -> &Self::Database;
     /// The state store.
     fn state(&self) -> &Self::State;
@@ -206,11 +228,11 @@ pub trait Ports: Send + Sync {
     fn queue(&self) -> &Self::Queue;
     /// The clock.
     fn clock(&self) -> &Self::Clock;
-    /// Randomness.
+    /// The source of random bits.
     fn random(&self) -> &Self::Random;
-    /// Alerts.
+    /// The channel for alerts.
     fn alerts(&self) -> &Self::Alerts;
-    /// Crash points.
+    /// The port that is told of each step.
     fn steps(&self) -> &Self::Steps;
     /// The instance's settings.
     fn settings(&self) -> &Settings;

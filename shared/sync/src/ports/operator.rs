@@ -1,4 +1,4 @@
-//! What a person's commands need of an instance, wherever its state is kept.
+//! The port for a person's commands: what the commands need of an instance, wherever its state is kept.
 
 use super::{HeldRecord, PortError, Rejected};
 use crate::view::{DeadLetter, Overview, ShownConflict};
@@ -7,19 +7,19 @@ use syncline_engine::{Definition, SyncName};
 
 /// What tells a database from its copies.
 ///
-/// A clone by `TEMPLATE` has another name and oid; a promoted standby and a restore to a point in time another
-/// timeline; a cold copy of the disk only another host.
+/// A clone made with `TEMPLATE` has another name and another oid. A promoted standby and a restore to a point
+/// in time have another timeline. A cold copy of the disk differs only in its host.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DatabaseIdentity {
-    /// `system_identifier` of the cluster.
+    /// The `system_identifier` of the cluster.
     pub system: String,
-    /// The timeline of its write-ahead log.
+    /// The timeline of the cluster's write-ahead log.
     pub timeline: i64,
-    /// The database's name.
+    /// The name of the database.
     pub database: String,
-    /// The database's oid.
+    /// The oid of the database.
     pub oid: i64,
-    /// Host and port by which Syncline reaches it.
+    /// The host and the port at which Syncline reaches the database.
     pub host: String,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Display for DatabaseIdentity {
 }
 
 impl DatabaseIdentity {
-    /// Why this is not the expected database, with the way out.
+    /// Says why this is not the expected database, and the way out. `None` if it is the expected database.
     #[must_use]
     pub fn mismatch(&self, expected: &Self, instance: &str) -> Option<String> {
         (self != expected).then(|| {
@@ -45,54 +45,57 @@ impl DatabaseIdentity {
 /// The org and the database to which an instance is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The org's Id.
+    /// The Id of the org.
     pub organization_id: String,
-    /// The database. `None` if an earlier release applied the instance, which recorded only a part of it.
+    /// The identity of the database. `None` if an earlier release, which stored only a part of the identity,
+    /// applied the instance.
     pub identity: Option<DatabaseIdentity>,
 }
 
-/// What a person's commands read and change. All of it but [`Operator::binding`] and [`Operator::definitions`] fails
-/// with [`PortError::NotConfigured`] where the instance was never applied.
+/// What a person's commands read and change. Every method except [`Operator::binding`] and
+/// [`Operator::definitions`] fails with [`PortError::NotConfigured`] if the instance was never applied.
 pub trait Operator: Send + Sync {
-    /// What the instance is bound to; `None` before the first `apply`.
+    /// Answers what the instance is bound to. `None` before the first `apply`.
     fn binding(&self) -> impl Future<Output = Result<Option<Binding>, PortError>> + Send;
 
-    /// Binds the instance to this org and this database from now on. The pulse begins anew.
+    /// Binds the instance to this org and this database. The pulse begins again.
     fn rebind(
         &self,
         organization_id: &str,
         identity: &DatabaseIdentity,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// The definitions that were applied last, by name; none before the first `apply`.
+    /// Answers the definitions that were applied last, in the order of their names. Empty before the first
+    /// `apply`.
     fn definitions(&self) -> impl Future<Output = Result<Vec<Definition>, PortError>> + Send;
 
-    /// Stores a definition and answers what stands. One that differs from the stored one in anything but its version
-    /// gets the next version, and every record of its sync is looked at again.
+    /// Stores a definition and answers the definition that is stored. If it differs from the stored one in
+    /// anything but its version, it gets the next version, and every record of its sync is looked at again.
     fn put_definition(
         &self,
         definition: &Definition,
     ) -> impl Future<Output = Result<Definition, PortError>> + Send;
 
-    /// Forgets what was agreed on, and answers how many bases that were: every record is compared as at the first link.
+    /// Deletes all bases and answers how many there were. Then every record is compared as at the first link.
     /// No run may be under way.
     fn forget_bases(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
 
-    /// The numbers that `syncline status` shows of these syncs.
+    /// Answers the numbers that `syncline status` shows for these syncs.
     fn overview(&self, syncs: &[SyncName]) -> impl Future<Output = Result<Overview, PortError>> + Send;
 
-    /// The last conflicts, newest first.
+    /// Answers the newest conflicts, at most `limit`, newest first.
     fn conflicts(&self, limit: usize) -> impl Future<Output = Result<Vec<ShownConflict>, PortError>> + Send;
 
-    /// The last rejected records, newest first.
+    /// Answers the newest rejected records, at most `limit`, newest first.
     fn last_rejected(&self, limit: usize) -> impl Future<Output = Result<Vec<Rejected>, PortError>> + Send;
 
-    /// The last held records, newest first, with the moment since when they are held.
+    /// Answers the newest held records, at most `limit`, newest first, each with the moment since when it is
+    /// held.
     fn last_held(&self, limit: usize) -> impl Future<Output = Result<Vec<HeldRecord>, PortError>> + Send;
 
-    /// The dead letters.
+    /// Answers the dead letters.
     fn dead_letters(&self) -> impl Future<Output = Result<Vec<DeadLetter>, PortError>> + Send;
 
-    /// Sends the dead letters again, and answers how many that were.
+    /// Sends all dead letters to the queue again and answers how many there were.
     fn redrive(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
 }

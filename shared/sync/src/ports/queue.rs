@@ -1,25 +1,25 @@
-//! The queue of touches.
+//! The port to the queue of touches.
 
 use super::PortError;
 use crate::touch::Touch;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
-/// What a message holds: up to a few hundred touches of one group.
+/// The body of a message: up to a few hundred touches of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageBody {
-    /// The form of this document.
+    /// The version of this document's format.
     #[serde(rename = "v")]
     pub form: u8,
-    /// The touches.
+    /// The touches of the message.
     pub touches: Vec<Touch>,
 }
 
 impl MessageBody {
-    /// The form that this code writes.
+    /// The version of the format that this release writes.
     pub const FORM: u8 = 1;
 
-    /// A body of this form.
+    /// A body in the format that this release writes.
     #[must_use]
     pub fn new(touches: Vec<Touch>) -> Self {
         Self { form: Self::FORM, touches }
@@ -29,30 +29,32 @@ impl MessageBody {
 /// A message that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Names this receipt of the message.
+    /// Names this receipt of the message, for `done` and `release`.
     pub receipt: String,
-    /// Its group.
+    /// The group of the message.
     pub group: String,
-    /// How often it was received, this time included.
+    /// How many times the message was received, including this time.
     pub receive_count: u32,
-    /// Its JSON.
+    /// The JSON of its [`MessageBody`].
     pub body: String,
 }
 
-/// The queue. At least once; no two messages of one group are out at the same time, whatever their order.
+/// The queue. A message is delivered at least once. Two messages of one group are never being worked on at
+/// the same time; messages of one group may come in any order.
 pub trait Queue: Send + Sync {
-    /// Sends messages of (group, JSON). The result is per message: what failed may be sent again.
+    /// Sends messages, each as (group, JSON). There is one result for each message; a message that failed may
+    /// be sent again.
     fn send(
         &self,
         messages: Vec<(String, String)>,
     ) -> impl Future<Output = Vec<Result<(), PortError>>> + Send;
 
-    /// Receives up to `max` messages of groups that nobody else holds.
+    /// Receives up to `max` messages, only of groups of which no other receiver holds a message.
     fn receive(&self, max: usize) -> impl Future<Output = Result<Vec<Delivery>, PortError>> + Send;
 
-    /// These messages are dealt with.
+    /// Acknowledges messages that are dealt with. They do not come again.
     fn done(&self, receipts: &[String]) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// These are not; they are to be received again soon.
+    /// Gives messages back that are not dealt with. They are soon received again.
     fn release(&self, receipts: &[String]) -> impl Future<Output = Result<(), PortError>> + Send;
 }

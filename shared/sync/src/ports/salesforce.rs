@@ -1,4 +1,4 @@
-//! The Salesforce side.
+//! The port to the Salesforce org.
 
 use super::PortError;
 use jiff::Timestamp;
@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use syncline_engine::{Definition, FieldName, SalesforceId, Value};
 
-/// Where a scan goes on.
+/// Where a scan continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanFrom {
-    /// Over everything, by Id, after this one.
+    /// Scans all records in the order of their Ids, after this Id. `None` begins with the first record.
     Id(Option<SalesforceId>),
-    /// Over what changed at or after the stamp, by (stamp, Id): whole seconds tie.
+    /// Scans the records that changed at or after a stamp, in the order of (stamp, Id). Stamps are whole
+    /// seconds, so many records can have the same stamp.
     Stamp {
-        /// The stamp.
+        /// The stamp to continue from.
         stamp: Timestamp,
-        /// The last Id seen with exactly this stamp.
+        /// The last Id read with exactly this stamp. Absent if there is none.
         id: Option<SalesforceId>,
     },
 }
@@ -23,149 +24,151 @@ pub enum ScanFrom {
 /// One row of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScannedRow {
-    /// The Id.
+    /// The Id of the record.
     pub id: SalesforceId,
-    /// `SystemModstamp`.
+    /// Its `SystemModstamp`.
     pub stamp: Timestamp,
-    /// `IsDeleted`.
+    /// Its `IsDeleted`.
     pub deleted: bool,
 }
 
-/// A page of a scan, in the scan's order.
+/// One page of a scan, in the order of the scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanPage {
-    /// The rows.
+    /// The rows of the page.
     pub rows: Vec<ScannedRow>,
-    /// The answer's `Date`.
+    /// The `Date` of Salesforce's answer.
     pub date: Timestamp,
-    /// Nothing follows.
+    /// True if this is the last page.
     pub last: bool,
 }
 
-/// A record as it was read: each field's JSON string content or literal.
+/// A record as it was read. Each value is the content of a JSON string, or the JSON literal as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteRecord {
-    /// The Id.
+    /// The Id of the record.
     pub id: SalesforceId,
-    /// `SystemModstamp`.
+    /// Its `SystemModstamp`.
     pub stamp: Timestamp,
-    /// The marker field, where there is one.
+    /// The marker. Absent if the field is empty or the object has no marker field.
     pub marker: Option<String>,
-    /// The external Id field, where there is one.
+    /// The external Id. Absent if the field is empty or the object has no external Id field.
     pub external_id: Option<String>,
-    /// The mapped fields.
+    /// The mapped fields. `None` is null.
     pub values: BTreeMap<FieldName, Option<String>>,
 }
 
 /// A record in the recycle bin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedRecord {
-    /// `SystemModstamp`.
+    /// Its `SystemModstamp`.
     pub stamp: Timestamp,
-    /// The marker field.
+    /// The marker. Absent if the field is empty or the object has no marker field.
     pub marker: Option<String>,
-    /// The record that it was merged into.
+    /// The record into which it was merged, if it was.
     pub master: Option<SalesforceId>,
 }
 
 /// What became of one Id that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// The record.
+    /// The record exists.
     Record(RemoteRecord),
-    /// In the recycle bin.
+    /// The record is in the recycle bin.
     Deleted(DeletedRecord),
-    /// Not to be found: hidden, purged or never there. No evidence of a delete.
+    /// The record was not found: it is hidden or purged, or never existed. This is no evidence of a delete.
     Absent,
 }
 
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadAnswer {
-    /// In the order of the Ids.
+    /// One outcome for each Id, in the order of the Ids.
     pub outcomes: Vec<ReadOutcome>,
-    /// Salesforce's clock when the read began, at the latest.
+    /// A moment by Salesforce's clock that is not later than the beginning of the read.
     pub date: Timestamp,
 }
 
-/// A record found by its external Id, deleted or not.
+/// A record that was found by its external Id, deleted or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundRecord {
-    /// The Id.
+    /// The Id of the record.
     pub id: SalesforceId,
-    /// In the recycle bin.
+    /// True if the record is in the recycle bin.
     pub deleted: bool,
 }
 
 /// A record to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
-    /// Its external Id.
+    /// The external Id that the record gets.
     pub external_id: String,
-    /// The intent's id, for the marker field.
+    /// The id of the intent, which is written to the marker field.
     pub marker: String,
-    /// Its fields.
+    /// The fields of the record.
     pub fields: BTreeMap<FieldName, Value>,
 }
 
-/// Fields to update.
+/// An update of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordUpdate {
-    /// The record.
+    /// The Id of the record.
     pub id: SalesforceId,
-    /// The intent's id, for the marker field.
+    /// The id of the intent, which is written to the marker field.
     pub marker: String,
-    /// The fields that get other values.
+    /// The fields that get another value.
     pub fields: BTreeMap<FieldName, Value>,
 }
 
 /// What became of one record of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Written.
+    /// Salesforce wrote the record. This is its Id.
     Written(SalesforceId),
-    /// Refused for a reason of its own.
+    /// Salesforce refuses the record because of the record itself.
     Refused {
         /// Salesforce's status code, such as `STRING_TOO_LONG`.
         code: String,
-        /// Salesforce's words.
+        /// Salesforce's error message.
         message: String,
-        /// The fields it names.
+        /// The fields that the error names.
         fields: Vec<String>,
     },
-    /// Not written, and worth another try.
+    /// The record was not written. A later try may succeed.
     Busy {
-        /// Salesforce's words.
+        /// Salesforce's error message.
         message: String,
     },
-    /// Nobody knows: the answer was lost, or a unique external Id says that it is there already.
+    /// It is not known whether the record was written: the answer was lost, or Salesforce says that a record
+    /// with this unique external Id exists already.
     Unknown,
 }
 
 /// The answer to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteAnswer {
-    /// In the order of the records.
+    /// One outcome for each record, in the order of the records.
     pub outcomes: Vec<WriteOutcome>,
     /// The `Date` of the last answer before this write.
     pub after: Timestamp,
-    /// The write's own `Date`, or that of the last answer known if it was lost.
+    /// The `Date` of the answer to this write. If that answer was lost, the last `Date` that is known.
     pub date: Timestamp,
 }
 
-/// The Salesforce side. Every method may be called again; `create` is never repeated by an implementation.
+/// The Salesforce org. Every method may be called again by its caller, but an implementation never repeats a
+/// `create` by itself.
 pub trait Salesforce: Send + Sync {
-    /// One page of a scan, deleted records included.
+    /// Reads one page of a scan, including deleted records.
     fn scan(&self, object: &str, from: ScanFrom) -> impl Future<Output = Result<ScanPage, PortError>> + Send;
 
-    /// Reads the definition's fields, marker and external Id of up to 2,000 records.
+    /// Reads the definition's fields, the marker and the external Id of up to 2,000 records.
     fn read(
         &self,
         definition: &Definition,
         ids: &[SalesforceId],
     ) -> impl Future<Output = Result<ReadAnswer, PortError>> + Send;
 
-    /// Looks records up by external Id, among deleted ones too.
+    /// Looks records up by external Id, including deleted records. One answer for each external Id.
     fn find(
         &self,
         definition: &Definition,
@@ -193,9 +196,10 @@ pub trait Salesforce: Send + Sync {
         ids: &[SalesforceId],
     ) -> impl Future<Output = Result<WriteAnswer, PortError>> + Send;
 
-    /// The cheapest call there is, to find out whether Salesforce answers.
+    /// Makes the cheapest call there is, to find out whether Salesforce answers.
     fn probe(&self) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Calls since this was asked last, and the org's allowance within 24 hours where it is known.
+    /// Answers the number of calls since the last `take_usage`, and the org's allowance of calls within 24
+    /// hours where it is known.
     fn take_usage(&self) -> (u64, Option<u64>);
 }

@@ -1,4 +1,4 @@
-//! The state store.
+//! The port to the state store, and the documents that the state store keeps.
 
 use super::PortError;
 use crate::touch::Touch;
@@ -11,136 +11,137 @@ use syncline_engine::{
     Value,
 };
 
-/// What leads to a base.
+/// A reference that leads to a base.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordRef {
-    /// The Salesforce Id.
+    /// The Salesforce Id of the record.
     Id(SalesforceId),
-    /// The row's key.
+    /// The key of the record's row.
     Key(PostgresKey),
-    /// The external Id of our create.
+    /// The external Id under which Syncline created the record in Salesforce.
     ExternalId(String),
-    /// Its own key.
+    /// The key of the base itself.
     Base(BaseKey),
 }
 
-/// What is known of a record.
+/// What the state store knows of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownRecord {
-    /// Its base.
+    /// The record's base. Absent if none is stored.
     pub base: Option<Base>,
-    /// Why it was rejected, if it is.
+    /// Why the record is rejected. Absent if it is not.
     pub rejected: Option<Rejected>,
 }
 
 /// A field on which both sides changed to different values, as the conflict log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
-    /// Hash of sync, record, field and base version: saved twice, it is one.
+    /// Hash of sync, record, field and base version. A conflict that is saved twice is stored once.
     pub id: String,
-    /// The sync.
+    /// The name of the sync.
     pub sync: SyncName,
-    /// The record: its base's key.
+    /// The key of the record's base.
     pub record: String,
-    /// Its Salesforce Id.
+    /// The record's Salesforce Id, if known.
     pub salesforce_id: Option<SalesforceId>,
-    /// Its row's key.
+    /// The key of the record's row, if known.
     pub postgres_key: Option<PostgresKey>,
-    /// The field.
+    /// The field on which both sides differ.
     pub field: FieldName,
-    /// What Salesforce held.
+    /// The value that Salesforce held.
     pub salesforce: Value,
-    /// What Postgres held.
+    /// The value that Postgres held.
     pub postgres: Value,
-    /// Whose value stands.
+    /// The side whose value is kept.
     pub winner: Side,
-    /// Why.
+    /// Why that side won.
     pub reason: Reason,
-    /// When.
+    /// When the conflict was found.
     pub at: Timestamp,
 }
 
-/// A record that needs a person.
+/// A record that needs a person, because a side refuses it or only a person can say what is right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
-    /// The form of this document.
+    /// The version of this document's format.
     #[serde(rename = "v")]
     pub form: u8,
-    /// The sync.
+    /// The name of the sync.
     pub sync: SyncName,
-    /// The record: its base's key.
+    /// The key of the record's base, or the record's name while it has no base.
     pub record: String,
-    /// Its Salesforce Id.
+    /// The record's Salesforce Id, if known.
     pub salesforce_id: Option<SalesforceId>,
-    /// Its row's key.
+    /// The key of the record's row, if known.
     pub postgres_key: Option<PostgresKey>,
-    /// The side that refuses.
+    /// The side that refuses the record.
     pub side: Side,
-    /// Its code.
+    /// The error code of that side.
     pub code: String,
-    /// Its own words.
+    /// The error message of that side.
     pub message: String,
-    /// The fields it names.
+    /// The fields that the error names.
     pub fields: Vec<String>,
-    /// The fingerprints of both images at the time: found unchanged, the record is not tried again.
+    /// The fingerprints of both images when the record was refused. While both are unchanged, Syncline does
+    /// not try the record again.
     pub images: BTreeMap<String, Fingerprint>,
-    /// The definition's version at the time.
+    /// The version of the definition when the record was refused.
     pub definition: u32,
-    /// When.
+    /// When the record was refused.
     pub at: Timestamp,
 }
 
 /// A record on which nothing is written although the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRecord {
-    /// The form of this document.
+    /// The version of this document's format.
     #[serde(rename = "v")]
     pub form: u8,
-    /// The sync.
+    /// The name of the sync.
     pub sync: SyncName,
-    /// The record: its base's key.
+    /// The key of the record's base, or the record's name while it has no base.
     pub record: String,
-    /// Its Salesforce Id.
+    /// The record's Salesforce Id, if known.
     pub salesforce_id: Option<SalesforceId>,
-    /// Its row's key.
+    /// The key of the record's row, if known.
     pub postgres_key: Option<PostgresKey>,
-    /// Why.
+    /// Why the record is held.
     pub held: Held,
-    /// The record that it was merged into in Salesforce.
+    /// The Salesforce record into which this record was merged, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<SalesforceId>,
-    /// When it was seen first.
+    /// When the record was first found to be held.
     pub at: Timestamp,
-    /// When it was seen last.
+    /// When the record was last found to be held.
     #[serde(default)]
     pub seen: Timestamp,
 }
 
-/// A base to save, with the conflicts that count only if it is saved.
+/// A base to save, with conflicts that are saved only if the base is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
-    /// The base; it is saved with `expected + 1` as its version.
+    /// The base. It is saved with the version `expected + 1`.
     pub base: Base,
-    /// The version that must stand; 0 for none.
+    /// The version that has to be stored at present. 0 means that no base is stored.
     pub expected: u64,
-    /// Conflicts, saved in the same transaction.
+    /// The conflicts, saved in the same transaction as the base.
     pub conflicts: Vec<Conflict>,
 }
 
-/// A touch put off.
+/// A touch that is deferred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
-    /// The touch.
+    /// The touch to try again.
     pub touch: Touch,
-    /// When it is due.
+    /// When the touch is due.
     pub due: Timestamp,
-    /// Linking one of these makes it due at once.
+    /// The parents that the touch waits for. The touch is due at once when one of them is linked.
     pub waits_for: Vec<Parent>,
 }
 
 impl Deferred {
-    /// One touch of two that stand for the same: this later one takes in the one that is stored already. It is due at
-    /// the earlier of the two moments, and waits for the parents of both.
+    /// Folds an earlier deferred touch, `stored`, into this later one of the same record. The result is due
+    /// at the earlier of the two moments and waits for the parents of both.
     #[must_use]
     pub fn over(mut self, stored: Self) -> Self {
         self.due = self.due.min(stored.due);
@@ -150,61 +151,63 @@ impl Deferred {
     }
 }
 
-/// A touch that is due. It stays stored until it is dropped.
+/// A deferred touch or message that is due. It stays stored until its token is given to [`State::drop_due`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The touch, or a message of a newer form as it was received.
+    /// The touch; or the group and the body of a message of a newer form, exactly as it was received.
     pub touch: Result<Touch, (String, String)>,
-    /// Names this very version of the stored touch: one that took in another since is not dropped.
+    /// Names this version of the stored touch. If another touch was folded into the stored one since, the
+    /// token no longer matches and nothing is dropped.
     pub token: String,
 }
 
-/// Where the scans of a sync stand.
+/// How far the scans of a sync have come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The form of this document.
+    /// The version of this document's format.
     #[serde(rename = "v")]
     pub form: u8,
-    /// The first scan of Salesforce is done.
+    /// True once the first scan of Salesforce is complete.
     pub salesforce_scanned: bool,
-    /// The first scan of the table is done.
+    /// True once the first scan of the table is complete.
     pub postgres_scanned: bool,
-    /// The last Id of the first scan.
+    /// The last Id that the first scan of Salesforce has read.
     pub scan_id: Option<SalesforceId>,
-    /// The last key of the first scan.
+    /// The last key that the first scan of the table has read.
     pub scan_key: Option<PostgresKey>,
-    /// The `Date` of the running scan's first answer.
+    /// The `Date` of the first answer of the scan that is under way.
     pub scan_started: Option<Timestamp>,
-    /// Catch-up goes on from this stamp.
+    /// The stamp from which the next catch-up reads on.
     pub stamp: Option<Timestamp>,
-    /// And after this Id of the same stamp.
+    /// The last Id read with exactly that stamp. The next page begins after this Id.
     pub id: Option<SalesforceId>,
     /// When the next catch-up is due.
     pub next: Option<Timestamp>,
 }
 
-/// What is known of a side's availability.
+/// How a side answers. An open breaker means that Syncline makes no calls to the side, except a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breaker {
-    /// The form of this document.
+    /// The version of this document's format.
     #[serde(default)]
     #[serde(rename = "v")]
     pub form: u8,
-    /// Outage errors in a row.
+    /// How many failures were counted in a row: outages, or answers that the quota is spent.
     pub failures: u32,
-    /// The side is left alone until then.
+    /// Present while the breaker is open. From this moment on, a probe may ask whether the side answers.
+    /// Until a probe succeeds, no other call is made to the side.
     pub open_until: Option<Timestamp>,
-    /// Its last words.
+    /// The last error message of the side.
     pub message: String,
 }
 
-/// Why a sync is paused, for code that acts on it.
+/// Why a sync is paused, for code that acts on the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PauseCause {
-    /// A person paused it.
+    /// A person paused the sync.
     Person,
-    /// More would be deleted, or is missing, than `delete_limit` allows.
+    /// More records would be deleted, or are missing, than `delete_limit` allows.
     DeleteLimit,
     /// The table was truncated.
     Truncated,
@@ -212,16 +215,17 @@ pub enum PauseCause {
     OtherIdentity,
     /// The database or the state store was restored to an earlier time.
     Restored,
-    /// The definition does not fit a side any more.
+    /// The definition no longer fits a side.
     Definition,
     /// `syncline state rebuild` is under way.
     Rebuild,
-    /// An earlier release paused it, which kept the words alone.
+    /// The cause is not known: an earlier release paused the sync and stored only a message, or a newer
+    /// release stored a word that this release does not know.
     Unknown,
 }
 
 impl PauseCause {
-    /// Every cause that is stored.
+    /// Every cause that can be stored.
     pub const ALL: [Self; 8] = [
         Self::Person,
         Self::DeleteLimit,
@@ -233,7 +237,7 @@ impl PauseCause {
         Self::Unknown,
     ];
 
-    /// The word under which it is stored.
+    /// The word under which the cause is stored.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -248,41 +252,44 @@ impl PauseCause {
         }
     }
 
-    /// The cause of a stored word; `Unknown` for none, and for a word of a newer release.
+    /// The cause that belongs to a stored word. `Unknown` if there is no word, or if a newer release wrote
+    /// the word.
     #[must_use]
     pub fn of_word(word: Option<&str>) -> Self {
         Self::ALL.into_iter().find(|cause| Some(cause.word()) == word).unwrap_or(Self::Unknown)
     }
 
-    /// Whether `syncline state rebind` and `syncline state rebuild` end it: the sync stopped because what is agreed on
-    /// did not belong to the database or the org that was met.
+    /// True if `syncline state rebind` and `syncline state rebuild` end the pause. Such a sync was paused
+    /// because its bases did not belong to the database or the org that Syncline found.
     #[must_use]
     pub fn ends_with_rebind(self) -> bool {
         matches!(self, Self::OtherIdentity | Self::Restored | Self::Rebuild)
     }
 }
 
-/// A sync is paused: its touches wait and fold until somebody resumes it.
+/// The pause of a sync. While a sync is paused, its touches are deferred and folded, until somebody resumes
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Why, for code.
+    /// The cause, for code.
     pub cause: PauseCause,
-    /// Why, and how to go on, for people.
+    /// The cause and the way out, for people.
     pub message: String,
 }
 
-/// A name under which a record is neither rejected nor held any more.
+/// A name whose rejected and held entries are to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleared {
-    /// The name.
+    /// The name: the key of a base, or a name that the record had before it had a base.
     pub record: String,
-    /// It is no base's own, but one that the record bore before it had a base; another record may bear it by now, so
-    /// what is noted under it goes only if it names this Id, or no Id and this key.
+    /// Set if `record` is not the key of a base but a name that the record had before it had a base. Another
+    /// record may have that name by now. So an entry under this name is removed only if the entry has this
+    /// Salesforce Id, or has no Salesforce Id and this row key.
     pub stray_of: Option<(Option<SalesforceId>, Option<PostgresKey>)>,
 }
 
 impl Cleared {
-    /// Whether a note of this Id and key goes with the name.
+    /// True if an entry with this Salesforce Id and this row key is to be removed with the name.
     #[must_use]
     pub fn takes(&self, id: Option<&SalesforceId>, key: Option<&PostgresKey>) -> bool {
         self.stray_of.as_ref().is_none_or(|(of_id, of_key)| match id {
@@ -295,22 +302,24 @@ impl Cleared {
 /// What a run found, to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Records that need a person from now on.
+    /// Records that need a person.
     pub rejected: Vec<Rejected>,
-    /// Records that are held. A delete that was seen stays one though a later look finds the record merely missing.
+    /// Records that are held. If a delete was seen before, the stored entry keeps saying so, although a later
+    /// run finds the record merely missing.
     pub held: Vec<HeldRecord>,
-    /// Records that are neither rejected nor held any more, by what was seen since `begun`.
+    /// Records that are no longer rejected or held, by what the run saw since `begun`.
     pub cleared: Vec<Cleared>,
-    /// When the run began: what was noted of a record after that, it has not seen, and does not clear.
+    /// When the run began. An entry that was stored after this moment is not removed, because the run has not
+    /// seen what led to it.
     pub begun: Timestamp,
-    /// Touches put off.
+    /// Touches to defer.
     pub deferred: Vec<Deferred>,
-    /// Records that were linked: what waits for them is due.
+    /// Records that were linked. Touches that wait for them are due at once.
     pub linked: Vec<Parent>,
 }
 
 impl Outcomes {
-    /// True if there is nothing to store.
+    /// True if there is nothing to store. `begun` does not count.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rejected.is_empty()
@@ -321,30 +330,31 @@ impl Outcomes {
     }
 }
 
-/// The state store. Reads of bases are consistent.
+/// The state store. Bases are read consistently: a base that was saved is seen by every later read.
 pub trait State: Send + Sync {
-    /// Loads what is known of records. References that lead to one base answer it each time.
+    /// Loads what is known of each record, one answer per reference. If several references lead to one base,
+    /// each of them is answered with it.
     fn load(
         &self,
         sync: &str,
         refs: &[RecordRef],
     ) -> impl Future<Output = Result<Vec<KnownRecord>, PortError>> + Send;
 
-    /// Saves bases by compare-and-set, each for itself. `false`: another version stands, or its Id, key or
-    /// external Id leads to another base.
+    /// Saves bases by compare-and-set, each base independently. `false` means that the base was not saved:
+    /// another version is stored, or its Salesforce Id, row key or external Id already leads to another base.
     fn put(&self, sync: &str, puts: Vec<Put>) -> impl Future<Output = Result<Vec<bool>, PortError>> + Send;
 
-    /// The rejected entry of a record that has no base yet.
+    /// Loads the rejected entries of records that have no base yet, one answer per key.
     fn rejected(
         &self,
         sync: &str,
         keys: &[BaseKey],
     ) -> impl Future<Output = Result<Vec<Option<Rejected>>, PortError>> + Send;
 
-    /// Stores what a run found. A touch is folded into the one that is put off already.
+    /// Stores what a run found. A touch is folded into a deferred touch of the same record, if one is stored.
     fn store(&self, sync: &str, outcomes: Outcomes) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Puts off a message whose form is not understood, as it is.
+    /// Defers a message whose form this release does not understand. The message is stored unchanged.
     fn defer_message(
         &self,
         group: &str,
@@ -352,30 +362,30 @@ pub trait State: Send + Sync {
         due: Timestamp,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Touches that are due.
+    /// Answers up to `limit` deferred touches and messages that are due. They stay stored.
     fn due(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<Due>, PortError>> + Send;
 
-    /// The queue has these.
+    /// Removes touches and messages that the queue has accepted, by their tokens.
     fn drop_due(&self, tokens: &[String]) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Where the scans stand.
+    /// Loads how far the scans of a sync have come.
     fn cursor(&self, sync: &str) -> impl Future<Output = Result<Cursor, PortError>> + Send;
 
-    /// Saves where the scans stand.
+    /// Saves how far the scans of a sync have come.
     fn put_cursor(&self, sync: &str, cursor: &Cursor) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// What is known of a side's availability.
+    /// Loads the breaker of a side.
     fn breaker(&self, side: Side) -> impl Future<Output = Result<Breaker, PortError>> + Send;
 
-    /// Saves it.
+    /// Saves the breaker of a side.
     fn put_breaker(
         &self,
         side: Side,
         breaker: &Breaker,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Counts `count` more if no more than `limit` are counted within the window up to now; all or none, in one
-    /// atomic step.
+    /// Adds `count` to a counter, if no more than `limit` are then counted within the window that ends at
+    /// `now`. Either all of `count` is added, or nothing (`false`). This is one atomic step.
     fn take(
         &self,
         counter: &str,
@@ -385,7 +395,7 @@ pub trait State: Send + Sync {
         window: SignedDuration,
     ) -> impl Future<Output = Result<bool, PortError>> + Send;
 
-    /// What is counted within the window up to now, less what was allowed.
+    /// What is counted within the window that ends at `now`, less what was allowed in addition.
     fn taken(
         &self,
         counter: &str,
@@ -393,7 +403,7 @@ pub trait State: Send + Sync {
         window: SignedDuration,
     ) -> impl Future<Output = Result<i64, PortError>> + Send;
 
-    /// Lets so many more through a counter within its window.
+    /// Allows `count` more on a counter, within the counter's window.
     fn allow(
         &self,
         counter: &str,
@@ -401,8 +411,9 @@ pub trait State: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Takes calls from the bucket, which may go below nothing, and answers what is left. It fills by
-    /// `per_second` up to `capacity`, with which it begins.
+    /// Takes `calls` from the bucket of Salesforce calls and answers how many calls are left, which may be a
+    /// negative number. The bucket begins with `capacity`, gains `per_second` each second, and never holds
+    /// more than `capacity`.
     fn draw(
         &self,
         calls: u64,
@@ -411,29 +422,30 @@ pub trait State: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<f64, PortError>> + Send;
 
-    /// How many records of the sync are linked.
+    /// Counts the linked records of the sync.
     fn linked(&self, sync: &str) -> impl Future<Output = Result<u64, PortError>> + Send;
 
-    /// Makes everything due that was put off and waits for no parent, a hundred a second, within a time from now.
+    /// Makes all deferred touches due that wait for no parent. They become due from `now` on, about 100 each
+    /// second, but all of them within `spread`.
     fn make_due(
         &self,
         now: Timestamp,
         spread: SignedDuration,
     ) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// The pulse that was seen last.
+    /// Loads the pulse that was stored last. 0 if none was stored.
     fn pulse(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
 
-    /// Sets the pulse.
+    /// Stores the pulse.
     fn put_pulse(&self, pulse: u64) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Forgets bases that ended before, and what counters counted before that.
+    /// Deletes bases of records that ended before this moment, and counts that are older.
     fn forget(&self, before: Timestamp) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Why the sync is paused, if it is.
+    /// Answers why the sync is paused. `None` if it is not paused.
     fn paused(&self, sync: &str) -> impl Future<Output = Result<Option<Pause>, PortError>> + Send;
 
-    /// Pauses or resumes a sync.
+    /// Pauses a sync, or resumes it (`None`).
     fn put_paused(
         &self,
         sync: &str,

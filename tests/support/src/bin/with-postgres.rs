@@ -1,4 +1,4 @@
-//! `with-postgres COMMAND…`: runs a command with a private PostgreSQL, and stops it afterwards.
+//! `with-postgres COMMAND…`: starts a private PostgreSQL, runs a command with it, and stops it afterwards.
 #![allow(clippy::print_stderr, reason = "a command-line program")]
 
 use std::path::Path;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 const KILLS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "deploys a stack and takes minutes; infra/test.sh runs it beside the other tests"]
 async fn two_hundred_kills_of_functions_lose_and_double_nothing() {
     let world = World::deploy().await;
     world.send_messages().await;
