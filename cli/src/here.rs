@@ -3,9 +3,10 @@
 use crate::failure::Failure;
 use crate::target::{Found, Home, pool_of};
 use secrecy::ExposeSecret;
-use syncline_config::{Config, SecretRef, SystemRandom};
+use syncline_config::{Config, SecretRef};
 use syncline_embedded::{EmbeddedOperator, EmbeddedState, instance_row};
 use syncline_postgres::{Connection, DatabaseIdentity, Instance, Pool};
+use syncline_process::SystemRandom;
 
 /// The synced database is the instance's home.
 pub(crate) struct Here;

@@ -42,7 +42,8 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use syncline_config::{Config, LogFormat, init_telemetry};
+use syncline_config::Config;
+use syncline_process::{LogFormat, init_telemetry};
 use target::{Home, Target};
 
 /// Keeps Salesforce objects and PostgreSQL tables the same, in both directions, field by field.

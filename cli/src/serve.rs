@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::here::Here;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, runtime};
 use crate::setup::Setup;
 use crate::target::Target;
 use axum::Router;
@@ -99,7 +99,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let workers = setup.target.config.serve.workers;
     let caller = secret.map(|secret| Caller::new(secret, setup.organization_id.clone()));
     let shared = Arc::new(Shared {
-        runtime: Runtime::new(setup.client, &setup.pool, &setup.target.instance, row.identity, settings),
+        runtime: runtime(setup.client, &setup.pool, &setup.target.instance, row.identity, settings),
         definitions: wanted,
         caller,
         sent: Notify::new(),

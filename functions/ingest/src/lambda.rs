@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use std::sync::Arc;
 use syncline_aws::{AppliedConfig, Function};
-use syncline_config::NoSteps;
+use syncline_sync::NoSteps;
 use tokio::sync::Mutex;
 
 /// The path that Salesforce calls, followed by the secret.

@@ -3,7 +3,7 @@
 use ingest::lambda::Ingest;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use syncline_aws::Function;
-use syncline_config::{LogFormat, init_telemetry};
+use syncline_process::{LogFormat, init_telemetry};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {

@@ -15,11 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
-use syncline_config::{NoSteps, SystemRandom};
 use syncline_engine::{Definition, FingerprintKey};
 use syncline_postgres::{ConnectionSettings, Instance, Pool, PostgresDatabase};
+use syncline_process::{SystemClock, SystemRandom};
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
-use syncline_sync::{PortError, Settings, longest_call};
+use syncline_sync::remembered::Remembered;
+use syncline_sync::{NoSteps, PortError, Settings, longest_call};
 use tokio::sync::Mutex;
 
 /// The most connections to PostgreSQL of one process. A run holds two at a time.
@@ -81,6 +82,8 @@ pub struct Function {
     alerts: SnsAlerts,
     secrets: aws_sdk_secretsmanager::Client,
     wired: Mutex<Option<Arc<Wired>>>,
+    /// Outlives the wiring, which is made anew now and then.
+    remembered: Remembered,
 }
 
 /// A function's wiring: connections to both sides, and what `syncline apply --stack` stored.
@@ -141,6 +144,7 @@ impl Function {
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             environment,
             wired: Mutex::default(),
+            remembered: Remembered::default(),
         })
     }
 
@@ -243,8 +247,10 @@ impl Function {
             state: self.state.clone(),
             queue: self.queue.clone(),
             alerts: self.alerts.clone(),
+            clock: SystemClock,
             random: SystemRandom::new(),
             steps: NoSteps,
+            remembered: self.remembered.clone(),
             settings: Settings {
                 instance: settings.instance,
                 lease,

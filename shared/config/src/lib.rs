@@ -25,8 +25,6 @@ mod secret;
 mod sections;
 mod settings;
 mod syncs;
-mod system;
-mod telemetry;
 
 pub use keys::{KEYS, Key, page};
 pub use parse::ConfigError;
@@ -35,5 +33,3 @@ pub use settings::{
     Config, Field, Fields, IngestConfig, PostgresConfig, SalesforceConfig, ServeConfig, Sync, TimingConfig,
 };
 pub use syncline_salesforce::Auth;
-pub use system::{NoSteps, SystemClock, SystemRandom};
-pub use telemetry::{LogFormat, init_telemetry};

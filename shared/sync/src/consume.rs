@@ -1,5 +1,6 @@
 //! Takes messages from the queue and reconciles their touches.
 
+use crate::enqueue::enqueue;
 use crate::outage::{any_away, note_error};
 use crate::pace;
 use crate::pause::pause_all;
@@ -18,9 +19,6 @@ use syncline_engine::{Definition, Side};
 
 /// How long a message of a newer form is deferred.
 const NEWER_FORM_WAIT: SignedDuration = SignedDuration::from_secs(60);
-
-/// The maximum number of touches in one run.
-const TOUCHES_PER_RUN: usize = 1_000;
 
 /// What an invocation is given: the definitions, and the deadline if it has one.
 struct Bounds<'a> {
@@ -51,18 +49,42 @@ impl BatchOutcome {
     }
 }
 
+/// How a message is worked on, by what is known of its earlier runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Together with all other messages that are received for the first time.
+    Together,
+    /// In a run of its own.
+    Alone,
+    /// Not now: its touches are sent again as two messages, of which one is probably innocent.
+    InHalves,
+}
+
+/// A message that is received a second time was in a run that did not come to its end, or was never in a run.
+/// Nothing is known against its touches yet, so it runs alone once more. If it comes a third time, it is halved,
+/// and so are its halves whenever they come a second time. So the touch that ends its runs is found after a
+/// number of runs that grows with the logarithm of the number of touches, and so does the number of messages. A
+/// single touch always runs alone, and goes on counting its receives.
+fn turn(receive_count: u32, body: &MessageBody) -> Turn {
+    match (receive_count, body.touches.len(), body.suspect) {
+        (..=1, _, false) => Turn::Together,
+        (_, ..=1, _) | (..=1, _, true) | (2, _, false) => Turn::Alone,
+        _ => Turn::InHalves,
+    }
+}
+
 /// Reconciles the touches of all messages together. An outage never fails a message: its touches are deferred
 /// and the message is acknowledged. A message comes again only if its touches can be neither dealt with nor
 /// deferred.
 ///
-/// A message that was received before was in a run that crashed. Such a message is sent again as single
-/// touches. A message with a single touch runs alone, before the messages that are received for the first
-/// time. So only the touch that causes the crash goes on counting its receives. Each message is acknowledged
-/// as soon as it is dealt with. The order of the single touches is reversed with each receive, so that a
-/// touch that hangs until its process is ended delays the others only once.
+/// A message that was received before may hold a touch that ends the process. Such a message runs alone, before
+/// the messages that are received for the first time, and is halved if that does not help, until only the touch
+/// that causes the crash goes on counting its receives. Each message is acknowledged as soon as it is dealt with.
+/// The order of the messages that run alone is reversed with each receive, so that a touch that hangs until its
+/// process is ended delays the others only once.
 ///
-/// If there is a `deadline`, no run begins whose lease would end after it. The touches that are left are
-/// deferred.
+/// If there is a `deadline`, no run begins whose lease would end after it. The touches that are left are sent to
+/// the queue again if at least one run was possible; otherwise they are deferred.
 pub async fn consume<P: Ports>(
     ports: &P,
     definitions: &[Definition],
@@ -71,35 +93,30 @@ pub async fn consume<P: Ports>(
 ) -> BatchOutcome {
     let bounds = Bounds { definitions, deadline };
     let mut outcome = BatchOutcome::default();
-    let mut fresh: Vec<(String, Vec<Touch>)> = Vec::new();
+    let mut together: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut alone: Vec<(String, Vec<Touch>)> = Vec::new();
     let mut receives = 0;
     for delivery in deliveries {
         let receipt = delivery.receipt.clone();
-        match serde_json::from_str::<MessageBody>(&delivery.body) {
-            Ok(body)
-                if body.form <= MessageBody::FORM
-                    && body.touches.iter().all(|touch| touch.form <= crate::TOUCH_FORM) =>
-            {
-                match (delivery.receive_count, body.touches.len()) {
-                    (..=1, _) => fresh.push((receipt, body.touches)),
-                    (count, ..=1) => {
-                        receives = receives.max(count);
-                        alone.push((receipt, body.touches));
-                    }
-                    _ => match send_singly(ports, &delivery.group, body.touches).await {
-                        Ok(()) => outcome.done.push(receipt),
-                        Err(_) => outcome.release.push(receipt),
-                    },
-                }
+        let body = serde_json::from_str::<MessageBody>(&delivery.body).ok();
+        let Some(body) = body.filter(MessageBody::is_known_form) else {
+            let due = ports.clock().now() + NEWER_FORM_WAIT;
+            match ports.state().defer_message(&delivery.group, &delivery.body, due).await {
+                Ok(()) => outcome.done.push(receipt),
+                Err(_) => outcome.release.push(receipt),
             }
-            _ => {
-                let due = ports.clock().now() + NEWER_FORM_WAIT;
-                match ports.state().defer_message(&delivery.group, &delivery.body, due).await {
-                    Ok(()) => outcome.done.push(receipt),
-                    Err(_) => outcome.release.push(receipt),
-                }
+            continue;
+        };
+        match turn(delivery.receive_count, &body) {
+            Turn::Together => together.push((receipt, body.touches)),
+            Turn::Alone => {
+                receives = receives.max(delivery.receive_count);
+                alone.push((receipt, body.touches));
             }
+            Turn::InHalves => match send_halves(ports, &delivery.group, body.touches).await {
+                Ok(()) => outcome.done.push(receipt),
+                Err(_) => outcome.release.push(receipt),
+            },
         }
     }
     acknowledge(ports, &outcome.done).await;
@@ -110,7 +127,7 @@ pub async fn consume<P: Ports>(
     for message in alone {
         outcome.add(reconcile_together(ports, &bounds, vec![message]).await);
     }
-    outcome.add(reconcile_together(ports, &bounds, fresh).await);
+    outcome.add(reconcile_together(ports, &bounds, together).await);
     outcome
 }
 
@@ -125,11 +142,17 @@ async fn acknowledge<P: Ports>(ports: &P, receipts: &[String]) {
     }
 }
 
-async fn send_singly<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> Result<(), PortError> {
-    tracing::warn!(%group, touches = touches.len(), "a message came again: its touches are tried one by one");
+/// Sends the touches of a message again, as two messages of half the size.
+async fn send_halves<P: Ports>(ports: &P, group: &str, touches: Vec<Touch>) -> Result<(), PortError> {
+    tracing::warn!(
+        %group,
+        touches = touches.len(),
+        "runs with this message did not come to their end; its touches are tried in two halves"
+    );
+    let touches = fold(touches);
     let mut messages = Vec::new();
-    for touch in fold(touches) {
-        let body = serde_json::to_string(&MessageBody::new(vec![touch]))
+    for half in touches.chunks(touches.len().div_ceil(2).max(1)) {
+        let body = serde_json::to_string(&MessageBody::suspect(half.to_vec()))
             .map_err(|error| PortError::Store { message: error.to_string() })?;
         messages.push((group.to_owned(), body));
     }
@@ -168,7 +191,7 @@ async fn reconcile_together<P: Ports>(
                 failed = true;
             }
             Err(_) => {
-                tracing::error!(%sync, "a run panicked, which is a bug; its messages come again one by one");
+                tracing::error!(%sync, "a run panicked, which is a bug; its messages come again");
                 failed = true;
             }
         }
@@ -183,8 +206,8 @@ async fn reconcile_together<P: Ports>(
     outcome
 }
 
-/// Reconciles the touches of one sync, in one run after the other. The size of a run is limited so that the
-/// run ends well within its lease.
+/// Reconciles the touches of one sync, in one run after the other. A run takes as many touches as this process
+/// reconciles within a third of the lease, so that it ends well within its lease and before the deadline.
 async fn of_sync<P: Ports>(
     ports: &P,
     bounds: &Bounds<'_>,
@@ -193,18 +216,32 @@ async fn of_sync<P: Ports>(
 ) -> Result<Summary, PortError> {
     let mut summary = Summary::default();
     let mut left = touches.into_iter();
+    let mut ran = false;
     loop {
-        let run: Vec<Touch> = left.by_ref().take(TOUCHES_PER_RUN).collect();
+        let size = ports.remembered().speed().run_size(ports.settings().lease / 3);
+        let run: Vec<Touch> = left.by_ref().take(size).collect();
         if run.is_empty() {
             return Ok(summary);
         }
         let now = ports.clock().now();
         if bounds.deadline.is_some_and(|deadline| now + ports.settings().lease > deadline) {
-            let rest = run.into_iter().chain(left).collect();
-            summary.add(&deferred(ports, sync, rest, Some(now)).await?);
+            let rest: Vec<Touch> = run.into_iter().chain(left).collect();
+            if ran {
+                // To defer touches costs two writes for each, to send them again one for hundreds of them.
+                enqueue(ports, rest).await?;
+            } else {
+                summary.add(&deferred(ports, sync, rest, Some(now)).await?);
+            }
             return Ok(summary);
         }
-        summary.add(&one_run(ports, bounds.definitions, sync, run).await?);
+        ran = true;
+        let touches = run.len();
+        let of_run = one_run(ports, bounds.definitions, sync, run).await?;
+        if of_run.outage.is_none() && of_run.deferred < touches {
+            let took = ports.clock().now().duration_since(now);
+            ports.remembered().speed().measured(touches, took);
+        }
+        summary.add(&of_run);
     }
 }
 

@@ -19,6 +19,7 @@
 //! - `reconcile`: one run over the touches of one sync.
 //! - `ports`: the traits that the adapters implement: the two sides, the state store, the queue, the clock
 //!   and more.
+//! - `remembered`: what a process remembers between its runs: what catch-up has queued, and how fast runs are.
 //! - `retry.rs`: what an error leads to, the back-off, and how long a breaker stays open.
 //! - `outage.rs`: the breaker of a side that is away, and the probe that finds out when the side answers
 //!   again.
@@ -41,6 +42,7 @@ pub mod poll;
 mod ports;
 pub mod pulse;
 pub mod reconcile;
+pub mod remembered;
 mod retry;
 mod touch;
 mod view;
@@ -49,11 +51,11 @@ pub use delete_limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
     Alert, Alerts, Binding, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database,
-    DatabaseIdentity, Deferred, DeletedRecord, Delivery, Due, FoundRecord, HeldRecord, HistoryOutcome,
-    HistoryRow, KnownRecord, LogBatch, MessageBody, NewRecord, Operator, Origin, Outcomes, Pause, PauseCause,
-    PortError, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome, RecordRef, RecordUpdate, Rejected,
-    RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom, ScanPage, ScannedRow, Settings,
-    State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
+    DatabaseIdentity, Deferred, DeletedRecord, Delivery, Due, FoundRecord, HasPorts, HeldRecord,
+    HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody, NewRecord, NoSteps, Operator, Origin,
+    Outcomes, Pause, PauseCause, PortError, PortSet, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome,
+    RecordRef, RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom,
+    ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

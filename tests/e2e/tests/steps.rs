@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::fingerprint_key;
 use syncline_aws::{AwsRuntime, DynamoState, SdkConfig, SnsAlerts, SqsQueue, StackOperator};
-use syncline_config::{NoSteps, SystemRandom};
 use syncline_postgres::{Instance, PostgresDatabase};
+use syncline_process::{SystemClock, SystemRandom};
 use syncline_salesforce::{Client, Credentials};
-use syncline_sync::{Operator as _, Queue as _, Settings, Step, Steps};
+use syncline_sync::remembered::Remembered;
+use syncline_sync::{NoSteps, Operator as _, Queue as _, Settings, Step, Steps};
 use tokio::sync::Notify;
 
 const CONTACTS: &str = "CREATE TABLE contacts (
@@ -80,7 +81,9 @@ impl Bare {
                 topic: None,
                 instance: "default".into(),
             },
+            clock: SystemClock,
             random: SystemRandom::new(),
+            remembered: Remembered::default(),
             steps,
             settings: Settings {
                 instance: "default".into(),

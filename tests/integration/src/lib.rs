@@ -12,4 +12,4 @@
 
 mod world;
 
-pub use world::{Options, SyncOptions, World};
+pub use world::{Gallows, Options, SyncOptions, World, WorldPorts};

@@ -1,23 +1,26 @@
 //! The world of a test.
 
 use jiff::{SignedDuration, Timestamp};
-use ring::rand::{SecureRandom, SystemRandom};
 use salesforce_sim::{Simulator, SimulatorConfig, Stored, User};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use support::cluster::TestDatabase;
-use support::{NoSteps, RecordedAlerts, SteppedClock, fingerprint_key};
+use support::{RecordedAlerts, SteppedClock, fingerprint_key};
 use syncline_embedded::{EmbeddedOperator, EmbeddedQueue, EmbeddedState, install};
 use syncline_engine::{Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FirstLink, Side};
 use syncline_postgres::{
     ConnectionSettings, Instance, Pool, PostgresDatabase, add_link, add_link_table, describe_table,
     install_capture, install_schema, read_identity,
 };
+use syncline_process::SystemRandom;
 use syncline_salesforce::{Client, Credentials};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::ObjectDescription;
 use syncline_sync::reconcile::Summary;
-use syncline_sync::{Clock, Operator as _, Ports, Queue, Random, Settings};
+use syncline_sync::remembered::Remembered;
+use syncline_sync::{Clock, HasPorts, Operator as _, PortSet, Queue as _, Settings, Step, Steps};
+use tokio::sync::Notify;
 
 /// One sync of a test.
 #[derive(Clone)]
@@ -91,14 +94,34 @@ impl Clock for TestClock {
     }
 }
 
-/// The system's source of random numbers.
-pub struct TestRandom(SystemRandom);
+/// Stops a run for ever at one step, if a test says so. The test then drops the run, which has the effect of a
+/// kill.
+#[derive(Clone, Default)]
+pub struct Gallows {
+    at: Arc<Mutex<Option<Step>>>,
+    reached: Arc<Notify>,
+}
 
-impl Random for TestRandom {
-    fn bits(&self) -> u128 {
-        let mut bytes = [0; 16];
-        self.0.fill(&mut bytes).unwrap();
-        u128::from_le_bytes(bytes)
+impl Gallows {
+    /// Runs a future until it ends or reaches the step, where it is dropped. Returns whether it was.
+    pub async fn kill_at(&self, step: Step, run: impl Future<Output = ()>) -> bool {
+        *self.at.lock().unwrap() = Some(step);
+        let killed = tokio::select! {
+            () = run => false,
+            () = self.reached.notified() => true,
+        };
+        *self.at.lock().unwrap() = None;
+        killed
+    }
+}
+
+impl Steps for Gallows {
+    async fn at(&self, step: Step) {
+        let stops = *self.at.lock().unwrap() == Some(step);
+        if stops {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -114,14 +137,22 @@ pub struct World {
     pub alerts: RecordedAlerts,
     /// Syncline's connections to the database.
     pub pool: Pool,
-    client: Client,
-    postgres: PostgresDatabase,
-    state: EmbeddedState,
-    queue: EmbeddedQueue,
-    clock: TestClock,
-    random: TestRandom,
-    settings: Settings,
+    /// Stops runs at a step.
+    pub gallows: Gallows,
+    ports: WorldPorts,
 }
+
+/// The ports of a [`World`].
+pub type WorldPorts = PortSet<
+    Client,
+    PostgresDatabase,
+    EmbeddedState,
+    EmbeddedQueue,
+    TestClock,
+    SystemRandom,
+    RecordedAlerts,
+    Gallows,
+>;
 
 impl World {
     /// Creates the app's tables in a new database, starts Salesforce and applies the syncs.
@@ -205,12 +236,18 @@ impl World {
         }
         drop(connection);
         let visibility = SignedDuration::from_secs(20);
-        Self {
-            postgres: PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity),
+        let alerts = RecordedAlerts::default();
+        let gallows = Gallows::default();
+        let ports = PortSet {
+            salesforce: client,
+            database: PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity),
             state: EmbeddedState::new(pool.clone(), &instance),
             queue: EmbeddedQueue::new(pool.clone(), &instance, "test".into(), visibility),
             clock: TestClock::default(),
-            random: TestRandom(SystemRandom::new()),
+            random: SystemRandom::new(),
+            alerts: alerts.clone(),
+            steps: gallows.clone(),
+            remembered: Remembered::default(),
             settings: Settings {
                 instance: instance.0,
                 lease: options.lease,
@@ -218,19 +255,15 @@ impl World {
                 daily_calls: None,
                 key: fingerprint_key(),
             },
-            alerts: RecordedAlerts::default(),
-            database,
-            simulator,
-            definitions,
-            pool,
-            client,
-        }
+        };
+        Self { database, simulator, definitions, alerts, pool, gallows, ports }
     }
 
     /// The same world, with a clock that the test moves.
     #[must_use]
-    pub fn by_clock(self, clock: SteppedClock) -> Self {
-        Self { clock: TestClock(Some(clock)), ..self }
+    pub fn by_clock(mut self, clock: SteppedClock) -> Self {
+        self.ports.clock = TestClock(Some(clock));
+        self
     }
 
     /// The caller from whom ingest accepts outbound messages: who knows the secret and belongs to this org.
@@ -329,7 +362,7 @@ impl World {
         let mut summary = Summary::default();
         for round in 0..400 {
             poll::poll_log(self, &self.definitions).await.unwrap();
-            let deliveries = self.queue.receive(10).await.unwrap();
+            let deliveries = self.ports.queue.receive(10).await.unwrap();
             if deliveries.is_empty() {
                 let deferred = self
                     .database
@@ -353,8 +386,8 @@ impl World {
                 continue;
             }
             let applied = applier::handle(self, &self.definitions, &deliveries, None).await;
-            self.queue.done(&applied.done).await.unwrap();
-            self.queue.release(&applied.release).await.unwrap();
+            self.ports.queue.done(&applied.done).await.unwrap();
+            self.ports.queue.release(&applied.release).await.unwrap();
             summary.add(&applied.summary);
         }
         panic!("it does not come to rest");
@@ -380,41 +413,10 @@ fn stored(fields: &[(&str, &str)]) -> BTreeMap<String, Option<Stored>> {
     fields.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect()
 }
 
-impl Ports for World {
-    type Salesforce = Client;
-    type Database = PostgresDatabase;
-    type State = EmbeddedState;
-    type Queue = EmbeddedQueue;
-    type Clock = TestClock;
-    type Random = TestRandom;
-    type Alerts = RecordedAlerts;
-    type Steps = NoSteps;
+impl HasPorts for World {
+    type Held = WorldPorts;
 
-    fn salesforce(&self) -> &Client {
-        &self.client
-    }
-    fn database(&self) -> &PostgresDatabase {
-        &self.postgres
-    }
-    fn state(&self) -> &EmbeddedState {
-        &self.state
-    }
-    fn queue(&self) -> &EmbeddedQueue {
-        &self.queue
-    }
-    fn clock(&self) -> &TestClock {
-        &self.clock
-    }
-    fn random(&self) -> &TestRandom {
-        &self.random
-    }
-    fn alerts(&self) -> &RecordedAlerts {
-        &self.alerts
-    }
-    fn steps(&self) -> &NoSteps {
-        &NoSteps
-    }
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn ports(&self) -> &WorldPorts {
+        &self.ports
     }
 }

@@ -137,7 +137,7 @@ fn group(schedule: &mut Schedule) -> Option<Group> {
     let memory = &schedule.ports.memory;
     let rows = memory.database.rows().into_iter();
     let rows = rows.map(|(key, row)| (key, row.link, name_of(&row.values))).collect();
-    let records = memory.org.records().into_iter();
+    let records = memory.salesforce.records().into_iter();
     let records = records.map(|(id, record)| (id, name_of(&record.values))).collect();
     Some(Group { deeds, rows, records, rest: rest(memory) })
 }
@@ -145,7 +145,7 @@ fn group(schedule: &mut Schedule) -> Option<Group> {
 /// Records and rows that were there before the first step, as deeds.
 fn adopted(memory: &MemoryPorts) -> Vec<Deed> {
     let sync = |object: &str| if object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
-    let records = memory.org.records().into_iter().map(|(id, record)| Deed::InsertRecord {
+    let records = memory.salesforce.records().into_iter().map(|(id, record)| Deed::InsertRecord {
         sync: sync(&record.object).to_owned(),
         id,
         values: record.values,
@@ -217,7 +217,7 @@ pub fn facts(records: &BTreeMap<String, Seen>, rows: &BTreeMap<PostgresKey, Seen
 
 /// The facts of the sides and the state store in memory.
 fn rest(memory: &MemoryPorts) -> Rest {
-    let records = memory.org.records().into_iter().map(|(id, record)| {
+    let records = memory.salesforce.records().into_iter().map(|(id, record)| {
         let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
         let seen = Seen { sync: sync.to_owned(), values: record.values, deleted: record.deleted, link: None };
         (id.to_string(), seen)

@@ -283,8 +283,8 @@ impl Running<'_> {
 
     /// The next of the same; false at the end.
     fn goes_on(&mut self) -> bool {
-        if !self.memory().org.under_way().is_empty() {
-            self.memory().org.land(0, Landing::Answered);
+        if !self.memory().salesforce.under_way().is_empty() {
+            self.memory().salesforce.land(0, Landing::Answered);
             return true;
         }
         if self.schedule.is_busy(self.active) {
@@ -329,7 +329,7 @@ impl Running<'_> {
         if !self.left.is_empty() {
             others.push(Move::Deed);
         }
-        let under_way = self.memory().org.under_way().len();
+        let under_way = self.memory().salesforce.under_way().len();
         others.extend((1..under_way).map(Move::Lands));
         if under_way > 0 {
             others.extend([Move::AnswerLost, Move::Dropped]);
@@ -354,16 +354,16 @@ impl Running<'_> {
                     self.does(deed);
                 }
             }
-            Move::Lands(place) => self.memory().org.land(place, Landing::Answered),
-            Move::AnswerLost => self.memory().org.land(0, Landing::AnswerLost),
-            Move::Dropped => self.memory().org.land(0, Landing::Dropped),
+            Move::Lands(place) => self.memory().salesforce.land(place, Landing::Answered),
+            Move::AnswerLost => self.memory().salesforce.land(0, Landing::AnswerLost),
+            Move::Dropped => self.memory().salesforce.land(0, Landing::Dropped),
             Move::Crash => self.schedule.end(self.active),
             Move::Wait => self.schedule.advance(jiff::SignedDuration::from_secs(1)),
         }
     }
 
     fn record(&self, name: &str, deleted: bool) -> Option<SalesforceId> {
-        let records = self.memory().org.records().into_iter();
+        let records = self.memory().salesforce.records().into_iter();
         let mut found =
             records.filter(|(_, record)| record.deleted == deleted && name_of(&record.values) == name);
         found.next().map(|(id, _)| id)
@@ -390,7 +390,7 @@ impl Running<'_> {
         let named = |sync, name: &str| Values::from([(name_field(sync).to_owned(), Some(name.to_owned()))]);
         match deed {
             Deed::Insert(Side::Salesforce, sync, name) => {
-                self.told(memory.org.insert_into(object(sync), named(sync, name)).ok()?);
+                self.told(memory.salesforce.insert_into(object(sync), named(sync, name)).ok()?);
             }
             Deed::Insert(Side::Postgres, sync, name) => {
                 memory.database.insert_as(sync, &memory.database.free_key(), None, named(sync, name)).ok()?;
@@ -400,7 +400,7 @@ impl Running<'_> {
                 match side {
                     Side::Salesforce => {
                         values.insert(PARENT.to_owned(), self.record(parent, false).map(|id| id.to_string()));
-                        self.told(memory.org.insert_into("Contact", values).ok()?);
+                        self.told(memory.salesforce.insert_into("Contact", values).ok()?);
                     }
                     Side::Postgres => {
                         values.insert(PARENT.to_owned(), self.row(parent).map(|(key, _)| key_text(&key)));
@@ -411,7 +411,7 @@ impl Running<'_> {
             }
             Deed::Edit(Side::Salesforce, name, field, value) => {
                 let id = self.record(name, false)?;
-                if memory.org.edit(&id, field, Some(value)) {
+                if memory.salesforce.edit(&id, field, Some(value)) {
                     self.told(id);
                 }
             }
@@ -425,7 +425,7 @@ impl Running<'_> {
                 memory.database.edit_all(CONTACTS, &keys, &values);
             }
             Deed::Delete(Side::Salesforce, name) => {
-                memory.org.delete(&self.record(name, false)?);
+                memory.salesforce.delete(&self.record(name, false)?);
             }
             Deed::Delete(Side::Postgres, name) => {
                 let (key, sync) = self.row(name)?;
@@ -433,7 +433,7 @@ impl Running<'_> {
             }
             Deed::Undelete(name) => {
                 let id = self.record(name, true)?;
-                if memory.org.undelete(&id) {
+                if memory.salesforce.undelete(&id) {
                     self.told(id);
                 }
             }

@@ -145,7 +145,7 @@ fn replay(seed: u64, planted: Option<Planted>, whole: bool) -> std::process::Exi
         println!("{line}");
     }
     let memory = &report.ports.memory;
-    for (id, record) in memory.org.records() {
+    for (id, record) in memory.salesforce.records() {
         println!("{id} {record:?}");
     }
     for (key, row) in memory.database.rows() {

@@ -198,7 +198,7 @@ impl Schedule {
     /// Edits and faults end; everything comes to rest, and is looked at once more.
     pub(crate) fn finish(mut self, seed: u64) -> Report {
         let rounds = if self.restored_alone.is_some() { Some(0) } else { self.come_to_rest() };
-        let calls = self.memory().org.calls();
+        let calls = self.memory().salesforce.calls();
         let second_pass = match rounds {
             Some(_) if self.restored_alone.is_none() => self.second_pass(),
             _ => 0,
@@ -231,7 +231,7 @@ impl Schedule {
     /// A process ends, with all it has in memory.
     pub(crate) fn end(&mut self, task: usize) {
         self.tasks[task] = None;
-        self.memory().org.run_over(task);
+        self.memory().salesforce.run_over(task);
     }
 
     fn memory(&self) -> &MemoryPorts {
@@ -289,7 +289,8 @@ impl Schedule {
             Kind::Crash => {
                 let task = dice.below(TASKS);
                 if self.tasks[task].take().is_some() {
-                    self.memory().org.run_over(task);
+                    self.memory().salesforce.run_over(task);
+                    self.memory().remembered.forget();
                     self.hit("fault: crash");
                     if let Some(Step::SavedIntents | Step::CommittedPostgres | Step::WroteSalesforce) =
                         self.memory().steps.last()
@@ -299,13 +300,13 @@ impl Schedule {
                 }
             }
             Kind::LoseAnswer => {
-                if !self.memory().org.under_way().is_empty() {
+                if !self.memory().salesforce.under_way().is_empty() {
                     self.hit("fault: answer lost");
                     self.land(&mut dice, Landing::AnswerLost);
                 }
             }
             Kind::Drop => {
-                if !self.memory().org.under_way().is_empty() {
+                if !self.memory().salesforce.under_way().is_empty() {
                     self.hit("fault: dropped");
                     self.land(&mut dice, Landing::Dropped);
                 }
@@ -321,7 +322,7 @@ impl Schedule {
                 self.hit("fault: request limit");
                 self.outage_steps = 1 + dice.below(40);
                 let message = "REQUEST_LIMIT_EXCEEDED".to_owned();
-                self.memory().org.set_down(Some(PortError::QuotaSpent { message }));
+                self.memory().salesforce.set_down(Some(PortError::QuotaSpent { message }));
             }
             Kind::Restore => self.backup_or_restore(),
             Kind::RestoreAlone => self.restore_alone(),
@@ -349,19 +350,19 @@ impl Schedule {
         self.outage_steps = 1 + dice.below(40);
         if dice.below(2) == 0 {
             let message = "SERVER_UNAVAILABLE".to_owned();
-            self.memory().org.set_down(Some(PortError::Outage { side: Side::Salesforce, message }));
+            self.memory().salesforce.set_down(Some(PortError::Outage { side: Side::Salesforce, message }));
         } else {
             self.memory().database.set_down(true);
         }
     }
 
     fn all_up(&self) {
-        self.memory().org.set_down(None);
+        self.memory().salesforce.set_down(None);
         self.memory().database.set_down(false);
     }
 
     fn commit(&mut self) {
-        self.memory().org.commit_edits();
+        self.memory().salesforce.commit_edits();
         self.memory().database.commit_edits();
         let shared = self.ports.shared.clone();
         // Catch-up alone finds many of these.
@@ -372,7 +373,7 @@ impl Schedule {
     fn end_all(&mut self) {
         for task in 0..TASKS {
             self.tasks[task] = None;
-            self.memory().org.run_over(task);
+            self.memory().salesforce.run_over(task);
         }
     }
 
@@ -423,8 +424,8 @@ impl Schedule {
                 memory.events.take_back(backup.events);
                 let events = memory.events.len();
                 // What was sent by then may still arrive.
-                while !memory.org.under_way().is_empty() {
-                    memory.org.land(0, Landing::Dropped);
+                while !memory.salesforce.under_way().is_empty() {
+                    memory.salesforce.land(0, Landing::Dropped);
                 }
                 self.restored_alone = Some(events);
                 self.ports.shared.restored_alone.store(true, Ordering::Relaxed);
@@ -461,7 +462,7 @@ impl Schedule {
 
     /// Steps a task by one await; one that has ended begins anew.
     pub(crate) fn step(&mut self, task: usize) {
-        self.memory().org.called_by(task);
+        self.memory().salesforce.called_by(task);
         let (ports, definitions) = (&self.ports, &self.definitions);
         let future = self.tasks[task].get_or_insert_with(|| match task {
             2 => Box::pin(poller(ports.clone(), definitions.clone())),
@@ -470,14 +471,14 @@ impl Schedule {
         let mut context = Context::from_waker(Waker::noop());
         if future.as_mut().poll(&mut context) == Poll::Ready(()) {
             self.tasks[task] = None;
-            self.memory().org.run_over(task);
+            self.memory().salesforce.run_over(task);
         }
     }
 
     fn land(&self, dice: &mut Dice, landing: Landing) {
-        let under_way = self.memory().org.under_way().len();
+        let under_way = self.memory().salesforce.under_way().len();
         if under_way > 0 {
-            self.memory().org.land(dice.below(under_way), landing);
+            self.memory().salesforce.land(dice.below(under_way), landing);
         }
     }
 
@@ -504,8 +505,10 @@ impl Schedule {
         let memory = self.memory();
         memory.clock.advance(by);
         let now = memory.clock.now();
-        while let Some(place) = memory.org.under_way().iter().position(|request| request.deadline <= now) {
-            memory.org.land(place, Landing::Dropped);
+        while let Some(place) =
+            memory.salesforce.under_way().iter().position(|request| request.deadline <= now)
+        {
+            memory.salesforce.land(place, Landing::Dropped);
         }
     }
 
@@ -591,7 +594,7 @@ impl Schedule {
                     self.step(task);
                 }
             }
-            self.memory().org.land(0, Landing::Answered);
+            self.memory().salesforce.land(0, Landing::Answered);
         }
     }
 
@@ -643,7 +646,7 @@ impl Schedule {
         let memory = self.memory().clone();
         let before = writes(&memory);
         let now = memory.clock.now();
-        let records = memory.org.records().into_iter().map(|(id, record)| {
+        let records = memory.salesforce.records().into_iter().map(|(id, record)| {
             let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
             Touch::of_id(sync, id, syncline_sync::Source::CatchUp, now)
         });
@@ -667,8 +670,8 @@ impl Schedule {
 
 /// What Syncline has written to Salesforce so far.
 fn written(memory: &MemoryPorts) -> usize {
-    let (creates, updates) = memory.org.writes();
-    creates + updates + memory.org.deletes()
+    let (creates, updates) = memory.salesforce.writes();
+    creates + updates + memory.salesforce.deletes()
 }
 
 /// Who did it, for the coverage.

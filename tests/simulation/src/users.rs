@@ -50,7 +50,7 @@ impl Act<'_> {
     /// A random record among those that `like` accepts.
     fn record(&mut self, like: impl Fn(&OrgRecord) -> bool) -> Option<(SalesforceId, OrgRecord)> {
         let mut records: Vec<_> =
-            self.ports.org.records().into_iter().filter(|(_, record)| like(record)).collect();
+            self.ports.salesforce.records().into_iter().filter(|(_, record)| like(record)).collect();
         (!records.is_empty()).then(|| records.swap_remove(self.dice.below(records.len())))
     }
 
@@ -62,7 +62,7 @@ impl Act<'_> {
     /// True if a user may edit the record now. A run without the window excludes edits between Syncline's
     /// read and its write.
     fn may_edit(&self, id: &SalesforceId) -> bool {
-        self.options.window || !self.ports.org.is_between_read_and_write(id)
+        self.options.window || !self.ports.salesforce.is_between_read_and_write(id)
     }
 
     /// True if users may do more than edit the record. Until an adopted record is linked, users only edit it:
@@ -71,7 +71,7 @@ impl Act<'_> {
         let name = name_of(values);
         !name.starts_with(ADOPTED)
             || self.ports.state.bases(CONTACTS).iter().any(|base| {
-                let records = self.ports.org.records();
+                let records = self.ports.salesforce.records();
                 let record = base.salesforce_id.as_ref().and_then(|id| records.get(id));
                 base.live && record.is_some_and(|record| name_of(&record.values) == name)
             })
@@ -113,7 +113,7 @@ impl Users {
     pub(crate) fn act(&mut self, ports: &MemoryPorts, options: &Options, coverage: &Coverage, dice: u64) {
         let mut act = Act { ports, options, coverage, dice: Dice::new(dice) };
         let side = if act.dice.below(2) == 0 { Side::Salesforce } else { Side::Postgres };
-        let empty = ports.org.records().is_empty() && ports.database.rows().is_empty();
+        let empty = ports.salesforce.records().is_empty() && ports.database.rows().is_empty();
         if empty || self.created.iter().any(|count| *count < RECORDS) && act.dice.below(5) == 0 {
             return self.create(&mut act, side);
         }
@@ -163,7 +163,7 @@ impl Users {
         act.did("act: create");
         match side {
             Side::Salesforce => {
-                if let Ok(id) = act.ports.org.insert_into(object(sync), values.clone()) {
+                if let Ok(id) = act.ports.salesforce.insert_into(object(sync), values.clone()) {
                     self.told(&id, object(sync));
                     self.deeds.push(Deed::InsertRecord { sync: sync.to_owned(), id, values });
                 }
@@ -208,7 +208,7 @@ impl Users {
                 let Some((id, record)) = act.record(|record| !record.deleted) else { return };
                 let sync = if record.object == "Account" { ACCOUNTS } else { CONTACTS };
                 let values = self.values(act, sync, side, count);
-                if act.may_edit(&id) && act.ports.org.edit_all(&id, &values) {
+                if act.may_edit(&id) && act.ports.salesforce.edit_all(&id, &values) {
                     self.told(&id, &record.object);
                     self.deeds.push(Deed::EditRecord { id, values: values.clone() });
                     act.did(if values.len() > 1 { "act: edit two fields" } else { "act: edit" });
@@ -256,8 +256,9 @@ impl Users {
             Side::Salesforce => {
                 let found = act.record(|record| record.object == "Contact" && !record.deleted);
                 let Some((id, record)) = found else { return };
-                let done =
-                    act.settled(&record.values) && act.may_edit(&id) && act.ports.org.edit_all(&id, &values);
+                let done = act.settled(&record.values)
+                    && act.may_edit(&id)
+                    && act.ports.salesforce.edit_all(&id, &values);
                 if done {
                     self.told(&id, "Contact");
                     self.deeds.push(Deed::EditRecord { id, values });
@@ -288,7 +289,7 @@ impl Users {
                 let Some((id, _)) = found else { return };
                 // Nobody knows when such a transaction commits, so a run without the window cannot keep it
                 // out of the window.
-                if act.options.window && act.ports.org.begin_edit(&id, "FirstName", value.as_deref()) {
+                if act.options.window && act.ports.salesforce.begin_edit(&id, "FirstName", value.as_deref()) {
                     // Its outbound message is sent when the transaction commits, or is lost.
                     self.slow.push(id);
                     act.did("act: begin a transaction in Salesforce");
@@ -313,7 +314,7 @@ impl Users {
                     return;
                 }
                 // Salesforce sends no outbound message for a delete. Only a scan finds it.
-                if act.may_edit(&id) && act.ports.org.delete(&id) {
+                if act.may_edit(&id) && act.ports.salesforce.delete(&id) {
                     self.deeds.push(Deed::DeleteRecord { id });
                     act.did("act: delete in Salesforce");
                 }
@@ -332,7 +333,7 @@ impl Users {
 
     fn undelete(&mut self, act: &mut Act<'_>) {
         let Some((id, record)) = act.record(|record| record.deleted) else { return };
-        if act.ports.org.undelete(&id) {
+        if act.ports.salesforce.undelete(&id) {
             self.told(&id, &record.object);
             self.deeds.push(Deed::Undelete { id });
             act.did("act: undelete");
@@ -366,7 +367,8 @@ impl Users {
         let (Some((loser, record)), Some((master, _))) = (act.record(living), act.record(living)) else {
             return;
         };
-        if act.settled(&record.values) && act.may_edit(&loser) && act.ports.org.merge(&loser, &master) {
+        if act.settled(&record.values) && act.may_edit(&loser) && act.ports.salesforce.merge(&loser, &master)
+        {
             self.told(&master, "Contact");
             self.deeds.push(Deed::Merge { loser, master });
             act.did("act: merge");
@@ -399,8 +401,8 @@ impl Users {
 
     fn hide(&mut self, act: &mut Act<'_>) {
         let Some((id, record)) = act.record(|_| true) else { return };
-        let hidden = !act.ports.org.is_hidden(&id);
-        act.ports.org.hide(&id, hidden);
+        let hidden = !act.ports.salesforce.is_hidden(&id);
+        act.ports.salesforce.hide(&id, hidden);
         self.deeds.push(Deed::Hide { id: id.clone(), hidden });
         act.did(if hidden { "act: hide" } else { "act: show" });
         if !hidden {
@@ -421,9 +423,9 @@ impl Users {
 
     /// Sharing shows every hidden record again, and an outbound message tells of each of them.
     pub(crate) fn show_all(&mut self, ports: &MemoryPorts) {
-        for (id, record) in ports.org.records() {
-            if ports.org.is_hidden(&id) {
-                ports.org.hide(&id, false);
+        for (id, record) in ports.salesforce.records() {
+            if ports.salesforce.is_hidden(&id) {
+                ports.salesforce.hide(&id, false);
                 self.told(&id, &record.object);
                 self.deeds.push(Deed::Hide { id, hidden: false });
             }
@@ -444,13 +446,13 @@ impl Users {
                 }
             }
         }
-        for (id, record) in ports.org.records().into_iter().filter(|(_, record)| !record.deleted) {
+        for (id, record) in ports.salesforce.records().into_iter().filter(|(_, record)| !record.deleted) {
             let title = record.values.get("Title").cloned().flatten().unwrap_or_default();
             if title.starts_with(REFUSED_BY_CHECK) {
                 let value = format!("v{}", self.number());
                 let values = Values::from([("Title".to_owned(), Some(value))]);
                 self.told(&id, &record.object);
-                if ports.org.edit_all(&id, &values) {
+                if ports.salesforce.edit_all(&id, &values) {
                     self.deeds.push(Deed::EditRecord { id, values });
                     corrected = true;
                 }
@@ -475,7 +477,7 @@ impl Users {
             return ports.database.edit(&sync, &key, edited_fields(&sync)[0], value.as_deref());
         }
         let Some(id) = &rejected.salesforce_id else { return false };
-        let done = ports.org.edit(id, edited_fields(&rejected.sync)[0], value.as_deref());
+        let done = ports.salesforce.edit(id, edited_fields(&rejected.sync)[0], value.as_deref());
         self.told(id, object(&rejected.sync));
         done
     }

@@ -187,9 +187,9 @@ fn table_rules(features: Features) -> TableRules {
 #[must_use]
 pub fn ports(seed: u64, options: &Options) -> MemoryPorts {
     let mut ports = MemoryPorts::new(seed, false);
-    ports.org.rules = org_rules(options.features);
-    ports.org.skew = jiff::SignedDuration::from_secs(options.features.skew_s);
-    ports.org.page = options.features.page;
+    ports.salesforce.rules = org_rules(options.features);
+    ports.salesforce.skew = jiff::SignedDuration::from_secs(options.features.skew_s);
+    ports.salesforce.page = options.features.page;
     ports.database.rules = table_rules(options.features);
     if options.features.adopted {
         adopt(&ports, &mut Dice::new(seed ^ 0xad09));
@@ -218,7 +218,7 @@ fn adopt(ports: &MemoryPorts, dice: &mut Dice) {
         let name = Some(format!("{ADOPTED}{number}"));
         here.insert("LastName".to_owned(), name.clone());
         there.insert("LastName".to_owned(), name);
-        let Ok(id) = ports.org.insert_into("Contact", here) else { continue };
+        let Ok(id) = ports.salesforce.insert_into("Contact", here) else { continue };
         let key = ports.database.free_key();
         let _ = ports.database.insert_as(CONTACTS, &key, Some(id.to_string()), there);
     }

@@ -21,7 +21,7 @@ pub use database::{LogRow, MemoryDatabase, MemoryRow};
 pub use database_api::{MemoryLog, MemoryTransaction};
 pub use event::{By, Event, EventLog, Values, What, name_of};
 pub use org::{Landing, MemoryOrg, OrgRecord, OrgRules, Overwritten, Refusal, Relation, Request, SaveRule};
-pub use ports::{MemoryPorts, NoSteps, RecordedAlerts, SeededRandom, SteppedClock, YieldingSteps};
+pub use ports::{MemoryPortSet, MemoryPorts, RecordedAlerts, SeededRandom, SteppedClock, YieldingSteps};
 pub use queue::MemoryQueue;
 pub use state::MemoryState;
 pub use table::{AfterRule, BeforeRule, ForeignKey, OnDelete, RowRefusal, TableRules, key_of_text, key_text};

@@ -7,9 +7,11 @@ use crate::{MemoryDatabase, MemoryOrg, MemoryQueue, MemoryState};
 use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 use syncline_sync::reconcile::Tally;
-use syncline_sync::{Alert, Alerts, Clock, DailyCalls, Ports, Random, Settings, Step, Steps};
+use syncline_sync::remembered::Remembered;
+use syncline_sync::{Alert, Alerts, Clock, DailyCalls, HasPorts, PortSet, Random, Settings, Step, Steps};
 
 /// A clock that moves only when a test moves it.
 #[derive(Clone)]
@@ -89,16 +91,6 @@ impl Alerts for RecordedAlerts {
     }
 }
 
-/// Steps at which nothing happens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSteps;
-
-impl Steps for NoSteps {
-    async fn at(&self, _step: Step) {
-        std::future::ready(()).await;
-    }
-}
-
 /// Steps at which the run yields, so that a scheduler can crash the run or let another task go on. The last
 /// step is kept.
 #[derive(Clone, Default)]
@@ -149,29 +141,25 @@ impl Steps for YieldingSteps {
     }
 }
 
-/// All ports in memory.
+/// All ports in memory, and the events on both sides.
 #[derive(Clone)]
 pub struct MemoryPorts {
-    /// The Salesforce side.
-    pub org: MemoryOrg,
-    /// The Postgres side.
-    pub database: MemoryDatabase,
-    /// The state store.
-    pub state: MemoryState,
-    /// The queue.
-    pub queue: MemoryQueue,
-    /// The clock.
-    pub clock: SteppedClock,
-    /// The source of random bits.
-    pub random: SeededRandom,
+    set: MemoryPortSet,
     /// The events on both sides.
     pub events: EventLog,
-    /// The alerts that were raised.
-    pub alerts: RecordedAlerts,
-    /// The steps of the runs.
-    pub steps: YieldingSteps,
-    settings: Settings,
 }
+
+/// The ports in memory.
+pub type MemoryPortSet = PortSet<
+    MemoryOrg,
+    MemoryDatabase,
+    MemoryState,
+    MemoryQueue,
+    SteppedClock,
+    SeededRandom,
+    RecordedAlerts,
+    YieldingSteps,
+>;
 
 impl MemoryPorts {
     /// Both sides empty, with random numbers from this seed.
@@ -179,10 +167,9 @@ impl MemoryPorts {
     pub fn new(seed: u64, immediate: bool) -> Self {
         let clock = SteppedClock::at(1_700_000_000);
         let events = EventLog::new(clock.clone());
-        Self {
-            org: MemoryOrg::new(clock.clone(), events.clone(), immediate),
+        let set = PortSet {
+            salesforce: MemoryOrg::new(clock.clone(), events.clone(), immediate),
             database: MemoryDatabase::new(events.clone()),
-            events,
             state: MemoryState::default(),
             // Shorter than many runs are. Two runs may then work on one group, and safety must not depend on
             // the groups.
@@ -198,57 +185,40 @@ impl MemoryPorts {
                 daily_calls: None,
                 key: fingerprint_key(),
             },
-        }
+            remembered: Remembered::default(),
+        };
+        Self { set, events }
     }
-}
 
-impl MemoryPorts {
     /// Sets the number of calls that may be made in a day.
     pub fn set_daily_calls(&mut self, calls: Option<u64>) {
-        self.settings.daily_calls = calls.map(DailyCalls::Count);
+        self.set.settings.daily_calls = calls.map(DailyCalls::Count);
     }
 
     /// Sets the share of the org's daily calls that may be made.
     pub fn set_daily_share(&mut self, percent: u32) {
-        self.settings.daily_calls = Some(DailyCalls::Percent(percent));
+        self.set.settings.daily_calls = Some(DailyCalls::Percent(percent));
     }
 }
 
-impl Ports for MemoryPorts {
-    type Salesforce = MemoryOrg;
-    type Database = MemoryDatabase;
-    type State = MemoryState;
-    type Queue = MemoryQueue;
-    type Clock = SteppedClock;
-    type Random = SeededRandom;
-    type Alerts = RecordedAlerts;
-    type Steps = YieldingSteps;
+impl Deref for MemoryPorts {
+    type Target = MemoryPortSet;
 
-    fn salesforce(&self) -> &MemoryOrg {
-        &self.org
+    fn deref(&self) -> &MemoryPortSet {
+        &self.set
     }
-    fn database(&self) -> &MemoryDatabase {
-        &self.database
+}
+
+impl DerefMut for MemoryPorts {
+    fn deref_mut(&mut self) -> &mut MemoryPortSet {
+        &mut self.set
     }
-    fn state(&self) -> &MemoryState {
-        &self.state
-    }
-    fn queue(&self) -> &MemoryQueue {
-        &self.queue
-    }
-    fn clock(&self) -> &SteppedClock {
-        &self.clock
-    }
-    fn random(&self) -> &SeededRandom {
-        &self.random
-    }
-    fn alerts(&self) -> &RecordedAlerts {
-        &self.alerts
-    }
-    fn steps(&self) -> &YieldingSteps {
-        &self.steps
-    }
-    fn settings(&self) -> &Settings {
-        &self.settings
+}
+
+impl HasPorts for MemoryPorts {
+    type Held = MemoryPortSet;
+
+    fn ports(&self) -> &MemoryPortSet {
+        &self.set
     }
 }

@@ -68,12 +68,19 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         ports.state().put_cursor(&definition.name, &fresh).await?;
         return Ok((0, true));
     }
+    if cursor.scan_started.is_none() {
+        ports.remembered().offered().begins(&definition.name, stamp);
+    }
     let started = *cursor.scan_started.get_or_insert(page.date);
     let mut touches = scanned(ports, definition, &page.rows, Source::CatchUp);
     for touch in &mut touches {
         touch.late = touch.stamp.is_some_and(|stamp| page.date >= stamp + late(ports.settings()));
     }
-    let sent = enqueue(ports, touches).await?;
+    touches.retain(|touch| ports.remembered().offered().is_new(touch));
+    let sent = enqueue(ports, touches.clone()).await?;
+    for touch in &touches {
+        ports.remembered().offered().queued(touch);
+    }
     if page.last {
         // Rows can become visible minutes after their stamp. So the next catch-up begins some minutes (the
         // look-back) before this one began.
@@ -94,6 +101,8 @@ async fn first_scan_of_salesforce<P: Ports>(
     definition: &Definition,
     mut cursor: Cursor,
 ) -> Result<(usize, bool), PortError> {
+    // The first scans read every record anew, so catch-up queues every change anew as well.
+    ports.remembered().offered().forget(&definition.name);
     let page = ports.salesforce().scan(&definition.object, ScanFrom::Id(cursor.scan_id.clone())).await?;
     let started = *cursor.scan_started.get_or_insert(page.date);
     let living: Vec<ScannedRow> = page.rows.iter().filter(|row| !row.deleted).cloned().collect();

@@ -5,6 +5,7 @@ mod database;
 mod operator;
 mod queue;
 mod salesforce;
+mod set;
 mod state;
 
 pub use database::{
@@ -16,12 +17,14 @@ pub use salesforce::{
     DeletedRecord, FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
     ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
+pub use set::{HasPorts, PortSet};
 pub use state::{
     Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Pause, PauseCause,
     Put, RecordRef, Rejected, State,
 };
 
 use crate::reconcile::Tally;
+use crate::remembered::Remembered;
 use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use syncline_engine::{FingerprintKey, Side, SyncName};
@@ -157,6 +160,16 @@ pub trait Steps: Send + Sync {
     }
 }
 
+/// Steps at which nothing happens, as in production. Only tests stop a run between two of its steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSteps;
+
+impl Steps for NoSteps {
+    async fn at(&self, _step: Step) {
+        std::future::ready(()).await;
+    }
+}
+
 /// The settings of an instance.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -236,4 +249,6 @@ pub trait Ports: Send + Sync {
     fn steps(&self) -> &Self::Steps;
     /// The instance's settings.
     fn settings(&self) -> &Settings;
+    /// What this process remembers between its runs.
+    fn remembered(&self) -> &Remembered;
 }

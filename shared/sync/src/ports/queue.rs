@@ -13,6 +13,10 @@ pub struct MessageBody {
     pub form: u8,
     /// The touches of the message.
     pub touches: Vec<Touch>,
+    /// True if a run with these touches did not come to its end, twice. The message runs alone, so that no
+    /// other message suffers from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
 }
 
 impl MessageBody {
@@ -22,7 +26,19 @@ impl MessageBody {
     /// A body in the format that this release writes.
     #[must_use]
     pub fn new(touches: Vec<Touch>) -> Self {
-        Self { form: Self::FORM, touches }
+        Self { form: Self::FORM, touches, suspect: false }
+    }
+
+    /// A body with touches, at least one of which may be what ends its runs.
+    #[must_use]
+    pub fn suspect(touches: Vec<Touch>) -> Self {
+        Self { suspect: true, ..Self::new(touches) }
+    }
+
+    /// True if this release can read the body and each of its touches.
+    #[must_use]
+    pub fn is_known_form(&self) -> bool {
+        self.form <= Self::FORM && self.touches.iter().all(|touch| touch.form <= crate::TOUCH_FORM)
     }
 }
 

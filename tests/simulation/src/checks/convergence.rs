@@ -11,7 +11,7 @@ use syncline_engine::{Definition, DeletePolicy, PostgresKey, SalesforceId};
 
 pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
     let memory = &report.ports.memory;
-    let records = memory.org.records();
+    let records = memory.salesforce.records();
     let rows = memory.database.rows();
     for definition in &report.definitions {
         let living =
@@ -83,7 +83,7 @@ fn parents_agree(report: &Report, here: Option<&str>, there: Option<&str>) -> bo
     if known.as_deref() == there && (here.is_some() == there.is_some()) {
         return true;
     }
-    let records = memory.org.records();
+    let records = memory.salesforce.records();
     let rows = memory.database.rows();
     // Two rows may have the same link, and Syncline shows that. Then the lookup may name either row.
     let named = there.and_then(|key| rows.get(&key_of_text(key))?.link.as_deref());

@@ -59,7 +59,7 @@ fn deletes_keep_the_limit(report: &Report, broken: &mut Vec<String>) {
 
 /// True if the conflict log has a delete that lost against an edit of a record of this name.
 fn won_over_a_delete(report: &Report, name: &str) -> bool {
-    let records = report.ports.memory.org.records();
+    let records = report.ports.memory.salesforce.records();
     let won = report.conflicts.iter().filter(|conflict| conflict.reason == Reason::Deleted).any(|conflict| {
         let of_record = conflict.salesforce_id.as_ref().and_then(|id| records.get(id));
         of_record.is_some_and(|record| name_of(&record.values) == name)
@@ -100,7 +100,7 @@ fn nothing_rises(report: &Report, broken: &mut Vec<String>) {
 /// somebody deleted exists on neither side.
 fn nothing_is_missing(report: &Report, broken: &mut Vec<String>) {
     let memory = &report.ports.memory;
-    let records = memory.org.records();
+    let records = memory.salesforce.records();
     let rows = memory.database.rows();
     let names: BTreeSet<&str> = super::standing(report)
         .filter(|event| event.by == By::User && matches!(event.what, What::Born))

@@ -36,7 +36,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
 /// back.
 fn at_rest(report: &Report, broken: &mut Vec<String>) {
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
-    for record in report.ports.memory.org.records().into_values().filter(|record| !record.deleted) {
+    for record in report.ports.memory.salesforce.records().into_values().filter(|record| !record.deleted) {
         *names.entry(support::name_of(&record.values)).or_default() += 1;
     }
     for (name, count) in names {

@@ -62,7 +62,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
                 let unseen = report
                     .ports
                     .memory
-                    .org
+                    .salesforce
                     .overwritten()
                     .iter()
                     .any(|lost| lost.name == event.name && lost.field == *field);

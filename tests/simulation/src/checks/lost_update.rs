@@ -54,7 +54,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
 
 fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> Fate {
     let memory = &report.ports.memory;
-    let records = memory.org.records();
+    let records = memory.salesforce.records();
     let rows = memory.database.rows();
     let living = records.values().filter(|record| !record.deleted).map(|record| &record.values);
     let of_name = |values: &&support::Values| support::name_of(values) == event.name;
@@ -86,7 +86,7 @@ fn fate(report: &Report, event: &Event, field: &str, value: &Option<String>) -> 
     if logged {
         return Fate::Logged;
     }
-    let overwritten = memory.org.overwritten();
+    let overwritten = memory.salesforce.overwritten();
     let in_the_window = overwritten.iter().any(|lost| {
         lost.name == event.name
             && lost.field == field

@@ -112,7 +112,7 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
         return true;
     }
     let memory = &report.ports.memory;
-    let (records, rows) = (memory.org.records(), memory.database.rows());
+    let (records, rows) = (memory.salesforce.records(), memory.database.rows());
     memory.state.held().iter().any(|held| {
         let Held::Waiting { parent, .. } = &held.held else { return false };
         let of_row = held.postgres_key.as_ref().and_then(|key| rows.get(key)).map(|row| &row.values);
@@ -138,7 +138,7 @@ fn waits_for_parent(report: &Report, name: &str) -> bool {
 fn refused_for_parent(report: &Report, name: &str) -> bool {
     let memory = &report.ports.memory;
     memory.state.all_rejected().iter().any(|rejected| {
-        let (records, rows) = (memory.org.records(), memory.database.rows());
+        let (records, rows) = (memory.salesforce.records(), memory.database.rows());
         let record = rejected.salesforce_id.as_ref().and_then(|id| records.get(id));
         let row = rejected.postgres_key.as_ref().and_then(|key| rows.get(key));
         let values = [record.map(|record| &record.values), row.map(|row| &row.values)];
@@ -167,7 +167,7 @@ fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
     else {
         return false;
     };
-    let records = memory.org.records();
+    let records = memory.salesforce.records();
     let dead = row.link.as_deref().and_then(|link| records.get(&SalesforceId::parse(link).ok()?));
     matches!(held.held, Held::Deleted { side: Side::Salesforce })
         && dead.is_some_and(|record| record.deleted)
@@ -177,7 +177,7 @@ fn shown_with_a_dead_link(report: &Report, held: &HeldRecord) -> bool {
 /// True if a person inserted a row again with the link of a record whose row Syncline was putting back. Then
 /// two rows have one record, and Syncline rejects the record as ambiguous.
 fn shown_as_ambiguous(report: &Report, rejected: &Rejected) -> bool {
-    let records = report.ports.memory.org.records();
+    let records = report.ports.memory.salesforce.records();
     let record = rejected.salesforce_id.as_ref().and_then(|id| records.get(id));
     rejected.code == "AMBIGUOUS"
         && record.is_some_and(|record| came_back(report, &name_of(&record.values)) > 0)
@@ -186,7 +186,7 @@ fn shown_as_ambiguous(report: &Report, rejected: &Rejected) -> bool {
 /// True if the key of a row changed while its record was created anew, and the row was deleted before it got
 /// the new link. Syncline holds the new record as missing.
 fn missed_under_another_key(report: &Report, held: &HeldRecord, name: &str) -> bool {
-    let records = report.ports.memory.org.records();
+    let records = report.ports.memory.salesforce.records();
     let record = held.salesforce_id.as_ref().and_then(|id| records.get(id));
     let rekeyed = |event: &Event| event.name == name && matches!(event.what, What::Rekeyed(_));
     matches!(held.held, Held::Missing { side: Side::Postgres })

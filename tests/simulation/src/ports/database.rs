@@ -76,7 +76,7 @@ impl Transaction for SimTransaction<'_> {
     async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
         let mut rows = self.inner.read(refs).await?;
         if self.shared.is_planted(Planted::DeleteAlwaysWins) {
-            let records = self.memory.org.records();
+            let records = self.memory.salesforce.records();
             for row in rows.iter_mut().flatten() {
                 let record = row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok());
                 let record = record.and_then(|id| records.get(&id)).filter(|record| record.deleted);

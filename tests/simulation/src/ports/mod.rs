@@ -10,17 +10,17 @@ use crate::coverage::Coverage;
 use crate::options::{Dice, Options};
 use crate::planted::Planted;
 use crate::trace::Trace;
-use database::SimDatabase;
+pub use database::SimDatabase;
 use jiff::SignedDuration;
-use queue::SimQueue;
-use salesforce::SimSalesforce;
-use state::SimState;
+pub use queue::SimQueue;
+pub use salesforce::SimSalesforce;
+pub use state::SimState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use support::{MemoryPorts, RecordedAlerts, SeededRandom, SteppedClock, YieldingSteps};
 use syncline_engine::{Base, BaseKey};
-use syncline_sync::{Conflict, PortError, Ports, Settings};
+use syncline_sync::{Conflict, HasPorts, PortError, PortSet};
 
 /// What all ports of a run share.
 pub struct Shared {
@@ -125,73 +125,54 @@ pub struct SimPorts {
     pub memory: Arc<MemoryPorts>,
     /// What the ports share.
     pub shared: Arc<Shared>,
-    salesforce: SimSalesforce,
-    database: SimDatabase,
-    state: SimState,
-    queue: SimQueue,
-    settings: Arc<Settings>,
+    set: SimPortSet,
 }
+
+/// The ports with what goes wrong between.
+pub type SimPortSet = PortSet<
+    SimSalesforce,
+    SimDatabase,
+    SimState,
+    SimQueue,
+    SteppedClock,
+    SeededRandom,
+    RecordedAlerts,
+    YieldingSteps,
+>;
 
 impl SimPorts {
     /// The ports of a seed.
     #[must_use]
     pub fn new(seed: u64, options: Options, memory: MemoryPorts, trace: Trace) -> Self {
         let shared = Arc::new(Shared::new(seed, options, trace));
-        let mut settings = memory.settings().clone();
+        let mut settings = memory.settings.clone();
         if shared.is_planted(Planted::CursorWithoutLookBack) {
             settings.look_back = SignedDuration::ZERO;
         }
         let mut memory = memory;
-        memory.org.revives = shared.is_planted(Planted::UpdateRevivesTheDeleted);
+        memory.salesforce.revives = shared.is_planted(Planted::UpdateRevivesTheDeleted);
         memory.database.silent = shared.is_planted(Planted::CascadesNotCaptured);
         let memory = Arc::new(memory);
-        Self {
+        let set = PortSet {
             salesforce: SimSalesforce { memory: memory.clone(), shared: shared.clone() },
             database: SimDatabase { memory: memory.clone(), shared: shared.clone() },
             state: SimState { memory: memory.clone(), shared: shared.clone() },
             queue: SimQueue { memory: memory.clone(), shared: shared.clone() },
-            settings: Arc::new(settings),
-            memory,
-            shared,
-        }
+            clock: memory.clock.clone(),
+            random: memory.random.clone(),
+            alerts: memory.alerts.clone(),
+            steps: memory.steps.clone(),
+            settings,
+            remembered: memory.remembered.clone(),
+        };
+        Self { memory, shared, set }
     }
 }
 
-impl Ports for SimPorts {
-    type Salesforce = SimSalesforce;
-    type Database = SimDatabase;
-    type State = SimState;
-    type Queue = SimQueue;
-    type Clock = SteppedClock;
-    type Random = SeededRandom;
-    type Alerts = RecordedAlerts;
-    type Steps = YieldingSteps;
+impl HasPorts for SimPorts {
+    type Held = SimPortSet;
 
-    fn salesforce(&self) -> &SimSalesforce {
-        &self.salesforce
-    }
-    fn database(&self) -> &SimDatabase {
-        &self.database
-    }
-    fn state(&self) -> &SimState {
-        &self.state
-    }
-    fn queue(&self) -> &SimQueue {
-        &self.queue
-    }
-    fn clock(&self) -> &SteppedClock {
-        &self.memory.clock
-    }
-    fn random(&self) -> &SeededRandom {
-        &self.memory.random
-    }
-    fn alerts(&self) -> &RecordedAlerts {
-        &self.memory.alerts
-    }
-    fn steps(&self) -> &YieldingSteps {
-        &self.memory.steps
-    }
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn ports(&self) -> &SimPortSet {
+        &self.set
     }
 }

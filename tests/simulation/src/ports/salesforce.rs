@@ -70,10 +70,10 @@ impl SimSalesforce {
             bases.iter().any(|base| base.salesforce_id.as_ref() == Some(id) && base.intent.is_some())
         };
         // Salesforce's copies lag by seconds: one that lags by more than `PATIENCE` is believed in the end.
-        let now = syncline_sync::Clock::now(&self.memory.clock) + self.memory.org.skew;
+        let now = syncline_sync::Clock::now(&self.memory.clock) + self.memory.salesforce.skew;
         let lag = jiff::SignedDuration::from_secs(30);
         let fresh = matches!(&outcome, ReadOutcome::Record(record) if now.duration_since(record.stamp) < lag);
-        let older = || self.memory.org.outcome(definition, id, true);
+        let older = || self.memory.salesforce.outcome(definition, id, true);
         let mut outcome = match &outcome {
             ReadOutcome::Record(record) => match older() {
                 ReadOutcome::Record(old) if old.stamp < record.stamp => {
@@ -86,7 +86,7 @@ impl SimSalesforce {
                         && !resolving()
                         && shared.strikes("fault: stale read", faults.stale_read)
                     {
-                        self.memory.org.saw_earlier(id, old.values.clone(), old.stamp);
+                        self.memory.salesforce.saw_earlier(id, old.values.clone(), old.stamp);
                         ReadOutcome::Record(old)
                     } else {
                         outcome
@@ -112,7 +112,7 @@ impl SimSalesforce {
     /// What a run writes differs from what it read, field by field.
     fn check_differences(&self, updates: &[RecordUpdate]) {
         for update in updates {
-            let Some(seen) = self.memory.org.seen(&update.id) else { continue };
+            let Some(seen) = self.memory.salesforce.seen(&update.id) else { continue };
             for (field, value) in &update.fields {
                 if seen.get(field).cloned().flatten() == value.text() {
                     let id = &update.id;
@@ -126,7 +126,7 @@ impl SimSalesforce {
 impl Salesforce for SimSalesforce {
     async fn scan(&self, object: &str, from: ScanFrom) -> Result<ScanPage, PortError> {
         self.call()?;
-        let mut page = self.memory.org.scan(object, from.clone()).await?;
+        let mut page = self.memory.salesforce.scan(object, from.clone()).await?;
         // A page leads on by its last row.
         let last = page.rows.last().cloned().filter(|_| !page.last);
         if self.shared.is_planted(Planted::EchoToldByUser) {
@@ -145,7 +145,7 @@ impl Salesforce for SimSalesforce {
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
         self.call()?;
-        let answer = self.memory.org.read(definition, ids).await?;
+        let answer = self.memory.salesforce.read(definition, ids).await?;
         let outcomes =
             ids.iter().zip(answer.outcomes).map(|(id, outcome)| self.change(definition, id, outcome));
         let outcomes: Vec<ReadOutcome> = outcomes.collect();
@@ -159,7 +159,7 @@ impl Salesforce for SimSalesforce {
         external_ids: &[String],
     ) -> Result<Vec<Option<FoundRecord>>, PortError> {
         self.call()?;
-        let found = self.memory.org.find(definition, external_ids).await?;
+        let found = self.memory.salesforce.find(definition, external_ids).await?;
         if [Planted::CreateByUpsert, Planted::CreateRetriedBlindly]
             .into_iter()
             .any(|bug| self.shared.is_planted(bug))
@@ -181,7 +181,7 @@ impl Salesforce for SimSalesforce {
         }
         if self.shared.is_planted(Planted::CreateByUpsert) {
             let ids: Vec<String> = records.iter().map(|record| record.external_id.clone()).collect();
-            let found = self.memory.org.find(definition, &ids).await?;
+            let found = self.memory.salesforce.find(definition, &ids).await?;
             let stands = |place: usize| found[place].clone().filter(|found| !found.deleted);
             if (0..records.len()).any(|place| stands(place).is_some()) {
                 let updates: Vec<RecordUpdate> = records
@@ -192,7 +192,7 @@ impl Salesforce for SimSalesforce {
                         Some(RecordUpdate { id: stands(place)?.id, marker, fields })
                     })
                     .collect();
-                return self.memory.org.update(definition, &updates).await;
+                return self.memory.salesforce.update(definition, &updates).await;
             }
         }
         self.shared.trace.say(|| format!("  {} create {records:?}", definition.name));
@@ -203,7 +203,7 @@ impl Salesforce for SimSalesforce {
             .filter(|(_, verdict)| verdict.is_none())
             .map(|(record, _)| record)
             .collect();
-        let answer = self.memory.org.create(definition, &sent).await?;
+        let answer = self.memory.salesforce.create(definition, &sent).await?;
         Ok(self.together(verdicts, answer))
     }
 
@@ -216,7 +216,7 @@ impl Salesforce for SimSalesforce {
         let mut records = records.to_vec();
         if self.shared.is_planted(Planted::WholeRecordWritten) {
             for record in &mut records {
-                let seen: BTreeMap<_, _> = self.memory.org.seen(&record.id).unwrap_or_default();
+                let seen: BTreeMap<_, _> = self.memory.salesforce.seen(&record.id).unwrap_or_default();
                 for mapping in &definition.fields {
                     if let Some(Some(value)) = seen.get(&mapping.field) {
                         record
@@ -237,7 +237,7 @@ impl Salesforce for SimSalesforce {
             .filter(|(_, verdict)| verdict.is_none())
             .map(|(record, _)| record)
             .collect();
-        let answer = self.memory.org.update(definition, &sent).await?;
+        let answer = self.memory.salesforce.update(definition, &sent).await?;
         let mut answer = self.together(verdicts, answer);
         if self.shared.is_planted(Planted::FailedFieldsBaseMoved) {
             for (outcome, id) in answer.outcomes.iter_mut().zip(ids) {
@@ -259,15 +259,15 @@ impl Salesforce for SimSalesforce {
             .filter(|(_, verdict)| verdict.is_none())
             .map(|(id, _)| id.clone())
             .collect();
-        let answer = Salesforce::delete(&self.memory.org, definition, &sent).await?;
+        let answer = Salesforce::delete(&self.memory.salesforce, definition, &sent).await?;
         Ok(self.together(verdicts, answer))
     }
 
     async fn probe(&self) -> Result<(), PortError> {
-        self.memory.org.probe().await
+        self.memory.salesforce.probe().await
     }
 
     fn take_usage(&self) -> (u64, Option<u64>) {
-        self.memory.org.take_usage()
+        self.memory.salesforce.take_usage()
     }
 }

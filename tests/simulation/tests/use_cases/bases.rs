@@ -23,7 +23,7 @@ fn adopted(world: &World) -> Touch {
     let ([key], [id]) = (world.rows(["name"]), world.records(["name"]));
     world.ports.database.edit("contacts", &key, "LastName", None);
     world.ports.database.edit("contacts", &key, "FirstName", Some("of the app"));
-    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
     world.ports.database.write_link("contacts", &key, Some(id.as_str()));
     Touch { id: Some(id), ..world.of_key(&key) }
 }
@@ -40,9 +40,9 @@ async fn a_first_link_makes_the_base_live_when_all_its_writes_landed() {
         let ([key], [id]) = (world.rows(["name"]), world.records(["name"]));
         world.ports.database.write_link("contacts", &key, Some(id.as_str()));
         if summary == "record" {
-            world.ports.org.edit(&id, field, None);
+            world.ports.salesforce.edit(&id, field, None);
         } else {
-            world.ports.org.edit(&id, field, Some("of sales"));
+            world.ports.salesforce.edit(&id, field, Some("of sales"));
         }
         let done = world.run(vec![Touch { id: Some(id), ..world.of_key(&key) }]).await;
         let expected = (usize::from(summary == "record"), usize::from(summary == "row"));
@@ -65,7 +65,7 @@ async fn a_first_link_of_which_a_part_is_refused_is_not_agreed_on() {
                 })
             }));
         } else {
-            world.ports.org.rules.on_save =
+            world.ports.salesforce.rules.on_save =
                 Some(Arc::new(|_, _, _| Err(("ANY_CODE".into(), "not like this".into(), vec![]))));
         }
         let summary = world.run(vec![touch]).await;
@@ -99,14 +99,14 @@ async fn a_base_moves_with_its_stamp_its_key_and_its_fields_and_else_stays() {
     assert!(until.duration_since(after) >= SignedDuration::from_secs(2), "{after} to {until}");
     world.run_ids(std::slice::from_ref(&id)).await;
     let known = base(&world);
-    assert_eq!(known.stamp, Some(Stamp::Read(world.ports.org.records()[&id].stamp)));
+    assert_eq!(known.stamp, Some(Stamp::Read(world.ports.salesforce.records()[&id].stamp)));
     assert_eq!(world.run_ids(std::slice::from_ref(&id)).await, Summary { equal: 1, ..both() });
     assert_eq!(base(&world), known, "nothing new, nothing saved");
 
-    world.ports.org.edit(&id, "Unmapped__c", Some("moves the stamp"));
+    world.ports.salesforce.edit(&id, "Unmapped__c", Some("moves the stamp"));
     world.run_ids(std::slice::from_ref(&id)).await;
     let moved = base(&world);
-    assert_eq!(moved.stamp, Some(Stamp::Read(world.ports.org.records()[&id].stamp)));
+    assert_eq!(moved.stamp, Some(Stamp::Read(world.ports.salesforce.records()[&id].stamp)));
     assert_eq!(moved.version, known.version + 1);
 
     let new_key = world.ports.database.change_key("contacts", &key).unwrap();
@@ -125,7 +125,7 @@ async fn a_late_read_of_a_known_stamp_moves_the_bases_time_of_read() {
     let world = World::new();
     let [id] = world.records(["one"]);
     world.run_ids(std::slice::from_ref(&id)).await;
-    let stamp = world.ports.org.records()[&id].stamp;
+    let stamp = world.ports.salesforce.records()[&id].stamp;
     let read = base(&world).read_at;
     world.ports.clock.advance(SignedDuration::from_mins(9));
     let touch = Touch { stamp: Some(stamp), late: true, ..world.of_id(&id) };
@@ -136,9 +136,9 @@ async fn a_late_read_of_a_known_stamp_moves_the_bases_time_of_read() {
 #[tokio::test]
 async fn a_lookup_to_an_unlinked_parent_keeps_its_value_in_salesforce_until_the_parent_is_linked() {
     let world = with_lookup();
-    let parent = world.ports.org.insert_into("Account", values("parent")).unwrap();
+    let parent = world.ports.salesforce.insert_into("Account", values("parent")).unwrap();
     let [child] = world.records(["child"]);
-    world.ports.org.edit(&child, "AccountId", Some(parent.as_str()));
+    world.ports.salesforce.edit(&child, "AccountId", Some(parent.as_str()));
     let summary = world.run_ids(std::slice::from_ref(&child)).await;
     assert_eq!((summary.rows_inserted, summary.deferred), (1, 1));
     assert!(world.ports.state.all_wait_for_parents());
@@ -151,7 +151,10 @@ async fn a_lookup_to_an_unlinked_parent_keeps_its_value_in_salesforce_until_the_
     let row_of =
         |id: &SalesforceId| rows.iter().find(|(_, row)| row.link.as_deref() == Some(id.as_str())).unwrap();
     assert_eq!(row_of(&child).1.values["AccountId"], Some(support::key_text(row_of(&parent).0)));
-    assert_eq!(world.ports.org.records()[&child].values["AccountId"].as_deref(), Some(parent.as_str()));
+    assert_eq!(
+        world.ports.salesforce.records()[&child].values["AccountId"].as_deref(),
+        Some(parent.as_str())
+    );
 }
 
 #[tokio::test]
@@ -163,7 +166,7 @@ async fn what_is_held_is_remembered_once_and_follows_its_rows_key() {
     world.run_keys(&keys).await;
     let ids: Vec<SalesforceId> = keys.iter().map(|key| world.id_of(key)).collect();
     for id in &ids {
-        world.ports.org.delete(id);
+        world.ports.salesforce.delete(id);
     }
     assert_eq!(world.run_ids(&ids).await.held, 3);
     let known = world.ports.state.bases("contacts");
@@ -185,7 +188,7 @@ async fn a_missing_record_counts_only_once_towards_the_delete_limit() {
     let keys = world.rows(["one", "two", "three"]);
     world.run_keys(&keys).await;
     for key in &keys {
-        world.ports.org.hide(&world.id_of(key), true);
+        world.ports.salesforce.hide(&world.id_of(key), true);
     }
     for _ in 0..3 {
         assert_eq!(world.run_keys(&keys).await.held, 3);
@@ -235,8 +238,8 @@ async fn interrupted(step: Step) -> (World, PostgresKey, SalesforceId) {
 #[tokio::test]
 async fn an_interrupted_write_that_landed_is_agreed_on_by_its_marker() {
     let (world, key, id) = interrupted(Step::WroteSalesforce).await;
-    assert_eq!(world.ports.org.records()[&id].values["LastName"].as_deref(), Some("of the app"));
-    world.ports.org.edit(&id, "LastName", Some("of sales, later"));
+    assert_eq!(world.ports.salesforce.records()[&id].values["LastName"].as_deref(), Some("of the app"));
+    world.ports.salesforce.edit(&id, "LastName", Some("of sales, later"));
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!((summary.conflicts, summary.rows_updated), (0, 1), "an edit of what was agreed on");
     assert!(world.ports.state.conflicts().is_empty());
@@ -248,8 +251,8 @@ async fn an_interrupted_write_that_did_not_land_is_written() {
     let (world, key, id) = interrupted(Step::SavedIntents).await;
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!(summary, Summary { records_updated: 1, ..both() });
-    assert_eq!(world.ports.org.records()[&id].values["LastName"].as_deref(), Some("of the app"));
-    assert_eq!(world.ports.org.writes().1, 1);
+    assert_eq!(world.ports.salesforce.records()[&id].values["LastName"].as_deref(), Some("of the app"));
+    assert_eq!(world.ports.salesforce.writes().1, 1);
 }
 
 #[tokio::test]
@@ -282,7 +285,7 @@ async fn without_a_marker_a_landed_write_is_known_by_its_value() {
         world.ports.clock.advance(world.ports.settings().lease);
         world.edit_row(&key, "of the app, later");
         if edited {
-            world.ports.org.edit(&id, "FirstName", Some("of sales"));
+            world.ports.salesforce.edit(&id, "FirstName", Some("of sales"));
         }
         let summary = world.run_keys(std::slice::from_ref(&key)).await;
         assert_eq!((summary.conflicts, summary.records_updated), (0, 1));
@@ -294,7 +297,7 @@ async fn without_a_marker_a_landed_write_is_known_by_its_value() {
     world.edit_row(&key, "of the app");
     ended_at(&world, world.of_key(&key), Step::CommittedPostgres).await;
     world.ports.clock.advance(world.ports.settings().lease);
-    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
     assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.conflicts, 1, "it did not land: both edited");
 }
 
@@ -306,7 +309,7 @@ async fn an_interrupted_delete_that_landed_is_done() {
     let mut touch = world.of_key(&key);
     touch.evidence.pg_deleted = true;
     ended_at(&world, touch, Step::WroteSalesforce).await;
-    assert!(world.ports.org.records()[&id].deleted);
+    assert!(world.ports.salesforce.records()[&id].deleted);
     world.ports.clock.advance(world.ports.settings().lease);
     let summary = world.run_ids(std::slice::from_ref(&id)).await;
     assert_eq!((summary.held, summary.records_deleted, summary.rejected), (0, 0, 0));
@@ -318,7 +321,7 @@ async fn an_interrupted_delete_that_landed_is_done() {
 async fn an_interrupted_row_that_was_committed_is_agreed_on() {
     let world = World::new();
     let (key, id) = world.linked().await;
-    world.ports.org.edit(&id, "LastName", Some("of sales"));
+    world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
     ended_at(&world, world.of_id(&id), Step::CommittedPostgres).await;
     assert_eq!(world.ports.database.rows()[&key].values["LastName"].as_deref(), Some("of sales"));
     let new_key = world.ports.database.change_key("contacts", &key).unwrap();
@@ -342,7 +345,7 @@ async fn an_interrupted_row_that_was_committed_is_agreed_on() {
 #[tokio::test]
 async fn an_intent_stands_while_its_record_is_hidden_and_ends_where_it_is_deleted() {
     let (world, key, id) = interrupted(Step::WroteSalesforce).await;
-    world.ports.org.hide(&id, true);
+    world.ports.salesforce.hide(&id, true);
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!((summary.held, summary.deferred), (1, 0));
     let hidden = base(&world);
@@ -353,14 +356,14 @@ async fn an_intent_stands_while_its_record_is_hidden_and_ends_where_it_is_delete
     let new_key = world.ports.database.change_key("contacts", &key).unwrap();
     world.run(vec![Touch { old_key: Some(key), ..world.of_key(&new_key) }]).await;
     assert_eq!(base(&world).postgres_key.as_ref(), Some(&new_key));
-    world.ports.org.hide(&id, false);
+    world.ports.salesforce.hide(&id, false);
     let summary = world.run_keys(std::slice::from_ref(&new_key)).await;
     assert_eq!((summary.equal, summary.conflicts), (1, 0));
     assert_eq!((base(&world).intent, base(&world).gone), (None, None));
 
     let (mut world, key, id) = interrupted(Step::WroteSalesforce).await;
     world.definition.deletes.from_salesforce = DeletePolicy::Review;
-    world.ports.org.delete(&id);
+    world.ports.salesforce.delete(&id);
     assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.held, 1);
     assert_eq!(base(&world).intent, None, "its deleted record bears the marker");
 }
@@ -371,12 +374,12 @@ async fn a_create_whose_answer_was_lost_is_found_by_its_external_id() {
     let [key] = world.rows(["one"]);
     ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
     world.ports.clock.advance(world.ports.settings().lease);
-    let [id] = world.ports.org.records().into_keys().collect::<Vec<_>>().try_into().unwrap();
+    let [id] = world.ports.salesforce.records().into_keys().collect::<Vec<_>>().try_into().unwrap();
     // Its own record is noticed first, by an outbound message.
     let summary = world.run_ids(std::slice::from_ref(&id)).await;
     assert_eq!((summary.rows_inserted, summary.records_created, summary.deferred), (0, 0, 1));
     world.run_keys(std::slice::from_ref(&key)).await;
-    assert_eq!((world.ports.org.records().len(), world.ports.database.rows().len()), (1, 1));
+    assert_eq!((world.ports.salesforce.records().len(), world.ports.database.rows().len()), (1, 1));
     assert_eq!(world.id_of(&key), id);
     assert!(base(&world).live && base(&world).intent.is_none());
     assert!(
@@ -394,7 +397,7 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
         let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
         world.run_keys(std::slice::from_ref(&key)).await;
-        world.ports.org.set_stale(true);
+        world.ports.salesforce.set_stale(true);
         let known = base(&world);
         let summary = world.run_ids(std::slice::from_ref(&id)).await;
         assert_eq!(
@@ -403,14 +406,14 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
             "marker: {marker}"
         );
         assert_eq!(base(&world), known);
-        world.ports.org.set_stale(false);
+        world.ports.salesforce.set_stale(false);
         assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.equal, 1);
         let row = &world.ports.database.rows()[&key];
         assert_eq!(row.values["LastName"].as_deref(), Some("of the app"));
         // The stamp that was read is known by now.
-        world.ports.org.edit(&id, "LastName", Some("of sales"));
+        world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
         world.run_ids(std::slice::from_ref(&id)).await;
-        world.ports.org.set_stale(true);
+        world.ports.salesforce.set_stale(true);
         assert_eq!(world.run_ids(std::slice::from_ref(&id)).await.deferred, 1);
     }
 }
@@ -424,7 +427,7 @@ async fn a_read_with_a_foreign_marker_and_a_stamp_within_our_write_is_believed_a
         let world = World::new();
         let (_, id) = world.linked().await;
         let seconds = SignedDuration::from_secs;
-        let stamp = world.ports.org.records()[&id].stamp;
+        let stamp = world.ports.salesforce.records()[&id].stamp;
         let until = stamp - seconds(stamped);
         let mut known = base(&world);
         known.stamp = Some(Stamp::Written { after: until - seconds(10), until });

@@ -12,7 +12,7 @@ const fn milliseconds(count: i64) -> SignedDuration {
 }
 
 fn last_name(world: &World, id: &SalesforceId) -> Option<String> {
-    world.ports.org.records()[id].values["LastName"].clone()
+    world.ports.salesforce.records()[id].values["LastName"].clone()
 }
 
 #[tokio::test]
@@ -21,17 +21,17 @@ async fn an_edit_that_falls_between_an_older_read_and_the_write_is_not_written_o
         let world = World::new();
         let (key, id) = world.linked().await;
         world.edit_row(&key, "of the app");
-        let calls = world.ports.org.calls();
+        let calls = world.ports.salesforce.calls();
         let summary = world
             .run_with(vec![world.of_key(&key)], |step| {
                 if step == Step::CommittedPostgres {
                     world.ports.clock.advance(milliseconds(wait));
-                    world.ports.org.edit(&id, "LastName", Some("of sales"));
+                    world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
                 }
             })
             .await;
         assert_eq!(summary.records_updated, usize::from(!looked_again), "{wait} ms");
-        assert_eq!(world.ports.org.calls() - calls, 2, "a read, then a write or another read");
+        assert_eq!(world.ports.salesforce.calls() - calls, 2, "a read, then a write or another read");
         let stands = if looked_again { "of sales" } else { "of the app" };
         assert_eq!(last_name(&world, &id).as_deref(), Some(stands));
         if looked_again {
@@ -48,16 +48,16 @@ async fn a_read_that_grew_old_is_repeated_and_written_on_if_the_field_did_not_ch
     let world = World::new();
     let (key, id) = world.linked().await;
     world.edit_row(&key, "of the app");
-    let calls = world.ports.org.calls();
+    let calls = world.ports.salesforce.calls();
     let at = |step| {
         if step == Step::CommittedPostgres {
             world.ports.clock.advance(milliseconds(60));
-            world.ports.org.edit(&id, "FirstName", Some("another field"));
+            world.ports.salesforce.edit(&id, "FirstName", Some("another field"));
         }
     };
     let summary = world.run_with(vec![world.of_key(&key)], at).await;
     assert_eq!(summary, Summary { records_updated: 1, ..both() });
-    assert_eq!(world.ports.org.calls() - calls, 3);
+    assert_eq!(world.ports.salesforce.calls() - calls, 3);
     assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
 }
 
@@ -73,13 +73,13 @@ async fn a_delete_is_not_carried_across_over_an_edit_that_came_meanwhile() {
             if step == Step::CommittedPostgres {
                 world.ports.clock.advance(milliseconds(60));
                 if edited {
-                    world.ports.org.edit(&id, "FirstName", Some("wait"));
+                    world.ports.salesforce.edit(&id, "FirstName", Some("wait"));
                 }
             }
         };
         let summary = world.run_with(vec![touch], at).await;
         assert_eq!(summary.records_deleted, usize::from(!edited));
-        assert_eq!(world.ports.org.records()[&id].deleted, !edited);
+        assert_eq!(world.ports.salesforce.records()[&id].deleted, !edited);
         assert_eq!(summary.deferred, usize::from(edited));
     }
 }
@@ -115,7 +115,7 @@ async fn a_run_whose_lease_is_over_rolls_its_rows_back() {
         let world = World::new();
         let [id] = world.records(["one"]);
         world.run_ids(std::slice::from_ref(&id)).await;
-        world.ports.org.edit(&id, "LastName", Some("of sales"));
+        world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
         let at = |step| {
             if step == Step::SavedIntents {
                 world.ports.clock.advance(SignedDuration::from_secs(seconds));
@@ -153,10 +153,10 @@ async fn a_run_defers_a_record_under_another_intent_and_takes_over_when_the_leas
         }
     }
     let now = world.ports.clock.now();
-    let calls = world.ports.org.calls();
+    let calls = world.ports.salesforce.calls();
     let summary = world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!(summary, Summary { deferred: 1, ..Summary::default() }, "its record is left alone");
-    assert_eq!(world.ports.org.calls(), calls);
+    assert_eq!(world.ports.salesforce.calls(), calls);
     let due = world.ports.state.next_due().unwrap().duration_since(now);
     assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(6), "soon: {due}");
     let waiting = world.ports.state.due(now + SignedDuration::from_secs(10), 9).await.unwrap();
@@ -246,7 +246,7 @@ async fn deletes_and_missing_records_of_one_run_are_limited_together() {
     let keys = world.rows(["name"; 5]);
     world.run_keys(&keys).await;
     for key in &keys {
-        world.ports.org.hide(&world.id_of(key), true);
+        world.ports.salesforce.hide(&world.id_of(key), true);
     }
     let summary = world.run_keys(&keys).await;
     assert_eq!((summary.held, summary.rows_deleted), (5, 0), "absence is no delete");
@@ -263,7 +263,7 @@ async fn a_delete_that_somebody_else_carried_out_first_is_done() {
     touch.evidence.pg_deleted = true;
     let at = |step| {
         if step == Step::CommittedPostgres {
-            world.ports.org.delete(&id);
+            world.ports.salesforce.delete(&id);
         }
     };
     let summary = world.run_with(vec![touch], at).await;
@@ -280,7 +280,7 @@ async fn an_update_of_a_record_that_is_deleted_meanwhile_is_looked_at_again_a_fe
         world.edit_row(&key, "of the app");
         let at = |step| {
             if step == Step::CommittedPostgres {
-                world.ports.org.delete(&id);
+                world.ports.salesforce.delete(&id);
             }
         };
         let touch = syncline_sync::Touch { attempt, ..world.of_key(&key) };
@@ -302,7 +302,8 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
             let key = if creates { world.rows(["one"])[0].clone() } else { world.linked().await.0 };
             world.edit_row(&key, "refused");
             let refusal = (code.to_owned(), "in its own words".to_owned(), fields.clone());
-            world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
+            world.ports.salesforce.rules.on_save =
+                Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
             let summary = world.run_keys(std::slice::from_ref(&key)).await;
             assert_eq!((summary.rejected, summary.deferred), (1, 0), "{code}");
             assert_eq!(world.ports.state.all_rejected()[0].code, code);
@@ -311,7 +312,7 @@ async fn an_update_that_is_refused_for_what_it_says_is_rejected_at_once() {
     let mut world = World::new();
     let [key] = world.rows(["one"]);
     let refusal = ("ENTITY_IS_DELETED".to_owned(), "entity is deleted".to_owned(), vec![]);
-    world.ports.org.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
+    world.ports.salesforce.rules.on_save = Some(std::sync::Arc::new(move |_, _, _| Err(refusal.clone())));
     assert_eq!(
         world.run_keys(&[key]).await.rejected,
         1,
@@ -327,12 +328,12 @@ async fn an_outage_after_the_row_is_committed_is_reported_and_defers_the_record(
     let away = PortError::Outage { side: Side::Salesforce, message: "away".into() };
     let at = |step| {
         if step == Step::CommittedPostgres {
-            world.ports.org.set_down(Some(away.clone()));
+            world.ports.salesforce.set_down(Some(away.clone()));
         }
     };
     let summary = world.run_with(vec![world.of_key(&key)], at).await;
     assert_eq!(summary, Summary { deferred: 1, outage: Some(away.clone()), ..both() });
-    world.ports.org.set_down(None);
+    world.ports.salesforce.set_down(None);
     world.run_keys(std::slice::from_ref(&key)).await;
     assert_eq!(last_name(&world, &id).as_deref(), Some("of the app"));
 }

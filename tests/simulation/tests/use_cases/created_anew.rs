@@ -20,7 +20,7 @@ async fn to_rest(ports: &MemoryPorts, definition: &Definition) {
     for _ in 0..40 {
         ports.clock.advance(SignedDuration::from_secs(61));
         let now = syncline_sync::Clock::now(&ports.clock);
-        let touches = ports.org.records().into_keys();
+        let touches = ports.salesforce.records().into_keys();
         let touches = touches.map(|id| Touch::of_id("contacts", id, Source::CatchUp, now));
         enqueue::enqueue(ports, touches.collect()).await.unwrap();
         poll::capture_log(ports, std::slice::from_ref(definition)).await.unwrap();
@@ -38,7 +38,7 @@ async fn to_rest(ports: &MemoryPorts, definition: &Definition) {
 
 fn levels(ports: &MemoryPorts) -> [Option<String>; 2] {
     let level = |values: &BTreeMap<String, Option<String>>| values.get("Level").cloned().flatten();
-    let record = ports.org.records().into_values().find(|record| !record.deleted).unwrap();
+    let record = ports.salesforce.records().into_values().find(|record| !record.deleted).unwrap();
     let row = ports.database.rows().into_values().next().unwrap();
     [level(&record.values), level(&row.values)]
 }
@@ -51,9 +51,9 @@ async fn a_row_created_anew_does_not_empty_a_field_that_travels_to_salesforce_on
     let values = values.into_iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
     let key = ports.database.insert("contacts", values.collect());
     to_rest(&ports, &definition).await;
-    let id = ports.org.records().into_keys().next().unwrap();
+    let id = ports.salesforce.records().into_keys().next().unwrap();
     ports.database.delete("contacts", &key);
-    ports.org.edit(&id, "FirstName", Some("edited"));
+    ports.salesforce.edit(&id, "FirstName", Some("edited"));
     to_rest(&ports, &definition).await;
     assert_eq!(ports.database.rows().len(), 1, "the edit won over the delete");
     assert_eq!(levels(&ports)[0].as_deref(), Some("high"), "nobody emptied it");
@@ -65,12 +65,12 @@ async fn a_record_created_anew_empties_no_field_that_only_it_fills() {
     let definition = definition(Side::Postgres, Direction::ToPostgres);
     let values = BTreeMap::from([("LastName", "n1"), ("Level", "high")]);
     let values = values.into_iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
-    let id = ports.org.insert(values.collect());
+    let id = ports.salesforce.insert(values.collect());
     to_rest(&ports, &definition).await;
     let key = ports.database.rows().into_keys().next().unwrap();
-    ports.org.delete(&id);
+    ports.salesforce.delete(&id);
     ports.database.edit("contacts", &key, "FirstName", Some("edited"));
     to_rest(&ports, &definition).await;
-    assert_eq!(ports.org.records().values().filter(|record| !record.deleted).count(), 1);
+    assert_eq!(ports.salesforce.records().values().filter(|record| !record.deleted).count(), 1);
     assert_eq!(levels(&ports)[1].as_deref(), Some("high"), "nobody emptied it");
 }

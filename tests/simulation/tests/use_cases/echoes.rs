@@ -25,10 +25,10 @@ async fn syncline_own_writes_leave_no_row_in_the_capture_log() {
     let ids = std::slice::from_ref(&id);
     world.run_ids(ids).await;
     assert_eq!(logged(&world).await, 0, "an insert");
-    world.ports.org.edit(&id, "LastName", Some("edited"));
+    world.ports.salesforce.edit(&id, "LastName", Some("edited"));
     world.run_ids(ids).await;
     assert_eq!(logged(&world).await, 0, "an update");
-    world.ports.org.delete(&id);
+    world.ports.salesforce.delete(&id);
     assert_eq!(world.run_ids(ids).await.rows_deleted, 1);
     assert_eq!(logged(&world).await, 0, "a delete");
     let [key] = world.rows(["row"]);
@@ -64,7 +64,7 @@ async fn a_value_that_a_trigger_changes_in_our_write_stays_in_the_capture_log() 
         let ids = std::slice::from_ref(&id);
         world.run_ids(ids).await;
         assert_eq!(logged(&world).await, 1, "{field} of an insert");
-        world.ports.org.edit(&id, "LastName", Some("edited"));
+        world.ports.salesforce.edit(&id, "LastName", Some("edited"));
         let update = world.run_ids(ids).await;
         assert_eq!(update.rows_updated, 1);
         let expected = usize::from(field == "LastName");
@@ -110,14 +110,14 @@ async fn history_names_record_field_values_source_reason_and_actor() {
     assert_eq!((updated.before, updated.after), (Value::Text("one".into()), Value::Text("edited".into())));
     assert_eq!(updated.salesforce_id, Some(id.clone()));
 
-    world.ports.org.edit(&id, "FirstName", Some("of sales"));
+    world.ports.salesforce.edit(&id, "FirstName", Some("of sales"));
     world.run_ids(std::slice::from_ref(&id)).await;
     let row = of_side(&world, Side::Postgres).pop().unwrap();
     assert_eq!(row.field.as_deref(), Some("FirstName"));
     assert_eq!((row.before, row.after), (Value::Null, Value::Text("of sales".into())));
     assert_eq!((row.source.as_str(), row.actor), ("outbound-message", None));
 
-    world.ports.org.delete(&id);
+    world.ports.salesforce.delete(&id);
     world.run_ids(std::slice::from_ref(&id)).await;
     let row = of_side(&world, Side::Postgres).pop().unwrap();
     assert_eq!((row.field, row.reason.as_str()), (None, "deleted"));

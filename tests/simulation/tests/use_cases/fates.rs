@@ -31,7 +31,7 @@ async fn rows_become_records_and_their_edits_and_deletes_follow_each_counted() {
         touch
     });
     assert_eq!(world.run(deleted.to_vec()).await, Summary { records_deleted: 2, ..both() });
-    assert!(ids.iter().all(|id| world.ports.org.records()[id].deleted));
+    assert!(ids.iter().all(|id| world.ports.salesforce.records()[id].deleted));
 }
 
 #[tokio::test]
@@ -40,15 +40,15 @@ async fn records_become_rows_and_their_edits_and_deletes_follow_each_counted() {
     let ids = world.records(["one", "two"]);
     assert_eq!(world.run_ids(&ids).await, Summary { rows_inserted: 2, ..both() });
     for id in &ids {
-        assert!(world.ports.org.edit(id, "LastName", Some("edited")));
+        assert!(world.ports.salesforce.edit(id, "LastName", Some("edited")));
     }
     assert_eq!(world.run_ids(&ids).await, Summary { rows_updated: 2, ..both() });
     let rows = world.ports.database.rows();
     assert!(rows.values().all(|row| row.values["LastName"].as_deref() == Some("edited")));
-    assert!(ids.iter().all(|id| world.ports.org.delete(id)));
+    assert!(ids.iter().all(|id| world.ports.salesforce.delete(id)));
     assert_eq!(world.run_ids(&ids).await, Summary { rows_deleted: 2, ..both() });
     assert!(world.ports.database.rows().is_empty());
-    assert_eq!(world.ports.org.writes(), (0, 0));
+    assert_eq!(world.ports.salesforce.writes(), (0, 0));
 }
 
 #[tokio::test]
@@ -56,15 +56,15 @@ async fn a_stamp_that_was_seen_ends_its_touch_without_a_call() {
     let world = World::new();
     let ids = world.records(["one", "two"]);
     world.run_ids(&ids).await;
-    let calls = world.ports.org.calls();
+    let calls = world.ports.salesforce.calls();
     let stamped = |seconds: i64| {
         ids.clone().map(|id| Touch {
-            stamp: Some(world.ports.org.records()[&id].stamp + SignedDuration::from_secs(seconds)),
+            stamp: Some(world.ports.salesforce.records()[&id].stamp + SignedDuration::from_secs(seconds)),
             ..world.of_id(&id)
         })
     };
     assert_eq!(world.run(stamped(0).to_vec()).await, Summary { skipped: 2, ..Summary::default() });
-    assert_eq!(world.ports.org.calls(), calls);
+    assert_eq!(world.ports.salesforce.calls(), calls);
     assert_eq!(world.run(stamped(-1).to_vec()).await.skipped, 2, "an older one was seen as well");
     let summary = world.run(stamped(1).to_vec()).await;
     assert_eq!((summary.skipped, summary.equal), (0, 2), "a later one was not");
@@ -74,7 +74,8 @@ async fn a_stamp_that_was_seen_ends_its_touch_without_a_call() {
 async fn a_stamp_that_was_read_within_its_own_second_is_read_again() {
     let world = World::new();
     let [id] = world.records(["one"]);
-    let touch = || vec![Touch { stamp: Some(world.ports.org.records()[&id].stamp), ..world.of_id(&id) }];
+    let touch =
+        || vec![Touch { stamp: Some(world.ports.salesforce.records()[&id].stamp), ..world.of_id(&id) }];
     reconcile(&world.ports, &world.definition, touch()).await.unwrap();
     let again = reconcile(&world.ports, &world.definition, touch()).await.unwrap();
     assert_eq!((again.skipped, again.equal), (0, 1), "whole seconds tie");
@@ -89,8 +90,8 @@ async fn a_delete_under_a_stamp_that_was_seen_is_looked_at_until_it_is_known() {
     let [id] = world.records(["one"]);
     world.run_ids(std::slice::from_ref(&id)).await;
     world.run_ids(std::slice::from_ref(&id)).await;
-    let stamp = world.ports.org.records()[&id].stamp;
-    world.ports.org.delete(&id);
+    let stamp = world.ports.salesforce.records()[&id].stamp;
+    world.ports.salesforce.delete(&id);
     let touch = || {
         let mut touch = Touch { stamp: Some(stamp), ..world.of_id(&id) };
         touch.evidence.sf_deleted = true;
@@ -99,7 +100,7 @@ async fn a_delete_under_a_stamp_that_was_seen_is_looked_at_until_it_is_known() {
     assert_eq!(world.run(touch()).await.held, 1);
     assert_eq!(world.run(touch()).await.skipped, 1);
     let shown = vec![Touch { stamp: Some(stamp), ..world.of_id(&id) }];
-    world.ports.org.undelete(&id);
+    world.ports.salesforce.undelete(&id);
     assert_eq!(world.run(shown).await.equal, 1, "it shows again");
 }
 
@@ -108,7 +109,7 @@ async fn a_record_is_looked_at_once_more_near_the_end_of_the_look_back() {
     let world = World::new();
     let [id] = world.records(["one"]);
     world.run_ids(std::slice::from_ref(&id)).await;
-    let stamp = world.ports.org.records()[&id].stamp;
+    let stamp = world.ports.salesforce.records()[&id].stamp;
     let touch = |late| vec![Touch { stamp: Some(stamp), late, ..world.of_id(&id) }];
     world.ports.clock.advance(SignedDuration::from_mins(8));
     assert_eq!(world.run(touch(false)).await.skipped, 1);
@@ -127,7 +128,7 @@ async fn a_field_that_both_sides_changed_is_a_conflict_each_counted_and_kept_wit
     world.run_keys(&keys).await;
     for key in &keys {
         world.edit_row(key, "of the app");
-        world.ports.org.edit(&world.id_of(key), "LastName", Some("of sales"));
+        world.ports.salesforce.edit(&world.id_of(key), "LastName", Some("of sales"));
     }
     assert_eq!(world.run_keys(&keys).await, Summary { conflicts: 2, rows_updated: 2, ..both() });
     let conflicts = world.ports.state.conflicts();
@@ -144,7 +145,7 @@ async fn a_field_that_both_sides_changed_is_a_conflict_each_counted_and_kept_wit
 /// Contacts of which Salesforce refuses those called `bad`.
 pub(super) fn refusing() -> World {
     let mut world = World::new();
-    world.ports.org.rules.on_save = Some(Arc::new(|_, _, values| {
+    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, values| {
         if values.get("LastName").is_some_and(|name| name.as_deref() == Some("bad")) {
             let words = "Names are good here".to_owned();
             return Err(("FIELD_CUSTOM_VALIDATION_EXCEPTION".into(), words, vec!["LastName".into()]));
@@ -169,7 +170,7 @@ async fn what_a_side_refuses_is_rejected_in_its_own_words_and_not_asked_for_agai
     }
     let outcomes: Vec<_> = world.ports.database.closed().into_iter().map(|(_, outcome)| outcome).collect();
     assert_eq!(outcomes, [HistoryOutcome::Refused; 2]);
-    assert_eq!((world.ports.state.deferred(), world.ports.org.writes()), (0, (0, 0)));
+    assert_eq!((world.ports.state.deferred(), world.ports.salesforce.writes()), (0, (0, 0)));
     let again = world.run_keys(&keys).await;
     assert_eq!((again.skipped, again.rejected), (2, 0));
     world.edit_row(&keys[0], "good");
@@ -201,7 +202,7 @@ async fn deletes_that_a_person_decides_are_held_and_those_that_are_kept_are_let_
     let ids = world.records(["one", "two"]);
     world.run_ids(&ids).await;
     for id in &ids {
-        world.ports.org.delete(id);
+        world.ports.salesforce.delete(id);
     }
     assert_eq!(world.run_ids(&ids).await, Summary { held: 2, ..both() });
     let held = world.ports.state.held();
@@ -210,7 +211,7 @@ async fn deletes_that_a_person_decides_are_held_and_those_that_are_kept_are_let_
     assert!(held.iter().all(|one| ids.contains(one.salesforce_id.as_ref().unwrap())));
     assert_eq!(world.ports.database.rows().len(), 2);
     for id in &ids {
-        world.ports.org.undelete(id);
+        world.ports.salesforce.undelete(id);
     }
     world.run_ids(&ids).await;
     assert!(world.ports.state.held().is_empty(), "they came back");
@@ -222,7 +223,7 @@ async fn a_merged_record_is_held_with_the_one_that_it_was_merged_into() {
     world.definition.deletes = Deletes::default();
     let [loser, master] = world.records(["loser", "master"]);
     world.run_ids(&[loser.clone(), master.clone()]).await;
-    world.ports.org.merge(&loser, &master);
+    world.ports.salesforce.merge(&loser, &master);
     world.run_ids(std::slice::from_ref(&loser)).await;
     let held = world.ports.state.held();
     assert_eq!((held.len(), held[0].merged_into.as_ref()), (1, Some(&master)));
@@ -254,13 +255,13 @@ async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
     let due = world.ports.state.next_due().unwrap().duration_since(before);
     assert!(due > SignedDuration::from_secs(5) && due < SignedDuration::from_secs(8), "{due}");
     let child = world.id_of(&key);
-    assert_eq!(world.ports.org.records()[&child].values.get("AccountId").cloned().flatten(), None);
+    assert_eq!(world.ports.salesforce.records()[&child].values.get("AccountId").cloned().flatten(), None);
     let touch = Touch::of_key("accounts", parent.clone(), Source::CaptureLog, world.ports.clock.now());
     reconcile(&world.ports, &accounts, vec![touch]).await.unwrap();
     assert!(world.ports.state.next_due().unwrap() < before, "due at once");
     world.run_keys(std::slice::from_ref(&key)).await;
     let expected = world.ports.database.rows()[&parent].link.clone();
-    assert_eq!(world.ports.org.records()[&child].values["AccountId"], expected);
+    assert_eq!(world.ports.salesforce.records()[&child].values["AccountId"], expected);
 }
 
 #[tokio::test]
@@ -268,12 +269,12 @@ async fn a_lookup_is_written_as_the_key_of_the_parents_row() {
     let world = with_lookup();
     let accounts =
         Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
-    let parent = world.ports.org.insert_into("Account", values("parent")).unwrap();
+    let parent = world.ports.salesforce.insert_into("Account", values("parent")).unwrap();
     let touch = |id| Touch::of_id("accounts", id, Source::CatchUp, world.ports.clock.now());
     reconcile(&world.ports, &accounts, vec![touch(parent.clone())]).await.unwrap();
     let (row, _) = world.ports.database.rows().into_iter().next().unwrap();
     let [child] = world.records(["child"]);
-    world.ports.org.edit(&child, "AccountId", Some(parent.as_str()));
+    world.ports.salesforce.edit(&child, "AccountId", Some(parent.as_str()));
     assert_eq!(world.run_ids(std::slice::from_ref(&child)).await, Summary { rows_inserted: 1, ..both() });
     let rows = world.ports.database.rows();
     let of_child = rows.values().find(|row| row.link.as_deref() == Some(child.as_str())).unwrap();
@@ -283,7 +284,7 @@ async fn a_lookup_is_written_as_the_key_of_the_parents_row() {
 #[tokio::test]
 async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() {
     let mut world = World::new();
-    world.ports.org.rules.on_save = Some(Arc::new(|_, _, _| {
+    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, _| {
         Err(("INVALID_CROSS_REFERENCE_KEY".into(), "invalid cross reference id".into(), vec![]))
     }));
     let keys = world.rows(["one"]);
@@ -299,7 +300,10 @@ async fn an_outage_at_the_read_fails_the_run_and_leaves_the_breaker_to_the_calle
     let keys = world.rows(["one", "two"]);
     world.run_keys(&keys).await;
     keys.iter().for_each(|key| world.edit_row(key, "edited"));
-    world.ports.org.set_down(Some(PortError::Outage { side: Side::Salesforce, message: "away".into() }));
+    world
+        .ports
+        .salesforce
+        .set_down(Some(PortError::Outage { side: Side::Salesforce, message: "away".into() }));
     let touches = keys.iter().map(|key| world.of_key(key)).collect();
     let answer = reconcile(&world.ports, &world.definition, touches).await;
     assert!(matches!(answer, Err(PortError::Outage { .. })), "the read was refused: {answer:?}");
@@ -313,7 +317,7 @@ async fn an_outage_at_the_read_fails_the_run_and_leaves_the_breaker_to_the_calle
 #[tokio::test]
 async fn sides_that_correct_each_other_end_as_a_rejected_record_with_both_values() {
     let mut world = World::new();
-    world.ports.org.rules.on_save = Some(Arc::new(|_, _, values| {
+    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, values| {
         let upper = values.get("LastName").cloned().flatten().map(|name| name.to_uppercase());
         values.insert("LastName".into(), upper);
         Ok(())
@@ -342,7 +346,7 @@ async fn a_refusal_of_what_is_created_anew_is_not_cleared_by_the_deleted_record(
     let [key] = world.rows(["good"]);
     world.run_keys(std::slice::from_ref(&key)).await;
     let id = world.id_of(&key);
-    world.ports.org.delete(&id);
+    world.ports.salesforce.delete(&id);
     world.edit_row(&key, "bad");
     assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.rejected, 1);
     let rejected = world.ports.state.all_rejected();
@@ -365,8 +369,8 @@ async fn every_touch_that_enters_a_run_leaves_it_with_exactly_one_fate() {
     world.run_keys(&[written.clone(), held.clone()]).await;
     assert_eq!(last(), tally(2, [(FateKind::Written, 2)]));
 
-    world.ports.org.hide(&world.id_of(&held), true);
-    let stamp = world.ports.org.records()[&world.id_of(&written)].stamp;
+    world.ports.salesforce.hide(&world.id_of(&held), true);
+    let stamp = world.ports.salesforce.records()[&world.id_of(&written)].stamp;
     world.run_keys(std::slice::from_ref(&written)).await;
     let seen = Touch { stamp: Some(stamp), ..world.of_id(&world.id_of(&written)) };
     world.run(vec![seen, world.of_key(&held)]).await;
@@ -376,7 +380,7 @@ async fn every_touch_that_enters_a_run_leaves_it_with_exactly_one_fate() {
     world.run(vec![world.of_key(&written), world.of_id(&world.id_of(&written))]).await;
     assert_eq!(last(), tally(2, [(FateKind::Equal, 2)]));
 
-    world.ports.org.edit(&world.id_of(&written), "LastName", Some("of sales"));
+    world.ports.salesforce.edit(&world.id_of(&written), "LastName", Some("of sales"));
     let edited = |step| {
         if step == Step::SavedIntents {
             world.edit_row(&written, "of the app");
@@ -393,7 +397,7 @@ async fn every_touch_that_enters_a_run_leaves_it_with_exactly_one_fate() {
 
     let refusal = ("REQUIRED_FIELD_MISSING".to_owned(), "in its own words".to_owned(), vec![]);
     let mut world = world;
-    world.ports.org.rules.on_save = Some(Arc::new(move |_, _, _| Err(refusal.clone())));
+    world.ports.salesforce.rules.on_save = Some(Arc::new(move |_, _, _| Err(refusal.clone())));
     world.edit_row(&written, "refused");
     world.run_keys(std::slice::from_ref(&written)).await;
     let last = || world.ports.steps.last_tally().unwrap();

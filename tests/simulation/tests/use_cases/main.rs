@@ -42,7 +42,7 @@ impl World {
     }
 
     fn records<const N: usize>(&self, names: [&str; N]) -> [SalesforceId; N] {
-        names.map(|name| self.ports.org.insert(values(name)))
+        names.map(|name| self.ports.salesforce.insert(values(name)))
     }
 
     fn of_key(&self, key: &PostgresKey) -> Touch {

@@ -36,7 +36,7 @@ impl World {
 
     /// The names in Salesforce, in the order of their creation.
     fn created(&self) -> Vec<String> {
-        let records = self.ports.org.records();
+        let records = self.ports.salesforce.records();
         records.values().filter_map(|record| record.values["LastName"].clone()).collect()
     }
 }
@@ -63,24 +63,67 @@ async fn messages_received_again_run_before_fresh_ones_and_reverse_their_order_w
     }
 }
 
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("n{number}")).collect()
+}
+
 #[tokio::test]
-async fn a_message_of_several_that_came_again_is_sent_again_as_single_touches() {
+async fn a_message_that_came_again_runs_alone_and_whole() {
+    for receive_count in [1, 2] {
+        let world = World::new();
+        let touches = names(3).iter().map(|name| world.touch(name)).collect();
+        let applied = world.apply(&[delivery("a", receive_count, touches)]).await;
+        assert_eq!((applied.done, world.created().len()), (vec!["a".to_owned()], 3));
+        assert!(world.ports.queue.is_empty(), "no further message was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_came_a_third_time_is_sent_again_in_halves_that_run_alone() {
     let world = World::new();
-    let touches = ["one", "two", "three"].map(|name| world.touch(name)).to_vec();
-    let applied = world.apply(&[delivery("a", 2, touches.clone())]).await;
+    let touches: Vec<Touch> = names(5).iter().map(|name| world.touch(name)).collect();
+    let applied = world.apply(&[delivery("a", 3, touches.clone())]).await;
     assert_eq!((applied.done, applied.release), (vec!["a".to_owned()], vec![]));
     assert_eq!(world.created(), Vec::<String>::new());
     let again = world.ports.queue.receive(10).await.unwrap();
-    let bodies: Vec<Touch> = again
-        .iter()
-        .flat_map(|delivery| serde_json::from_str::<MessageBody>(&delivery.body).unwrap().touches)
-        .collect();
-    assert_eq!((again.len(), bodies), (3, touches));
     assert!(again.iter().all(|delivery| delivery.group == "contacts.0"));
+    let bodies: Vec<MessageBody> =
+        again.iter().map(|delivery| serde_json::from_str(&delivery.body).unwrap()).collect();
+    assert!(bodies.iter().all(|body| body.suspect));
+    let halves: Vec<usize> = bodies.iter().map(|body| body.touches.len()).collect();
+    assert_eq!(halves, [3, 2]);
+    assert_eq!(bodies.into_iter().flat_map(|body| body.touches).collect::<Vec<_>>(), touches);
+}
+
+/// A touch that ends every run it is in, among 200: how many messages there were in all until it is alone.
+#[tokio::test]
+async fn a_touch_that_ends_its_runs_is_found_by_halving_and_the_others_go_on() {
     let world = World::new();
-    let touches = ["one", "two", "three"].map(|name| world.touch(name)).to_vec();
-    world.apply(&[delivery("a", 1, touches)]).await;
-    assert_eq!(world.created().len(), 3, "a fresh one is reconciled as it is");
+    let touches: Vec<Touch> = names(200).iter().map(|name| world.touch(name)).collect();
+    let poisonous = touches[137].clone();
+    let mut waiting = vec![delivery("0", 1, touches)];
+    let mut sent = 1;
+    while let Some(next) = waiting.pop() {
+        let body: MessageBody = serde_json::from_str(&next.body).unwrap();
+        if body.touches == [poisonous.clone()] {
+            continue;
+        }
+        let halves = next.receive_count > if body.suspect { 1 } else { 2 };
+        if body.touches.contains(&poisonous) && !halves {
+            // Its run is killed, so the message is received again.
+            waiting.push(Delivery { receive_count: next.receive_count + 1, ..next });
+            continue;
+        }
+        let applied = world.apply(std::slice::from_ref(&next)).await;
+        assert_eq!(applied.done, [next.receipt]);
+        for received in world.ports.queue.receive(10).await.unwrap() {
+            sent += 1;
+            world.ports.queue.done(std::slice::from_ref(&received.receipt)).await.unwrap();
+            waiting.push(Delivery { receipt: sent.to_string(), ..received });
+        }
+    }
+    assert_eq!(world.created().len(), 199);
+    assert!(sent <= 17, "{sent} messages, which is more than two for each of eight halvings");
 }
 
 #[tokio::test]
@@ -88,7 +131,7 @@ async fn what_this_version_cannot_read_waits_a_minute_as_it_is() {
     let world = World::new();
     let touch = world.touch("one");
     let newer_touch = Touch { form: syncline_sync::TOUCH_FORM + 1, ..touch.clone() };
-    let newer = MessageBody { form: MessageBody::FORM + 1, touches: vec![touch] };
+    let newer = MessageBody { form: MessageBody::FORM + 1, ..MessageBody::new(vec![touch]) };
     let bodies = [
         serde_json::to_string(&newer).unwrap(),
         serde_json::to_string(&MessageBody::new(vec![newer_touch])).unwrap(),
@@ -118,7 +161,7 @@ async fn touches_are_deferred_until_the_call_budget_has_a_call_again() {
         let mut world = World::new();
         // One call in a hundred seconds, and 86.4 at once.
         if by_share {
-            world.ports.org.allowance = Some(8_640);
+            world.ports.salesforce.allowance = Some(8_640);
             world.ports.set_daily_share(10);
         } else {
             world.ports.set_daily_calls(Some(864));
@@ -197,4 +240,29 @@ async fn a_run_begins_where_its_lease_ends_before_the_deadline_and_not_a_moment_
         assert_eq!(world.created().len(), created);
         assert_eq!(applied.summary.deferred, usize::from(spare.is_negative()));
     }
+}
+
+#[tokio::test]
+async fn what_a_run_leaves_at_the_deadline_is_sent_again_and_not_deferred() {
+    let world = World::new();
+    let touches: Vec<Touch> = names(450).iter().map(|name| world.touch(name)).collect();
+    world.ports.remembered.speed().measured(1, SignedDuration::from_secs(1));
+    // By that speed a run takes ten touches. There is time for the first run only: the clock moves with each look.
+    let lease = world.ports.settings().lease;
+    let deadline = Some(world.ports.clock.now() + lease + SignedDuration::from_micros(3));
+    let deliveries = [delivery("a", 1, touches)];
+    let applied = consume::consume(&world.ports, &world.definitions, &deliveries, deadline).await;
+    assert_eq!((applied.done, applied.summary.deferred), (vec!["a".to_owned()], 0));
+    let created = world.created().len();
+    assert!((1..450).contains(&created), "{created}");
+    let left: usize = world
+        .ports
+        .queue
+        .receive(1_000)
+        .await
+        .unwrap()
+        .iter()
+        .map(|delivery| serde_json::from_str::<MessageBody>(&delivery.body).unwrap().touches.len())
+        .sum();
+    assert_eq!(created + left, 450);
 }

@@ -61,7 +61,7 @@ impl World {
     fn equal(&self) -> bool {
         let names = |values: &BTreeMap<String, Option<String>>| values["LastName"].clone();
         let mut records: Vec<_> =
-            self.ports.org.records().values().map(|record| names(&record.values)).collect();
+            self.ports.salesforce.records().values().map(|record| names(&record.values)).collect();
         let mut rows: Vec<_> = self.ports.database.rows().values().map(|row| names(&row.values)).collect();
         records.sort();
         rows.sort();
@@ -79,27 +79,27 @@ async fn after_a_day_without_salesforce_both_sides_are_equal_within_two_minutes(
     world.for_long(60, 1).await;
     world.insert("before");
     world.for_long(60, 1).await;
-    world.ports.org.set_down(Some(away()));
-    let calls = world.ports.org.calls();
+    world.ports.salesforce.set_down(Some(away()));
+    let calls = world.ports.salesforce.calls();
     for hour in 0..24 {
         for n in 0..20 {
             world.insert(&format!("h{hour} {n}"));
         }
         world.for_long(3_600, 20).await;
     }
-    let probes = world.ports.org.calls() - calls;
+    let probes = world.ports.salesforce.calls() - calls;
     println!("{probes} calls in a day without an answer");
     assert!(probes < 3_000, "{probes} calls: less than two a minute");
     assert_eq!(world.receives, 1, "no message was failed for an outage");
     assert!(world.ports.state.deferred() <= 500, "touches are folded, one per record");
-    world.ports.org.set_down(None);
+    world.ports.salesforce.set_down(None);
     let back = world.ports.clock.now();
     while !world.equal() {
         world.for_long(1, 1).await;
         assert!(world.ports.clock.now().duration_since(back).as_secs() < 120, "it takes too long");
     }
     println!("equal {} s after it was back", world.ports.clock.now().duration_since(back).as_secs());
-    assert_eq!(world.ports.org.writes().0, 481, "each record was created once");
+    assert_eq!(world.ports.salesforce.writes().0, 481, "each record was created once");
     assert!(world.ports.state.conflicts().is_empty() && world.ports.state.all_rejected().is_empty());
 }
 
@@ -111,7 +111,7 @@ async fn postgres_away_for_a_day_costs_nothing_but_the_day() {
     for hour in 0..24 {
         for n in 0..20 {
             let values = BTreeMap::from([("LastName".to_owned(), Some(format!("h{hour} {n}")))]);
-            world.ports.org.insert(values);
+            world.ports.salesforce.insert(values);
         }
         world.for_long(3_600, 20).await;
     }
@@ -120,7 +120,7 @@ async fn postgres_away_for_a_day_costs_nothing_but_the_day() {
     world.ports.database.set_down(false);
     world.for_long(180, 1).await;
     assert!(world.equal());
-    assert_eq!(world.ports.org.writes(), (0, 0), "nothing was written to Salesforce for that");
+    assert_eq!(world.ports.salesforce.writes(), (0, 0), "nothing was written to Salesforce for that");
 }
 
 #[tokio::test]
@@ -129,16 +129,16 @@ async fn a_spent_quota_is_asked_for_seldom_and_everything_goes_on_when_it_is_fil
     world.for_long(60, 1).await;
     world
         .ports
-        .org
+        .salesforce
         .set_down(Some(PortError::QuotaSpent { message: "TotalRequests Limit exceeded.".to_owned() }));
     world.insert("meanwhile");
-    let calls = world.ports.org.calls();
+    let calls = world.ports.salesforce.calls();
     world.for_long(DAY_S / 2, 30).await;
-    let asked = world.ports.org.calls() - calls;
+    let asked = world.ports.salesforce.calls() - calls;
     println!("{asked} calls in twelve hours of a spent quota");
     assert!(asked < 70, "{asked} calls");
     assert!(world.ports.state.breaker(Side::Salesforce).await.unwrap().message.contains("limit"));
-    world.ports.org.set_down(None);
+    world.ports.salesforce.set_down(None);
     world.for_long(1_200, 10).await;
     assert!(world.equal());
 }
@@ -156,7 +156,7 @@ async fn a_touch_whose_run_panics_stands_alone_and_the_others_go_through() {
     std::panic::set_hook(Box::new(|_| {}));
     world.for_long(60, 2).await;
     std::panic::set_hook(quiet);
-    assert_eq!(world.ports.org.records().len(), 4, "four of five");
+    assert_eq!(world.ports.salesforce.records().len(), 4, "four of five");
     assert_eq!(world.ports.queue.len(), 1, "the one message is its own");
     assert!(world.receives >= 5, "a queue would give it up by now");
     world.ports.database.poison(None);
@@ -175,7 +175,7 @@ async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it
     world.ports.database.hang(Some(hung.clone()));
     world.ports.queue.give_up_after(5);
     world.for_long(600, 15).await;
-    assert_eq!(world.ports.org.records().len(), 4, "four of five");
+    assert_eq!(world.ports.salesforce.records().len(), 4, "four of five");
     let dead = world.ports.queue.dead_letters();
     assert!(!dead.is_empty(), "the queue has given it up by now");
     for letter in dead {
@@ -185,7 +185,7 @@ async fn a_touch_whose_run_hangs_stands_alone_and_takes_no_other_message_with_it
     world.ports.database.hang(None);
     world.insert("afterwards");
     world.for_long(120, 2).await;
-    assert_eq!(world.ports.org.records().len(), 5, "nothing waits behind it");
+    assert_eq!(world.ports.salesforce.records().len(), 5, "nothing waits behind it");
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn touches_whose_run_could_outlast_the_deadline_are_deferred_before_it_beg
     let deadline = Some(world.ports.clock.now() + SignedDuration::from_secs(1));
     let applied = consume::consume(&world.ports, &world.definitions, &deliveries, deadline).await;
     assert_eq!((applied.done.len(), applied.summary.deferred), (deliveries.len(), 3));
-    assert_eq!((world.ports.state.deferred(), world.ports.org.records().len()), (3, 0));
+    assert_eq!((world.ports.state.deferred(), world.ports.salesforce.records().len()), (3, 0));
     world.for_long(60, 1).await;
     assert!(world.equal() && world.ports.state.deferred() == 0);
 }
@@ -213,19 +213,19 @@ async fn a_store_or_a_database_restored_alone_pauses_everything_before_a_write()
         world.insert("one");
         world.for_long(60, 1).await;
         let (database, state) = (world.ports.database.backup(), world.ports.state.backup());
-        let id = world.ports.org.records().into_keys().next().unwrap();
-        world.ports.org.edit(&id, "FirstName", Some("later"));
+        let id = world.ports.salesforce.records().into_keys().next().unwrap();
+        world.ports.salesforce.edit(&id, "FirstName", Some("later"));
         world.for_long(120, 1).await;
         if restore_database {
             world.ports.database.restore(&database);
         } else {
             world.ports.state.restore(&state);
         }
-        let (records, rows) = (world.ports.org.records(), world.ports.database.rows());
+        let (records, rows) = (world.ports.salesforce.records(), world.ports.database.rows());
         world.for_long(120, 1).await;
         let reason = world.ports.state.paused("contacts").await.unwrap().unwrap().message;
         assert!(reason.contains("restored to an earlier time"), "{reason}");
-        assert_eq!(world.ports.org.records(), records, "nothing was written there");
+        assert_eq!(world.ports.salesforce.records(), records, "nothing was written there");
         assert_eq!(world.ports.database.rows(), rows, "nor here");
         assert_eq!(world.ports.alerts.raised().len(), 1, "said once");
     }
@@ -254,7 +254,7 @@ async fn an_empty_bucket_gathers_touches_and_keeps_to_the_budget() {
     world.for_long(10, 1).await;
     let key = world.ports.database.rows().into_keys().next().unwrap();
     let began = world.ports.clock.now();
-    let before = world.ports.org.calls();
+    let before = world.ports.salesforce.calls();
     // Somebody saves the same row twice a second, half a day long.
     for n in 0..DAY_S / 20 {
         world.ports.database.edit("contacts", &key, "FirstName", Some(&format!("v{n}")));
@@ -263,11 +263,11 @@ async fn an_empty_bucket_gathers_touches_and_keeps_to_the_budget() {
     }
     let days = world.ports.clock.now().duration_since(began).as_secs_f64() / 86_400.0;
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let calls = (world.ports.org.calls() - before) as f64;
+    let calls = (world.ports.salesforce.calls() - before) as f64;
     println!("{calls} calls in {days} days");
     assert!(calls < 2_000.0 * days + 260.0, "{calls} calls in {days} days");
     world.for_long(3_600, 30).await;
-    let record = world.ports.org.records().into_values().next().unwrap();
+    let record = world.ports.salesforce.records().into_values().next().unwrap();
     assert_eq!(record.values["FirstName"], Some(format!("v{}", DAY_S / 20 - 1)), "the last value arrived");
     assert_ne!(Timestamp::UNIX_EPOCH, began);
 }

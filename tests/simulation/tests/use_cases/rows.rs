@@ -21,7 +21,7 @@ async fn a_row_that_names_a_record_which_is_not_there_is_held_and_is_no_new_row(
     assert_eq!(world.run(vec![touch]).await, Summary { held: 1, ..both() });
     let held = world.ports.state.held().remove(0);
     assert_eq!(held.held, Held::Missing { side: Side::Salesforce });
-    assert_eq!(world.ports.org.writes(), (0, 0));
+    assert_eq!(world.ports.salesforce.writes(), (0, 0));
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_row_whose_link_was_filled_by_hand_is_joined_to_that_record() {
     assert_eq!(world.run(touches).await, Summary { equal: 1, ..both() });
     let base = world.ports.state.bases("contacts").remove(0);
     assert_eq!((base.salesforce_id, base.postgres_key, base.live), (Some(id), Some(key), true));
-    assert_eq!((world.ports.org.records().len(), world.ports.database.rows().len()), (1, 1));
+    assert_eq!((world.ports.salesforce.records().len(), world.ports.database.rows().len()), (1, 1));
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_linked_row_whose_link_is_changed_is_rejected_and_nothing_is_written()
     world.run_keys(&keys).await;
     let (one, two) = (world.id_of(&keys[0]), world.id_of(&keys[1]));
     world.ports.database.write_link("contacts", &keys[0], Some(two.as_str()));
-    let writes = world.ports.org.writes();
+    let writes = world.ports.salesforce.writes();
     let summary = world.run_keys(&keys[..1]).await;
     assert_eq!(summary.rejected, 1);
     let rejected = world.ports.state.all_rejected().remove(0);
@@ -67,11 +67,11 @@ async fn a_linked_row_whose_link_is_changed_is_rejected_and_nothing_is_written()
     for words in [one.as_str(), two.as_str()] {
         assert!(rejected.message.contains(words), "{}", rejected.message);
     }
-    assert_eq!(world.ports.org.writes(), writes);
+    assert_eq!(world.ports.salesforce.writes(), writes);
     // The other record finds its own row by its key, and is not disturbed by the one that claims it.
-    world.ports.org.edit(&two, "FirstName", Some("still in step"));
+    world.ports.salesforce.edit(&two, "FirstName", Some("still in step"));
     world.run_ids(std::slice::from_ref(&two)).await;
-    assert!(world.ports.org.records()[&one].values.get("FirstName").cloned().flatten().is_none());
+    assert!(world.ports.salesforce.records()[&one].values.get("FirstName").cloned().flatten().is_none());
 }
 
 #[tokio::test]
@@ -112,12 +112,12 @@ async fn a_record_whose_base_has_a_newer_form_is_deferred_for_about_a_minute() {
     assert_eq!(world.ports.state.put("contacts", vec![put]).await, Ok(vec![true]));
     world.edit_row(&key, "edited");
     let before = world.ports.clock.now();
-    let calls = world.ports.org.calls();
+    let calls = world.ports.salesforce.calls();
     assert_eq!(
         world.run_keys(std::slice::from_ref(&key)).await,
         Summary { deferred: 1, ..Summary::default() }
     );
-    assert_eq!(world.ports.org.calls(), calls);
+    assert_eq!(world.ports.salesforce.calls(), calls);
     let wait = world.ports.state.next_due().unwrap().duration_since(before);
     assert!(wait >= SignedDuration::from_secs(64) && wait < SignedDuration::from_secs(66), "{wait}");
 }
@@ -132,7 +132,7 @@ async fn a_row_that_got_another_key_stays_its_records() {
     assert_eq!(world.run(vec![touch]).await.records_updated, 1);
     let base = world.ports.state.bases("contacts").remove(0);
     assert_eq!((base.salesforce_id, base.postgres_key), (Some(id.clone()), Some(new_key)));
-    assert!(!world.ports.org.records()[&id].deleted);
+    assert!(!world.ports.salesforce.records()[&id].deleted);
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn a_new_row_under_a_key_that_names_another_base_gets_a_base_of_its_own() 
     }
     let names: Vec<String> = world.ports.state.bases("contacts").into_iter().map(|base| base.key.0).collect();
     assert_eq!(names, ["p:[\"1\"]", "p:[\"1\"]~2", "p:[\"1\"]~3"]);
-    assert_eq!(world.ports.org.records().len(), 3);
+    assert_eq!(world.ports.salesforce.records().len(), 3);
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn a_row_relinked_to_a_record_whose_row_was_deleted_rejects_both_records()
     let (first, second) = (world.id_of(&one), world.id_of(&two));
     world.ports.database.write_link("contacts", &one, Some(second.as_str()));
     world.ports.database.delete("contacts", &two);
-    let writes = world.ports.org.writes();
+    let writes = world.ports.salesforce.writes();
     let summary = world.run_ids(std::slice::from_ref(&second)).await;
     assert_eq!((summary.rejected, summary.deferred, summary.held), (1, 0, 0));
     let rejected = world.ports.state.all_rejected().remove(0);
@@ -277,7 +277,7 @@ async fn a_row_relinked_to_a_record_whose_row_was_deleted_rejects_both_records()
     assert_eq!(rejected.message, words);
     let summary = world.run_ids(std::slice::from_ref(&first)).await;
     assert_eq!(summary.rejected, 1);
-    assert_eq!(world.ports.org.writes(), writes);
+    assert_eq!(world.ports.salesforce.writes(), writes);
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn a_row_whose_key_changed_while_its_record_was_created_anew_is_found_by_t
         let [key] = world.rows(["one"]);
         world.run_keys(std::slice::from_ref(&key)).await;
         let gone = world.id_of(&key);
-        world.ports.org.delete(&gone);
+        world.ports.salesforce.delete(&gone);
         world.edit_row(&key, "edited, so it stays");
         super::bases::ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
         let new_key = world.ports.database.change_key("contacts", &key).unwrap();
@@ -297,7 +297,7 @@ async fn a_row_whose_key_changed_while_its_record_was_created_anew_is_found_by_t
         to_rest(&world).await;
         let id = world.id_of(&new_key);
         assert_ne!(id, gone);
-        let records = world.ports.org.records();
+        let records = world.ports.salesforce.records();
         assert_eq!((records.len(), records[&id].deleted, records[&gone].deleted), (2, false, true));
         let bases = world.ports.state.bases("contacts");
         assert_eq!((bases.len(), bases[0].postgres_key.as_ref(), bases[0].live), (1, Some(&new_key), true));
@@ -313,7 +313,7 @@ async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_und
     world.run_keys(&keys).await;
     let gone = keys.clone().map(|key| world.id_of(&key));
     for (key, id) in keys.iter().zip(&gone) {
-        world.ports.org.delete(id);
+        world.ports.salesforce.delete(id);
         world.edit_row(key, "edited, so it stays");
     }
     let moved = std::cell::RefCell::new(None);
@@ -343,7 +343,7 @@ async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_und
 async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_agreed_on() {
     let mut world = World::new();
     world.definition.primary = Side::Postgres;
-    world.ports.org.rules.on_save = Some(std::sync::Arc::new(|_, _, values| {
+    world.ports.salesforce.rules.on_save = Some(std::sync::Arc::new(|_, _, values| {
         let long =
             values.get("LastName").is_some_and(|name| name.as_ref().is_some_and(|name| name.len() > 9));
         if long { Err(("STRING_TOO_LONG".into(), "data value too large".into(), vec![])) } else { Ok(()) }
@@ -352,15 +352,15 @@ async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_
     world.ports.database.edit("contacts", &key, "FirstName", Some("agreed on"));
     world.run_keys(std::slice::from_ref(&key)).await;
     let id = world.id_of(&key);
-    world.ports.org.delete(&id);
+    world.ports.salesforce.delete(&id);
     world.edit_row(&key, "much too long a name");
     assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.rejected, 1, "it cannot be created anew");
     world.ports.database.edit("contacts", &key, "FirstName", None);
     world.edit_row(&key, "short");
-    world.ports.org.undelete(&id);
+    world.ports.salesforce.undelete(&id);
     world.run_ids(std::slice::from_ref(&id)).await;
     to_rest(&world).await;
-    let record = world.ports.org.records()[&id].values.clone();
+    let record = world.ports.salesforce.records()[&id].values.clone();
     assert_eq!((record["FirstName"].clone(), record["LastName"].as_deref()), (None, Some("short")));
     assert_eq!(world.ports.database.rows()[&key].values["FirstName"], None, "that it was emptied is an edit");
     assert!(world.ports.state.conflicts().iter().all(|conflict| conflict.field != "FirstName"));
@@ -373,7 +373,7 @@ async fn a_row_deleted_while_its_record_is_created_deletes_the_record() {
     super::bases::ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
     world.ports.database.delete("contacts", &key);
     to_rest(&world).await;
-    assert!(world.ports.org.records().values().all(|record| record.deleted));
+    assert!(world.ports.salesforce.records().values().all(|record| record.deleted));
     assert!(world.ports.database.rows().is_empty());
     assert_eq!((world.ports.state.held(), world.ports.state.all_rejected()), (vec![], vec![]));
 }
@@ -403,7 +403,7 @@ async fn to_rest(world: &World) {
 
 /// Each row and the record that it is linked to hold the same, and each has one base that knows both.
 fn all_agree(world: &World) {
-    let (rows, records) = (world.ports.database.rows(), world.ports.org.records());
+    let (rows, records) = (world.ports.database.rows(), world.ports.salesforce.records());
     let bases = world.ports.state.bases("contacts");
     for (key, row) in &rows {
         let id = SalesforceId::parse(row.link.as_deref().unwrap()).unwrap();
@@ -433,7 +433,7 @@ async fn two_rows_that_swap_their_keys_stay_their_own_records() {
         to_rest(&world).await;
         assert_eq!((world.id_of(&two), world.id_of(&one)), (first.clone(), second.clone()));
         all_agree(&world);
-        world.ports.org.edit(&first, "LastName", Some("of sales"));
+        world.ports.salesforce.edit(&first, "LastName", Some("of sales"));
         world.run_ids(&[first]).await;
         to_rest(&world).await;
         assert_eq!(world.ports.database.rows()[&two].values["LastName"].as_deref(), Some("of sales"));
@@ -459,14 +459,14 @@ async fn a_row_that_takes_a_deleted_ones_key_stays_its_own_record() {
             to_rest(&world).await;
             let told = format!("{policy:?}, {seen_between}: {:?}", world.ports.state.all_rejected());
             assert_eq!(world.id_of(&one), second);
-            let records = world.ports.org.records();
+            let records = world.ports.salesforce.records();
             assert_eq!(records[&second].values["LastName"].as_deref(), Some("two, edited"), "{told}");
             assert_eq!(records[&first].deleted, policy == DeletePolicy::Propagate, "{told}");
             assert_eq!(world.ports.state.all_rejected(), [], "{told}");
             let held: Vec<_> = world.ports.state.held().into_iter().map(|held| held.salesforce_id).collect();
             let expected = if policy == DeletePolicy::Review { vec![Some(first)] } else { vec![] };
             assert_eq!(held, expected, "{told}");
-            world.ports.org.edit(&second, "LastName", Some("of sales"));
+            world.ports.salesforce.edit(&second, "LastName", Some("of sales"));
             world.run_ids(&[second]).await;
             let rows = world.ports.database.rows();
             assert_eq!((rows.len(), rows[&one].values["LastName"].as_deref()), (1, Some("of sales")));

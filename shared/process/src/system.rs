@@ -1,11 +1,11 @@
-//! The ports of `syncline-sync` for the clock, for randomness and for crash points, as every real process
-//! uses them.
+//! The ports of `syncline-sync` for the clock and for random bits, as every real process uses them.
 
 use jiff::Timestamp;
 use ring::rand::SecureRandom as _;
-use syncline_sync::{Clock, Random, Step, Steps};
+use syncline_sync::{Clock, Random};
 
 /// The clock of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -49,14 +49,5 @@ impl Default for SystemRandom {
 impl Random for SystemRandom {
     fn bits(&self) -> u128 {
         u128::from_le_bytes(self.bytes())
-    }
-}
-
-/// Crash points that do nothing. Only tests stop a run between two of its steps.
-pub struct NoSteps;
-
-impl Steps for NoSteps {
-    async fn at(&self, _step: Step) {
-        std::future::ready(()).await;
     }
 }
