@@ -60,6 +60,17 @@ enum Turn {
     InHalves,
 }
 
+impl Turn {
+    /// A run that did not come to its end may have saved the base of a record, but not what the record still waits
+    /// for. So the record is read again, though its base knows the stamp of the touch.
+    fn prepare(self, mut touch: Touch) -> Touch {
+        if self != Self::Together {
+            touch.stamp = None;
+        }
+        touch
+    }
+}
+
 /// A message that is received a second time was in a run that did not come to its end, or was never in a run.
 /// Nothing is known against its touches yet, so it runs alone once more. If it comes a third time, it is halved,
 /// and so are its halves whenever they come a second time. So the touch that ends its runs is found after a
@@ -107,13 +118,15 @@ pub async fn consume<P: Ports>(
             }
             continue;
         };
-        match turn(delivery.receive_count, &body) {
-            Turn::Together => together.push((receipt, body.touches)),
+        let turn = turn(delivery.receive_count, &body);
+        let touches = body.touches.into_iter().map(|touch| turn.prepare(touch)).collect();
+        match turn {
+            Turn::Together => together.push((receipt, touches)),
             Turn::Alone => {
                 receives = receives.max(delivery.receive_count);
-                alone.push((receipt, body.touches));
+                alone.push((receipt, touches));
             }
-            Turn::InHalves => match send_halves(ports, &delivery.group, body.touches).await {
+            Turn::InHalves => match send_halves(ports, &delivery.group, touches).await {
                 Ok(()) => outcome.done.push(receipt),
                 Err(_) => outcome.release.push(receipt),
             },

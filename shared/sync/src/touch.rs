@@ -75,6 +75,10 @@ pub struct Touch {
     /// The `SystemModstamp` that led to the touch. Absent if anything else led to it as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Timestamp>,
+    /// The latest `SystemModstamp` with which a scan has seen the record. A read that answers an older one is
+    /// out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Timestamp>,
     /// True if catch-up read the stamp near the end of its look-back. A transaction that began at this stamp
     /// has ended by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -117,6 +121,7 @@ impl Touch {
             source,
             evidence: DeleteEvidence::default(),
             stamp: None,
+            at_least: None,
             late: false,
             actor: None,
             at,
@@ -196,6 +201,7 @@ impl Touch {
             (Some(one), Some(another)) => Some(one.max(another)),
             _ => None,
         };
+        self.at_least = self.at_least.max(other.at_least);
         self.late |= other.late;
         if other.at < self.at {
             self.source = other.source;
@@ -378,6 +384,16 @@ mod tests {
         for order in [[4, 7], [7, 4]] {
             let folded = fold(order.map(stamped));
             assert_eq!((folded.len(), folded[0].stamp.map(Timestamp::as_second)), (1, Some(7)));
+        }
+    }
+
+    #[test]
+    fn what_a_scan_has_seen_stays_known_when_a_touch_without_stamp_is_folded_in() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let seen = |second| Touch { stamp: at(second), at_least: at(second), ..touch(1) };
+        for order in [[seen(4), touch(1), seen(7)], [seen(7), seen(4), touch(1)]] {
+            let folded = fold(order);
+            assert_eq!((folded.len(), folded[0].stamp, folded[0].at_least), (1, None, at(7)));
         }
     }
 

@@ -9,5 +9,5 @@ mod scan;
 pub use capture_log::capture_log;
 pub use due::due;
 pub use house::keep_house;
-pub(crate) use scan::late;
 pub use scan::scan;
+pub(crate) use scan::{WELL_AFTER, late};

@@ -8,7 +8,7 @@ use crate::ports::{
     Clock, Cursor, Database, PortError, Ports, Salesforce, ScanFrom, ScannedRow, Settings, State,
 };
 use crate::touch::{Source, Touch};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use syncline_engine::Definition;
 
 /// The maximum number of rows that one step of a table's first scan reads.
@@ -16,6 +16,10 @@ const SCAN_ROWS: usize = 2_000;
 /// The oldest cursor from which catch-up continues. Salesforce's recycle bin keeps records for 15 days, so a
 /// catch-up from an older stamp would miss deletes.
 const OLDEST_CURSOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Stamps are whole seconds, so several saves can have the same one. What is read this much later than a stamp is
+/// later than all of them.
+pub(crate) const WELL_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long after its stamp a record is read once more, by Salesforce's clock: four fifths of the look-back.
 pub(crate) fn late(settings: &Settings) -> SignedDuration {
@@ -43,7 +47,12 @@ pub async fn scan<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize
 }
 
 async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bool), PortError> {
-    let mut cursor = ports.state().cursor(&definition.name).await?;
+    let stored = ports.state().cursor(&definition.name).await?;
+    if stored.definition > definition.version {
+        // A newer definition was applied. This process works with it as soon as it has loaded it.
+        return Ok((0, false));
+    }
+    let mut cursor = under(definition, stored.clone());
     if !cursor.salesforce_scanned {
         return first_scan_of_salesforce(ports, definition, cursor).await;
     }
@@ -64,13 +73,10 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     if cursor.scan_started.is_none() && page.date.duration_since(stamp) > OLDEST_CURSOR {
         // Records deleted that long ago have left the recycle bin, so the first scans begin again and read
         // every record.
-        let fresh = Cursor { form: 1, ..Cursor::default() };
-        ports.state().put_cursor(&definition.name, &fresh).await?;
+        ports.state().put_cursor(&definition.name, &fresh(definition)).await?;
         return Ok((0, true));
     }
-    if cursor.scan_started.is_none() {
-        ports.remembered().offered().begins(&definition.name, stamp);
-    }
+    ports.remembered().offered().resume(&definition.name, &stored);
     let started = *cursor.scan_started.get_or_insert(page.date);
     let mut touches = scanned(ports, definition, &page.rows, Source::CatchUp);
     for touch in &mut touches {
@@ -78,7 +84,7 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     }
     touches.retain(|touch| ports.remembered().offered().is_new(touch));
     let sent = enqueue(ports, touches.clone()).await?;
-    for touch in &touches {
+    for touch in touches.iter().filter(|touch| is_complete(touch, page.date)) {
         ports.remembered().offered().queued(touch);
     }
     if page.last {
@@ -93,7 +99,29 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         cursor.id = Some(row.id.clone());
     }
     ports.state().put_cursor(&definition.name, &cursor).await?;
+    ports.remembered().offered().stored(&definition.name, &cursor);
     Ok((sent, !page.last))
+}
+
+/// The cursor with which the scans begin anew.
+fn fresh(definition: &Definition) -> Cursor {
+    Cursor { form: 1, definition: definition.version, ..Cursor::default() }
+}
+
+/// The cursor from which the scans go on. Under a new definition they begin anew, so that every record is compared
+/// under it. `syncline apply` deletes the cursor, but a poll that was under way may have stored it again.
+fn under(definition: &Definition, stored: Cursor) -> Cursor {
+    match stored.definition {
+        0 => Cursor { definition: definition.version, ..stored },
+        version if version < definition.version => fresh(definition),
+        _ => stored,
+    }
+}
+
+/// Whether a read after this moment sees every save with the stamp of the touch, but for those that commit minutes
+/// later.
+fn is_complete(touch: &Touch, now: Timestamp) -> bool {
+    touch.stamp.is_some_and(|stamp| now >= stamp + WELL_AFTER)
 }
 
 async fn first_scan_of_salesforce<P: Ports>(
@@ -101,8 +129,6 @@ async fn first_scan_of_salesforce<P: Ports>(
     definition: &Definition,
     mut cursor: Cursor,
 ) -> Result<(usize, bool), PortError> {
-    // The first scans read every record anew, so catch-up queues every change anew as well.
-    ports.remembered().offered().forget(&definition.name);
     let page = ports.salesforce().scan(&definition.object, ScanFrom::Id(cursor.scan_id.clone())).await?;
     let started = *cursor.scan_started.get_or_insert(page.date);
     let living: Vec<ScannedRow> = page.rows.iter().filter(|row| !row.deleted).cloned().collect();
@@ -151,6 +177,7 @@ fn scanned<P: Ports>(ports: &P, definition: &Definition, rows: &[ScannedRow], so
         .map(|row| {
             let mut touch = Touch::of_id(&definition.name, row.id.clone(), source, now);
             touch.stamp = Some(row.stamp);
+            touch.at_least = Some(row.stamp);
             touch.evidence.sf_deleted = row.deleted;
             touch
         })

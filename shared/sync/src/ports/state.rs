@@ -167,6 +167,9 @@ pub struct Cursor {
     /// The version of this document's format.
     #[serde(rename = "v")]
     pub form: u8,
+    /// The version of the definition under which the scans run; 0 if an older version of Syncline stored the cursor.
+    #[serde(default)]
+    pub definition: u32,
     /// True once the first scan of Salesforce is complete.
     pub salesforce_scanned: bool,
     /// True once the first scan of the table is complete.

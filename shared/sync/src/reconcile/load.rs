@@ -11,9 +11,6 @@ use syncline_engine::{Base, BaseKey, PostgresKey, SalesforceId, Side, Stamp};
 /// How long a record waits whose base a newer release has written.
 const NEWER_FORM_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
-/// Whole seconds tie: a read is known to be later than a stamp once it is this much later.
-const WELL_AFTER: SignedDuration = SignedDuration::from_secs(2);
-
 /// Records by what they are called: whether a base has that name, and the name. A base may bear the name of a newcomer.
 type ByName = BTreeMap<(bool, String), Loaded>;
 
@@ -97,7 +94,7 @@ impl<P: Ports> Run<'_, P> {
             // The base does not know of this delete yet.
             (Some(_), ..) if touch.evidence.sf_deleted && base.live && !gone => false,
             (Some(stamp), Some(Stamp::Read(seen)), Some(read_at)) => {
-                let well_after = read_at >= stamp + WELL_AFTER;
+                let well_after = read_at >= stamp + crate::poll::WELL_AFTER;
                 let late = stamp + crate::poll::late(self.ports.settings());
                 seen > stamp || seen == stamp && well_after && (read_at >= late || !touch.late)
             }

@@ -4,11 +4,11 @@ use super::fate::{Exits, Fate, Stepped};
 use super::record::{InRun, Loaded, Remote, SalesforceRead};
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{RecordRef, Salesforce, State};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use syncline_engine::{Base, Op, SalesforceId, Stamp};
 
-/// A read that looks older than our last write, or bears another marker, is believed once Salesforce's clock is this
-/// far past that write.
+/// A read that looks older than our last write, or older than what a scan has seen, or that bears another marker, is
+/// believed once Salesforce's clock is this far past that write or that stamp.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 impl<P: Ports> Run<'_, P> {
@@ -91,8 +91,14 @@ impl<P: Ports> Run<'_, P> {
         if landed { base.salesforce_id.clone() } else { found }
     }
 
+    /// Whether Salesforce answered an older image than one that Syncline knows of.
     fn is_stale(&self, record: &SalesforceRead) -> bool {
-        let (Some(base), Some(stamp)) = (&record.loaded.base, record.remote_stamp()) else { return false };
+        let Some(stamp) = record.remote_stamp() else { return false };
+        let patience_over = |since: Timestamp| record.read_at.is_some_and(|date| date > since + PATIENCE);
+        if record.loaded.touch.at_least.is_some_and(|seen| stamp < seen && !patience_over(seen)) {
+            return true;
+        }
+        let Some(base) = &record.loaded.base else { return false };
         if record.landed.is_some() {
             return false;
         }
@@ -100,13 +106,12 @@ impl<P: Ports> Run<'_, P> {
             None => false,
             Some(Stamp::Read(seen)) => stamp < seen,
             Some(Stamp::Written { after, until }) => {
-                let patience_over = record.read_at.is_some_and(|date| date > until + PATIENCE);
                 let other_marker = self.definition.marker.is_some()
                     && base.live
                     && base.marker.is_some()
                     && record.record().is_some_and(|record| record.marker != base.marker)
                     && stamp <= until;
-                (stamp < after || other_marker) && !patience_over
+                (stamp < after || other_marker) && !patience_over(until)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The records that catch-up has queued.
 
+use crate::ports::Cursor;
 use crate::touch::Touch;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -14,6 +15,10 @@ const MOST: usize = 100_000;
 /// Each catch-up begins some minutes (the look-back) before the one before it, so it meets the same changes
 /// again and again. Without this memory it would queue each of them every few seconds, and a burst of changes
 /// would fill the queue faster than the touches are reconciled.
+///
+/// The memory holds only as long as the stored cursor is the one that this process stored last. If it is
+/// another one, then another process went on, or the scans begin anew, or the database with the queue in it was
+/// restored to an earlier time, and what was queued may have left the queue undone. Then all is forgotten.
 #[derive(Debug, Default)]
 pub struct Offered {
     syncs: HashMap<SyncName, OfSync>,
@@ -21,8 +26,8 @@ pub struct Offered {
 
 #[derive(Debug, Default)]
 struct OfSync {
-    /// Where the catch-up began that was remembered last.
-    from: Option<Timestamp>,
+    /// The cursor that was stored after the last page.
+    cursor: Option<Cursor>,
     records: HashMap<SalesforceId, Offer>,
 }
 
@@ -41,21 +46,21 @@ impl Offer {
 }
 
 impl Offered {
-    /// Says where a catch-up of a sync begins. Records with an older stamp are forgotten, because no catch-up
-    /// meets them any more. If it begins before the one that was remembered last, somebody has put the cursor
-    /// back to have records read again: then everything of the sync is forgotten.
-    pub fn begins(&mut self, sync: &str, from: Timestamp) {
+    /// Goes on at a cursor that was read from the state store. When a catch-up begins there, records with an
+    /// older stamp are forgotten, because no catch-up meets them any more.
+    pub fn resume(&mut self, sync: &str, cursor: &Cursor) {
         let of_sync = self.syncs.entry(sync.to_owned()).or_default();
-        if of_sync.from.is_some_and(|last| from < last) {
+        if of_sync.cursor.take().as_ref() != Some(cursor) {
             of_sync.records.clear();
         }
-        of_sync.from = Some(from);
-        of_sync.records.retain(|_, offer| offer.stamp.is_some_and(|stamp| stamp >= from));
+        if cursor.scan_started.is_none() {
+            of_sync.records.retain(|_, offer| offer.stamp >= cursor.stamp);
+        }
     }
 
-    /// Forgets everything of a sync.
-    pub fn forget(&mut self, sync: &str) {
-        self.syncs.remove(sync);
+    /// Remembers the cursor that was stored after a page whose touches the queue has accepted.
+    pub fn stored(&mut self, sync: &str, cursor: &Cursor) {
+        self.syncs.entry(sync.to_owned()).or_default().cursor = Some(cursor.clone());
     }
 
     /// Whether the touch says something that was not queued yet.
@@ -87,10 +92,14 @@ mod tests {
         Touch { stamp: Some(at), ..Touch::of_id("contacts", id, Source::CatchUp, at) }
     }
 
+    fn cursor(second: i64) -> Cursor {
+        Cursor { stamp: Some(Timestamp::from_second(second).unwrap()), ..Cursor::default() }
+    }
+
     #[test]
     fn a_change_is_new_until_it_is_queued_and_when_it_says_something_else() {
         let mut offered = Offered::default();
-        offered.begins("contacts", Timestamp::from_second(50).unwrap());
+        offered.resume("contacts", &cursor(50));
         let first = touch(100);
         assert!(offered.is_new(&first));
         offered.queued(&first);
@@ -106,17 +115,23 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_is_put_back_makes_everything_new() {
+    fn everything_is_new_unless_the_cursor_is_the_one_that_was_stored_last() {
         let mut offered = Offered::default();
-        let at = |second| Timestamp::from_second(second).unwrap();
-        offered.begins("contacts", at(50));
-        offered.queued(&touch(100));
-        offered.begins("contacts", at(90));
+        let page = |offered: &mut Offered, from: i64, to: i64| {
+            offered.resume("contacts", &cursor(from));
+            let new = offered.is_new(&touch(100));
+            offered.queued(&touch(100));
+            offered.stored("contacts", &cursor(to));
+            new
+        };
+        assert!(page(&mut offered, 50, 60));
+        assert!(!page(&mut offered, 60, 90), "it goes on where it stopped");
+        assert!(page(&mut offered, 60, 90), "the cursor was put back");
+        assert!(page(&mut offered, 95, 96), "another process went on");
+        offered.resume("contacts", &cursor(96));
         assert!(!offered.is_new(&touch(100)));
-        offered.begins("contacts", at(60));
-        assert!(offered.is_new(&touch(100)));
-        offered.queued(&touch(100));
-        offered.begins("contacts", at(101));
-        assert!(offered.is_new(&touch(100)), "what catch-up does not meet any more is not kept");
+        // The cursor could not be stored.
+        assert!(page(&mut offered, 96, 97), "what was stored is not known");
+        assert!(page(&mut offered, 101, 102), "what catch-up does not meet any more is not kept");
     }
 }

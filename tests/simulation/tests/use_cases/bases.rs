@@ -419,6 +419,25 @@ async fn a_read_from_before_our_own_write_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_read_from_before_what_a_scan_has_seen_is_not_believed_for_a_minute() {
+    let world = World::new();
+    let (_, id) = world.linked().await;
+    world.run_ids(std::slice::from_ref(&id)).await;
+    world.ports.clock.advance(SignedDuration::from_secs(10));
+    world.ports.salesforce.edit(&id, "LastName", Some("of sales"));
+    let seen = world.ports.salesforce.records()[&id].stamp;
+    let touch = || vec![Touch { at_least: Some(seen), ..world.of_id(&id) }];
+    world.ports.salesforce.set_stale(true);
+    let summary = world.run(touch()).await;
+    assert_eq!((summary.deferred, summary.equal), (1, 0));
+    world.ports.clock.advance_to(seen + SignedDuration::from_secs(90));
+    let summary = world.run(touch()).await;
+    assert_eq!((summary.deferred, summary.equal), (0, 1), "the stamp may have been set back");
+    world.ports.salesforce.set_stale(false);
+    assert_eq!(world.run(touch()).await.rows_updated, 1);
+}
+
+#[tokio::test]
 async fn a_read_with_a_foreign_marker_and_a_stamp_within_our_write_is_believed_after_a_minute() {
     // Seconds from the end of the write's interval to the record's stamp, and to the read.
     for (stamped, read, believed) in

@@ -78,6 +78,24 @@ async fn a_message_that_came_again_runs_alone_and_whole() {
     }
 }
 
+/// The run before may have saved the base and ended before it stored what the record still waits for.
+#[tokio::test]
+async fn a_message_that_came_again_is_looked_at_though_the_base_knows_its_stamp() {
+    for (receive_count, skipped) in [(1, 1), (2, 0)] {
+        let world = World::new();
+        let values = BTreeMap::from([("LastName".to_owned(), Some("one".to_owned()))]);
+        let id = world.ports.salesforce.insert(values);
+        let touch = Touch {
+            stamp: Some(world.ports.salesforce.records()[&id].stamp),
+            ..Touch::of_id("contacts", id, Source::CatchUp, world.ports.clock.now())
+        };
+        world.ports.clock.advance(SignedDuration::from_secs(10));
+        assert_eq!(world.apply(&[delivery("a", 1, vec![touch.clone()])]).await.summary.rows_inserted, 1);
+        let summary = world.apply(&[delivery("b", receive_count, vec![touch])]).await.summary;
+        assert_eq!((summary.skipped, summary.equal), (skipped, 1 - skipped));
+    }
+}
+
 #[tokio::test]
 async fn a_message_that_came_a_third_time_is_sent_again_in_halves_that_run_alone() {
     let world = World::new();

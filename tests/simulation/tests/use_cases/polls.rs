@@ -281,6 +281,7 @@ async fn catch_up_goes_page_by_page_in_order_of_stamps_and_waits_for_its_interva
         })
         .collect();
     ports.salesforce.delete(&ids[2]);
+    ports.clock.advance(seconds(2));
     let stamps: BTreeMap<SalesforceId, Timestamp> =
         ports.salesforce.records().into_iter().map(|(id, record)| (id, record.stamp)).collect();
     let cursor = async || ports.state.cursor("contacts").await.unwrap();
@@ -315,6 +316,42 @@ async fn catch_up_goes_page_by_page_in_order_of_stamps_and_waits_for_its_interva
     ports.clock.advance_to(cursor().await.next.unwrap());
     ports.remembered().forget();
     assert_eq!(scan(&ports).await, (2, true), "a new process remembers nothing and queues it again");
+}
+
+#[tokio::test]
+async fn an_edit_within_the_second_of_one_that_catch_up_has_seen_is_seen_by_the_next_one() {
+    let (ports, definition) = (ports(), definition());
+    while poll::scan(&ports, &definition).await.unwrap().1 {}
+    ports.clock.advance(seconds(60));
+    ports.salesforce.insert(named("one"));
+    for (after, count) in [(0, 1), (60, 1), (60, 0)] {
+        ports.clock.advance(seconds(after));
+        assert_eq!(poll::scan(&ports, &definition).await.unwrap().0, count, "whole seconds tie");
+    }
+}
+
+/// A poll that was under way when a new definition was applied stores the cursor that apply deleted.
+#[tokio::test]
+async fn the_scans_begin_anew_under_a_new_definition_even_if_a_poll_stores_the_old_cursor() {
+    let (ports, old) = (ports(), definition());
+    ports.salesforce.insert(named("a record"));
+    ports.database.insert("contacts", named("a row"));
+    while poll::scan(&ports, &old).await.unwrap().1 {}
+    let cursor = ports.state.cursor("contacts").await.unwrap();
+    assert_eq!(cursor.definition, old.version);
+    let new = Definition { version: old.version + 1, ..old.clone() };
+    assert_eq!(poll::scan(&ports, &new).await.unwrap(), (1, true), "the record");
+    assert_eq!(poll::scan(&ports, &new).await.unwrap(), (1, false), "its row");
+    let of_new = ports.state.cursor("contacts").await.unwrap();
+    assert_eq!((of_new.definition, of_new.salesforce_scanned, of_new.postgres_scanned), (2, true, true));
+    // A process that has not loaded the new definition yet leaves the cursor alone.
+    assert_eq!(poll::scan(&ports, &old).await.unwrap(), (0, false));
+    assert_eq!(ports.state.cursor("contacts").await.unwrap(), of_new);
+    // An older version of Syncline stores no version in it.
+    let stored = syncline_sync::Cursor { definition: 0, ..of_new.clone() };
+    ports.state.put_cursor("contacts", &stored).await.unwrap();
+    ports.clock.advance(seconds(60));
+    assert!(!poll::scan(&ports, &new).await.unwrap().1, "the scans go on");
 }
 
 #[tokio::test]
