@@ -11,8 +11,8 @@ use syncline_sync::Delivery;
 /// Gives the messages of an event to `work`, which answers the receipts of the messages that are dealt with.
 /// The response names every other message as failed, so SQS delivers those again and no others.
 ///
-/// If `work` panics, all messages of the event are named as failed. `syncline_sync::consume` then splits each
-/// message that was received before into single touches.
+/// If `work` panics, all messages of the event are named as failed. `syncline_sync::consume` then works on
+/// each message alone, and halves it if that does not help.
 pub async fn partial_batch(
     event: SqsEvent,
     work: impl AsyncFnOnce(&[Delivery]) -> Vec<String>,
@@ -34,10 +34,7 @@ pub async fn partial_batch(
     let done = AssertUnwindSafe(work(&deliveries)).catch_unwind().await;
     let done: BTreeSet<String> = done
         .unwrap_or_else(|_| {
-            tracing::error!(
-                "the work on a batch panicked, which is a bug; SQS delivers its messages again, and their \
-                 touches are tried one by one"
-            );
+            tracing::error!("the work on a batch panicked, which is a bug; SQS delivers its messages again");
             Vec::new()
         })
         .into_iter()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use syncline_engine::{PostgresKey, SalesforceId};
-use syncline_sync::{LogBatch, PortError, Source, TOUCH_FORM, Touch, fold};
+use syncline_sync::{LogBatch, PortError, Source, Touch, fold};
 use tokio_postgres::types::Type;
 
 /// A read of the log begins this many ids below the highest id that was taken. A log row gets its id before
@@ -114,19 +114,14 @@ pub(crate) async fn take<'a>(
             if operation == "truncate" {
                 return Ok((id, Err(row.try_get(1)?)));
             }
+            let sync: String = row.try_get(1)?;
+            let at = Timestamp::from_microsecond(at).unwrap_or_default();
             let mut touch = Touch {
-                form: TOUCH_FORM,
-                sync: row.try_get(1)?,
                 id: link.or(old_link).and_then(|link| SalesforceId::parse(&link).ok()),
                 key: key.map(PostgresKey),
                 old_key: old_key.map(PostgresKey),
-                source: Source::CaptureLog,
-                evidence: syncline_sync::DeleteEvidence::default(),
-                stamp: None,
-                late: false,
                 actor: row.try_get::<_, Option<String>>(7)?.filter(|actor| !actor.is_empty()),
-                at: Timestamp::from_microsecond(at).unwrap_or_default(),
-                attempt: 0,
+                ..Touch::bare(&sync, Source::CaptureLog, at)
             };
             touch.evidence.pg_deleted = operation == "delete";
             Ok((id, Ok(touch)))

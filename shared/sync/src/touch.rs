@@ -111,7 +111,9 @@ impl Touch {
         Self { key: Some(key), ..Self::bare(sync, source, at) }
     }
 
-    fn bare(sync: &str, source: Source, at: Timestamp) -> Self {
+    /// A touch that names neither a record nor a row yet.
+    #[must_use]
+    pub fn bare(sync: &str, source: Source, at: Timestamp) -> Self {
         Self {
             form: TOUCH_FORM,
             sync: sync.to_owned(),

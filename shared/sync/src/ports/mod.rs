@@ -7,6 +7,7 @@ mod queue;
 mod salesforce;
 mod set;
 mod state;
+mod stored;
 
 pub use database::{
     Database, HistoryOutcome, HistoryRow, LogBatch, Origin, Row, RowOutcome, RowRef, RowWrite, Transaction,
@@ -18,9 +19,10 @@ pub use salesforce::{
     ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use set::{HasPorts, PortSet};
-pub use state::{
+pub use state::State;
+pub use stored::{
     Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Pause, PauseCause,
-    Put, RecordRef, Rejected, State,
+    Put, RecordRef, Rejected,
 };
 
 use crate::reconcile::Tally;
