@@ -198,7 +198,7 @@ async fn all_fields_are_frozen_when_they_are_applied() {
     assert!(installation.command(&["apply"]).status().unwrap().success());
     {
         let mut org = installation.simulator.org.lock().unwrap();
-        let schema = org.schemas.iter_mut().find(|schema| schema.name == "Widget__c").unwrap();
+        let schema = org.schema_mut("Widget__c").unwrap();
         let mut field = schema.field("Mail__c").unwrap().clone();
         field.name = "Added_Later__c";
         schema.fields.push(field);

@@ -109,6 +109,18 @@ pub struct Intent {
     pub postgres: Option<IntentSide>,
 }
 
+/// The most creates of one record that a base remembers as lost.
+const LOST_CREATES: usize = 8;
+
+/// A create in Salesforce whose answer was lost, and whose record was not found since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostCreate {
+    /// The id of its intent. The record has it as its marker if this create landed.
+    pub marker: String,
+    /// The fields that it was to fill, with the fingerprints of their values.
+    pub fields: BTreeMap<FieldName, FieldBase>,
+}
+
 /// The base of one record of one sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
@@ -139,7 +151,12 @@ pub struct Base {
     pub marker: Option<String>,
     /// What a run is about to write; `None` if no run has left an intent.
     pub intent: Option<Intent>,
-    /// The side that does not have the record, and why; `None` if both sides have it.
+    /// The creates of the record that may have landed, although the record was not found: sharing may hide it. At
+    /// most one of them landed. Empty once the record is found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_creates: Vec<LostCreate>,
+    /// The side that does not have the record, and why; `None` if both sides have it. While the base is not
+    /// live, it tells that the row was deleted before the record that was created for it could be found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
     /// The Ids of earlier records to which the row was linked and which were replaced by another record. The
@@ -191,6 +208,35 @@ mod one_or_many {
 }
 
 impl Base {
+    /// The record of one of the open creates was found. The marker tells which of them landed, and so what is agreed
+    /// on. If it tells nothing, nothing is agreed on.
+    pub fn recall_create(&mut self, id: SalesforceId, marker: Option<&str>) {
+        let landed = self.open_creates().into_iter().find(|create| Some(create.marker.as_str()) == marker);
+        let fields = landed.map(|create| create.fields).unwrap_or_default();
+        self.lost_creates.clear();
+        let side = self.intent.as_mut().and_then(|intent| intent.salesforce.as_mut());
+        match side.filter(|side| side.op == Op::Create) {
+            // The intent is resolved as landed.
+            Some(side) => side.fields = fields,
+            None => {
+                self.salesforce_id = Some(id);
+                self.live = true;
+                self.fields = fields;
+            }
+        }
+    }
+
+    /// The creates in Salesforce of which one may have landed although the record is not known yet: the lost ones,
+    /// and that of the intent.
+    #[must_use]
+    pub fn open_creates(&self) -> Vec<LostCreate> {
+        let create = self.intent.as_ref().and_then(|intent| {
+            let side = intent.salesforce.as_ref().filter(|side| side.op == Op::Create)?;
+            Some(LostCreate { marker: intent.id.clone(), fields: side.fields.clone() })
+        });
+        self.lost_creates.iter().cloned().chain(create).take(LOST_CREATES).collect()
+    }
+
     /// Makes an empty base, which was never saved.
     ///
     /// # Example
@@ -218,6 +264,7 @@ impl Base {
             read_at: None,
             marker: None,
             intent: None,
+            lost_creates: Vec::new(),
             gone: None,
             replaced: Vec::new(),
             earlier: BTreeMap::new(),

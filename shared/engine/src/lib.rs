@@ -39,7 +39,7 @@ mod resolve;
 mod types;
 mod value;
 
-pub use base::{Absence, BASE_FORM, Base, FieldBase, Gone, Intent, IntentSide, Op, Stamp, Swing};
+pub use base::{Absence, BASE_FORM, Base, FieldBase, Gone, Intent, IntentSide, LostCreate, Op, Stamp, Swing};
 pub use definition::{
     Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, FirstLink, Lookup,
 };

@@ -17,7 +17,8 @@ pub struct Evidence {
 }
 
 /// Returns the base with its intent resolved. The values that landed become agreed values. For the other
-/// values the base stays as it was.
+/// values the base stays as it was. A create in Salesforce without evidence is remembered as lost, because
+/// sharing may hide the record.
 ///
 /// # Example
 ///
@@ -55,6 +56,7 @@ pub struct Evidence {
 pub fn resolve(base: &Base, evidence: &Evidence) -> Base {
     let mut resolved = base.clone();
     let Some(intent) = resolved.intent.take() else { return resolved };
+    resolved.lost_creates = if evidence.salesforce.is_some() { Vec::new() } else { base.open_creates() };
     if let (Some(side), Some(key)) = (&intent.postgres, &evidence.postgres) {
         land(&mut resolved, side);
         resolved.postgres_key = Some(key.clone());

@@ -99,24 +99,7 @@ pub(crate) fn outcome(definition: &Definition, result: SaveResult) -> WriteOutco
         return WriteOutcome::Written(id);
     }
     let Some(error) = result.errors.into_iter().next() else { return WriteOutcome::Unknown };
-    let external_id = definition.external_id.as_deref().unwrap_or_default();
-    match error.code.as_str() {
-        "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => {
-            WriteOutcome::Busy { message: error.message }
-        }
-        // A trigger in Salesforce met the lock, and passes the code on in its message.
-        _ if error.message.contains("UNABLE_TO_LOCK_ROW") => WriteOutcome::Busy { message: error.message },
-        // The external Id contains a random number, so no other record has it: an earlier try has created
-        // this record.
-        "DUPLICATE_VALUE"
-            if !external_id.is_empty()
-                && (error.message.contains(external_id)
-                    || error.fields.iter().any(|field| field == external_id)) =>
-        {
-            WriteOutcome::Unknown
-        }
-        _ => WriteOutcome::Refused { code: error.code, message: error.message, fields: error.fields },
-    }
+    WriteOutcome::of_error(definition, error.code, error.message, error.fields)
 }
 
 #[cfg(test)]

@@ -42,6 +42,19 @@ pub enum Backoff {
 
 impl Backoff {
     /// When the next try is due. `random` makes the wait up to 20 % shorter or longer.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use jiff::{SignedDuration, Timestamp};
+    /// use syncline_sync::Backoff;
+    ///
+    /// let now = Timestamp::UNIX_EPOCH;
+    /// let wait = |attempt| Backoff::Outage.due(now, attempt, 20).duration_since(now);
+    /// assert_eq!(wait(0), SignedDuration::from_secs(1));
+    /// assert_eq!(wait(3), SignedDuration::from_secs(8));
+    /// assert_eq!(wait(30), SignedDuration::from_mins(15), "the longest wait");
+    /// ```
     #[must_use]
     pub fn due(self, now: Timestamp, attempt: u32, random: u128) -> Timestamp {
         let (first_ms, longest_ms): (i64, i64) = match self {

@@ -222,6 +222,27 @@ impl Touch {
 
 /// Folds touches of one record into one touch, unless they name different rows. The order of first appearance
 /// is kept.
+///
+/// # Example
+///
+/// ```
+/// use jiff::Timestamp;
+/// use syncline_engine::PostgresKey;
+/// use syncline_sync::{Source, Touch, fold};
+///
+/// let touch = |id: &str, second| {
+///     let at = Timestamp::from_second(second).unwrap();
+///     Touch::of_key("contacts", PostgresKey::of_columns([id]), Source::CaptureLog, at)
+/// };
+/// let mut deleted = touch("42", 9);
+/// deleted.evidence.pg_deleted = true;
+///
+/// let folded = fold([touch("42", 7), touch("43", 8), deleted]);
+///
+/// assert_eq!(folded.len(), 2, "two records");
+/// assert!(folded[0].evidence.pg_deleted, "evidence of a delete is never lost");
+/// assert_eq!(folded[0].at.as_second(), 7, "the record waits since its first touch");
+/// ```
 #[must_use]
 pub fn fold(touches: impl IntoIterator<Item = Touch>) -> Vec<Touch> {
     let mut places: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();

@@ -185,9 +185,10 @@ async fn catch_up_pages_through_ties_and_reads_nothing_twice() {
 #[tokio::test]
 async fn a_field_that_is_gone_pauses_the_sync_and_names_it() {
     let world = world().await;
-    world.simulator.org.lock().unwrap().schemas.iter_mut().for_each(|schema| {
-        schema.fields.retain(|field| field.name != "Title");
-    });
+    let contact = |org: &mut salesforce_sim::Org| {
+        org.schema_mut("Contact").unwrap().fields.retain(|field| field.name != "Title");
+    };
+    contact(&mut world.simulator.org.lock().unwrap());
     world.create("Contact", &[("LastName", "Hopper")]);
     world.database.run("DELETE FROM syncline.cursor").await;
     world.scan().await;

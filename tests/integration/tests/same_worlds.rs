@@ -5,10 +5,10 @@
 
 use integration::{Options, SyncOptions, World};
 use jiff::{SignedDuration, Timestamp};
-use salesforce_sim::{Automation, Stored, ValidationRule};
+use salesforce_sim::Stored;
 use simulation::Features;
 use simulation::deeds::{Deed, Group, Noted, Played, Rest, Seen, conflict, facts, held, play};
-use simulation::world::{ACCOUNTS, CONTACTS, PARENT, REFUSED_BY_PICKLIST, REFUSED_BY_RULE, object};
+use simulation::world::{ACCOUNTS, CONTACTS, PARENT, object, set_rules};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use support::cluster::TestDatabase;
@@ -100,7 +100,7 @@ impl Real {
         for (definition, known) in world.definitions.iter_mut().zip(&played.definitions) {
             definition.poll_interval_s = known.poll_interval_s;
         }
-        set_rules(&world, &played.features);
+        set_rules(&mut world.simulator.org.lock().unwrap(), &played.features);
         Self { world, clock, ids: BTreeMap::new(), keys: BTreeMap::new(), messages: Vec::new() }
     }
 
@@ -261,7 +261,8 @@ impl Real {
             // What is refused because of its parent waits for the parent as well.
             let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0 AND NOT EXISTS (
                                   SELECT FROM syncline.rejected refused
-                                  WHERE refused.body::jsonb ->> 'code' IN ('23503', 'INVALID_CROSS_REFERENCE_KEY')
+                                  WHERE refused.body::jsonb ->> 'code'
+                                        IN ('23503', 'INVALID_CROSS_REFERENCE_KEY', 'ENTITY_IS_DELETED')
                                     AND (refused.body::jsonb ->> 'salesforce_id' = touch::jsonb ->> 'id'
                                          OR refused.body::jsonb ->> 'postgres_key' = touch::jsonb ->> 'key')))
                               || ' ' || count(*) || ' ' ||
@@ -392,41 +393,14 @@ impl Real {
     }
 }
 
-fn set_rules(world: &World, features: &Features) {
-    let mut org = world.simulator.org.lock().unwrap();
-    let automation = |when: &str, set: &str, to: &str| Automation {
-        object: "Contact".to_owned(),
-        when: when.to_owned(),
-        set: set.to_owned(),
-        to: to.to_owned(),
-    };
-    if features.normaliser {
-        org.automations.push(automation("Phone", "Phone", "{upper}"));
-    }
-    if features.flow {
-        org.automations.push(automation("Title", "Description", "of {}"));
-    }
-    if features.validation {
-        let rule = |begins: &str| ValidationRule {
-            object: "Contact".to_owned(),
-            field: "FirstName".to_owned(),
-            begins: begins.to_owned(),
-            message: "First names begin with a letter".to_owned(),
-        };
-        org.rules = vec![rule(REFUSED_BY_RULE), rule(REFUSED_BY_PICKLIST)];
-    }
-}
-
 fn literal(value: Option<&str>) -> String {
     value.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")))
 }
 
-/// The facts without the differences that are expected. A restricted picklist in memory is a validation rule
-/// here. And which of two contacts was the last to write the Site of its account is a matter of time.
+/// The facts without the difference that is expected: which of two contacts was the last to write the Site of its
+/// account is a matter of time.
 fn comparable(rest: &Rest) -> Rest {
     let renamed = |fact: &String| {
-        let fact =
-            fact.replace("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "FIELD_CUSTOM_VALIDATION_EXCEPTION");
         let word = |word: &str| if word.starts_with("Site=") { "Site" } else { word }.to_owned();
         let words: Vec<String> =
             fact.split("=of ").collect::<Vec<_>>().join("=of_").split(' ').map(word).collect();

@@ -1,15 +1,14 @@
 //! `/sim/…`: what a test or a person sets and asks, outside of what Salesforce has.
 
-use crate::faults::Fault;
 use crate::http::App;
-use crate::org::{Automation, ValidationRule};
-use crate::outbound::OutboundMessage;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
+use org::{Automation, Fault, OutboundMessage, ValidationRule};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

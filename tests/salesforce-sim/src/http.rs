@@ -1,7 +1,5 @@
 //! The sockets: what every answer bears, and the clock that sends outbound messages.
 
-use crate::faults::Faults;
-use crate::org::{ApiCall, Org, User};
 use crate::outbound::{acknowledges, envelope};
 use crate::tls::TlsListener;
 use crate::{control, oauth, rest};
@@ -13,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post};
 use axum::serve::Listener as _;
+use org::{ApiCall, Faults, Org, User};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -93,7 +92,7 @@ impl Simulator {
         let address = listener.local_addr()?;
         let url = format!("http://{address}");
         let app = App {
-            org: Arc::new(Mutex::new(Org::default())),
+            org: Arc::new(Mutex::new(Org::new(jiff::Timestamp::now))),
             tokens: Arc::default(),
             pages: Arc::default(),
             base_url: url.clone(),

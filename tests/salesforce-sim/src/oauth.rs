@@ -1,12 +1,12 @@
 //! Sign-in: client credentials, JWT bearer, name and password, refresh token, and login() by SOAP.
 
 use crate::http::{App, Form};
-use crate::org::User;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use org::User;
 use serde_json::{Value, json};
 
 fn refuse(error: &str, description: &str) -> Response {

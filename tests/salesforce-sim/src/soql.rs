@@ -1,8 +1,6 @@
 //! The SOQL that clients of a sync use: SELECT, WHERE with AND, OR, NOT and comparisons, ORDER BY, LIMIT, COUNT().
 
-use crate::org::{Org, Record, User, parse_moment};
-use crate::schema::{FieldType, ObjectSchema};
-use crate::stored::Stored;
+use org::{FieldType, ObjectSchema, Org, Record, Stored, User, parse_moment};
 use rust_decimal::Decimal;
 use std::cmp::Ordering;
 
@@ -298,6 +296,7 @@ fn compare(one: Option<&Stored>, other: Option<&Stored>) -> Ordering {
             let (one, other) = (Decimal::from_str_exact(one), Decimal::from_str_exact(other));
             one.unwrap_or_default().cmp(&other.unwrap_or_default())
         }
+        (Some(Stored::Moment(one)), Some(Stored::Moment(other))) => one.cmp(other),
         (one, other) => one.map(Stored::text).cmp(&other.map(Stored::text)),
     }
 }
@@ -367,7 +366,7 @@ fn literal(kind: &FieldType, token: &Token) -> Result<Option<Stored>, Refusal> {
         (Token::Word(word), _) if word.eq_ignore_ascii_case("null") => None,
         (Token::Word(word), FieldType::Boolean) => Some(Stored::Boolean(word.eq_ignore_ascii_case("true"))),
         (Token::Word(word), FieldType::DateTime) => match parse_moment(word) {
-            Some(at) => Some(Stored::Text(crate::org::moment(at))),
+            Some(at) => Some(Stored::Moment(at)),
             None => {
                 return Err((
                     "INVALID_FIELD",
@@ -395,7 +394,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn org() -> Org {
-        let mut org = Org::default();
+        let mut org = Org::new(jiff::Timestamp::now);
         let user = org.users[1].clone();
         for (name, title) in [("O'Hara", Some("CEO")), ("Zhu", None), ("abel", Some("cto"))] {
             let mut fields = BTreeMap::from([("LastName".to_owned(), Some(Stored::Text(name.into())))]);

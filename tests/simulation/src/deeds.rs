@@ -4,9 +4,9 @@
 
 use crate::options::{Features, Options};
 use crate::schedule::Schedule;
-use crate::world::{self, PARENT};
+use crate::world::PARENT;
 use std::collections::BTreeMap;
-use support::{MemoryPorts, Values, key_of_text, name_of};
+use support::{MemoryPorts, OrgRecord, Values, key_of_text, name_of};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
 
 #[allow(missing_docs, reason = "the variants say it")]
@@ -73,9 +73,7 @@ fn on_real_parts(options: Options) -> Options {
         // leaves its children with a key that no row has, and the result depends on which of the two is
         // reconciled first.
         foreign_key: options.features.foreign_key.or(options.features.accounts.then_some(false)),
-        rollup: false,
         formula: false,
-        org_cascade: false,
         definition_changes: false,
         late_commits: false,
         delete_limit: None,
@@ -105,7 +103,7 @@ fn played(seed: u64, traced: bool) -> (Played, Vec<String>) {
     let options = on_real_parts(Options::of_seed(seed));
     let mut schedule = Schedule::new(seed, options, traced);
     let mut dice = crate::options::Dice::new(seed ^ 0xdeed);
-    schedule.users.deeds = adopted(&schedule.ports.memory);
+    schedule.users.deeds = adopted(&schedule.ports.memory, &schedule.definitions);
     let mut groups = Vec::new();
     let mut left = options.edits;
     while left > 0 {
@@ -139,16 +137,14 @@ fn group(schedule: &mut Schedule) -> Option<Group> {
     let rows = rows.map(|(key, row)| (key, row.link, name_of(&row.values))).collect();
     let records = memory.salesforce.records().into_iter();
     let records = records.map(|(id, record)| (id, name_of(&record.values))).collect();
-    Some(Group { deeds, rows, records, rest: rest(memory) })
+    Some(Group { deeds, rows, records, rest: rest(memory, &schedule.definitions) })
 }
 
 /// Records and rows that were there before the first step, as deeds.
-fn adopted(memory: &MemoryPorts) -> Vec<Deed> {
-    let sync = |object: &str| if object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
-    let records = memory.salesforce.records().into_iter().map(|(id, record)| Deed::InsertRecord {
-        sync: sync(&record.object).to_owned(),
-        id,
-        values: record.values,
+fn adopted(memory: &MemoryPorts, definitions: &[Definition]) -> Vec<Deed> {
+    let records = memory.salesforce.records().into_iter().map(|(id, record)| {
+        let (sync, values) = mapped(&record, definitions);
+        Deed::InsertRecord { sync, id, values }
     });
     let rows = memory.database.rows().into_iter().map(|(key, row)| Deed::InsertRow {
         sync: row.sync,
@@ -157,6 +153,14 @@ fn adopted(memory: &MemoryPorts) -> Vec<Deed> {
         values: row.values,
     });
     records.chain(rows).collect()
+}
+
+/// The sync of a record, and the values of its mapped fields.
+fn mapped(record: &OrgRecord, definitions: &[Definition]) -> (String, Values) {
+    let definition = definitions.iter().find(|one| one.object == record.object).unwrap();
+    let mut values = record.values.clone();
+    values.retain(|field, _| definition.field(field).is_some());
+    (definition.name.clone(), values)
 }
 
 /// What is visible of one record or row. [`facts`] makes a line of it.
@@ -216,11 +220,10 @@ pub fn facts(records: &BTreeMap<String, Seen>, rows: &BTreeMap<PostgresKey, Seen
 }
 
 /// The facts of the sides and the state store in memory.
-fn rest(memory: &MemoryPorts) -> Rest {
+fn rest(memory: &MemoryPorts, definitions: &[Definition]) -> Rest {
     let records = memory.salesforce.records().into_iter().map(|(id, record)| {
-        let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
-        let seen = Seen { sync: sync.to_owned(), values: record.values, deleted: record.deleted, link: None };
-        (id.to_string(), seen)
+        let (sync, values) = mapped(&record, definitions);
+        (id.to_string(), Seen { sync, values, deleted: record.deleted, link: None })
     });
     let rows =
         memory.database.rows().into_iter().map(|(key, row)| {

@@ -4,9 +4,9 @@
 //! A schedule is one that runs each process to its end, but for a few deviations: at some await another process goes
 //! on, somebody does something, a write to Salesforce lands elsewhere in the order, loses its answer or never arrives,
 //! a process ends, or time passes. All schedules with so many deviations are run, each from the beginning, and judged
-//! by the checkers of the simulation. What the exploration of the protocol's model leaves out is here: records that
-//! compete for one external Id, the link that is written back, parents, held deletes, stamps of one second, and batches
-//! in which records fail differently.
+//! by the checkers of the simulation. The worlds hold what has many orders: records that compete for one external Id,
+//! the link that is written back, parents, held deletes, stamps of one second, and batches in which records fail
+//! differently.
 
 use crate::checks::check;
 use crate::options::{Features, Options};

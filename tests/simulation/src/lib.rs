@@ -5,7 +5,6 @@
 pub mod checks;
 pub mod coverage;
 pub mod deeds;
-pub mod exhaustive;
 pub mod interleavings;
 pub mod options;
 pub mod planted;

@@ -37,11 +37,12 @@ pub enum Planted {
     LogGoneBeforeTheQueueHasIt,
     DeleteLimitIgnored,
     LockedRowsTakenForWritten,
+    RowVersionIgnored,
     OneTouchForTheBatch,
 }
 
 /// Every bug with its name on the command line and what it is.
-pub const PLANTED: [(Planted, &str, &str); 32] = [
+pub const PLANTED: [(Planted, &str, &str); 33] = [
     (Planted::BaseNotSaved, "base-not-saved", "What was agreed on is not remembered"),
     (
         Planted::BaseSavedBeforeTheWrite,
@@ -148,6 +149,11 @@ pub const PLANTED: [(Planted, &str, &str); 32] = [
         Planted::LockedRowsTakenForWritten,
         "locked-rows-taken-for-written",
         "A row that was skipped for its lock counts as written",
+    ),
+    (
+        Planted::RowVersionIgnored,
+        "row-version-ignored",
+        "A row that somebody edited since the run read it is written all the same",
     ),
     (Planted::OneTouchForTheBatch, "one-touch-for-the-batch", "Of a message's touches only the last is kept"),
 ];

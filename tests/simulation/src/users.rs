@@ -9,7 +9,7 @@ use crate::world::{
 };
 use jiff::Timestamp;
 use support::{By, Event, MemoryPorts, MemoryRow, OrgRecord, Values, What, key_text, name_of};
-use syncline_engine::{PostgresKey, SalesforceId, Side};
+use syncline_engine::{Base, PostgresKey, SalesforceId, Side};
 use syncline_sync::{Rejected, Source, Touch};
 
 /// How many records of each sync users create, at most.
@@ -65,10 +65,29 @@ impl Act<'_> {
         self.options.window || !self.ports.salesforce.is_between_read_and_write(id)
     }
 
+    /// The base of a record that Syncline has created and not found since, if this is one: the answer to the
+    /// create was lost.
+    fn lost_create(&self, record: &OrgRecord) -> Option<Base> {
+        let external_id = record.external_id.as_ref()?;
+        let syncs = [CONTACTS, ACCOUNTS];
+        let mut bases = syncs.into_iter().flat_map(|sync| self.ports.state.bases(sync));
+        bases.find(|base| base.salesforce_id.is_none() && base.external_id.as_ref() == Some(external_id))
+    }
+
     /// True if users may do more than edit the record. Until an adopted record is linked, users only edit it:
-    /// nobody could carry a delete of it across.
+    /// nobody could carry a delete of it across. The same holds of a record that Syncline has created and cannot
+    /// find, because the answer was lost and sharing hides the record.
     fn settled(&self, values: &Values) -> bool {
         let name = name_of(values);
+        let mut records = self.ports.salesforce.records().into_iter();
+        let lost = records.any(|(id, record)| {
+            name_of(&record.values) == name
+                && self.ports.salesforce.is_hidden(&id)
+                && self.lost_create(&record).is_some()
+        });
+        if lost {
+            return false;
+        }
         !name.starts_with(ADOPTED)
             || self.ports.state.bases(CONTACTS).iter().any(|base| {
                 let records = self.ports.salesforce.records();
@@ -402,6 +421,12 @@ impl Users {
     fn hide(&mut self, act: &mut Act<'_>) {
         let Some((id, record)) = act.record(|_| true) else { return };
         let hidden = !act.ports.salesforce.is_hidden(&id);
+        // Once its row is deleted or has another key, a record that was not found yet stays visible.
+        let rows = act.ports.database.rows();
+        let lost = act.lost_create(&record);
+        if hidden && lost.is_some_and(|base| base.postgres_key.is_none_or(|key| !rows.contains_key(&key))) {
+            return;
+        }
         act.ports.salesforce.hide(&id, hidden);
         self.deeds.push(Deed::Hide { id: id.clone(), hidden });
         act.did(if hidden { "act: hide" } else { "act: show" });

@@ -1,11 +1,11 @@
 //! The two sides of a run: their objects and tables, and what these do by themselves.
 
 use crate::options::{Dice, Features, Options};
+use org::{Automation, Org, Relation, ValidationRule};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use support::{
-    ForeignKey, MemoryPorts, OnDelete, OrgRules, RowRefusal, TableRules, Values, contact_definition, field,
-    key_text,
+    ForeignKey, MemoryPorts, OnDelete, RowRefusal, TableRules, Values, contact_definition, field, key_text,
 };
 use syncline_engine::{
     Definition, DeleteLimit, DeletePolicy, Deletes, Direction, FieldMapping, Lookup, Side,
@@ -102,44 +102,37 @@ pub const REFUSED_BY_PICKLIST: &str = "#";
 /// Postgres refuses titles that begin so.
 pub const REFUSED_BY_CHECK: &str = "?";
 
-fn org_rules(features: Features) -> OrgRules {
-    let relation = || ("Contact".to_owned(), PARENT.to_owned(), "Account".to_owned());
-    let on_save = move |object: &str, before: Option<&Values>, values: &mut Values| {
-        if object != "Contact" {
-            return Ok(());
-        }
-        if features.validation {
-            let first = text(values, "FirstName").unwrap_or_default();
-            let fields = vec!["FirstName".to_owned()];
-            if first.starts_with(REFUSED_BY_RULE) {
-                let words = "First names begin with a letter".to_owned();
-                return Err(("FIELD_CUSTOM_VALIDATION_EXCEPTION".to_owned(), words, fields));
-            }
-            if first.starts_with(REFUSED_BY_PICKLIST) {
-                let words = "bad value for restricted picklist field".to_owned();
-                return Err(("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST".to_owned(), words, fields));
-            }
-        }
-        if features.normaliser {
-            let upper = text(values, "Phone").map(str::to_uppercase);
-            values.insert("Phone".to_owned(), upper);
-        }
-        if features.flow {
-            let title = text(values, "Title").map(str::to_owned);
-            let stood = before.and_then(|before| text(before, "Title").map(str::to_owned));
-            if title != stood {
-                values.insert("Description".to_owned(), title.map(|title| format!("of {title}")));
-            }
-        }
-        Ok(())
+/// Sets what the org of a world does by itself. The simulation and the tests on real parts set the same.
+pub fn set_rules(org: &mut Org, features: &Features) {
+    let contacts = || Relation { object: "Contact", field: PARENT };
+    let flow = |when: &str, set: &str, to: &str| Automation {
+        object: "Contact".to_owned(),
+        when: when.to_owned(),
+        set: set.to_owned(),
+        to: to.to_owned(),
     };
-    OrgRules {
-        on_save: Some(Arc::new(on_save)),
-        rollup: features.rollup.then(relation),
-        lookup: features.accounts.then(relation),
-        cascade: features.org_cascade.then(relation),
-        formula: features.formula.then(|| (relation(), "AccountName__c".to_owned(), "Name".to_owned())),
+    let rule = |begins: &str, message: &str, code: &str| ValidationRule {
+        object: "Contact".to_owned(),
+        field: "FirstName".to_owned(),
+        begins: begins.to_owned(),
+        message: message.to_owned(),
+        code: code.to_owned(),
+    };
+    if features.validation {
+        let (words, code) = ("First names begin with a letter", ValidationRule::CODE);
+        org.rules.push(rule(REFUSED_BY_RULE, words, code));
+        let (words, code) =
+            ("bad value for restricted picklist field", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST");
+        org.rules.push(rule(REFUSED_BY_PICKLIST, words, code));
     }
+    if features.normaliser {
+        org.automations.push(flow("Phone", "Phone", "{upper}"));
+    }
+    if features.flow {
+        org.automations.push(flow("Title", "Description", "of {}"));
+    }
+    org.rollups.extend(features.rollup.then(contacts));
+    org.cascades.extend(features.org_cascade.then(contacts));
 }
 
 fn table_rules(features: Features) -> TableRules {
@@ -187,8 +180,10 @@ fn table_rules(features: Features) -> TableRules {
 #[must_use]
 pub fn ports(seed: u64, options: &Options) -> MemoryPorts {
     let mut ports = MemoryPorts::new(seed, false);
-    ports.salesforce.rules = org_rules(options.features);
-    ports.salesforce.skew = jiff::SignedDuration::from_secs(options.features.skew_s);
+    ports.salesforce.set_up(|org| {
+        set_rules(org, &options.features);
+        org.set_skew(jiff::SignedDuration::from_secs(options.features.skew_s));
+    });
     ports.salesforce.page = options.features.page;
     ports.database.rules = table_rules(options.features);
     if options.features.adopted {

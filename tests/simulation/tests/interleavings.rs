@@ -30,6 +30,7 @@ fn planted_bugs_break_an_invariant_in_some_interleaving() {
         Planted::AcknowledgedBeforeTheWork,
         Planted::LogGoneBeforeTheQueueHasIt,
         Planted::LockedRowsTakenForWritten,
+        Planted::RowVersionIgnored,
     ] {
         let found = scenarios().into_iter().find_map(|mut scenario| {
             scenario.planted = Some(planted);

@@ -332,6 +332,12 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().rows.clone()
     }
 
+    /// The version of a row, as a run reads it.
+    #[must_use]
+    pub fn version_of(&self, key: &PostgresKey) -> Option<String> {
+        self.inner.lock().unwrap().rows.get(key).map(|row| row.version.to_string())
+    }
+
     /// True if a row that had this key was given another key and has no link.
     #[must_use]
     pub fn moved_unlinked_from(&self, key: &PostgresKey) -> bool {

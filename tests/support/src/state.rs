@@ -105,7 +105,7 @@ impl MemoryState {
         let inner = self.inner.lock().unwrap();
         let refused = |touch: &Touch| {
             inner.rejected.values().any(|rejected| {
-                matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY")
+                rejected.depends_on_others()
                     && (touch.id.is_some() && rejected.salesforce_id == touch.id
                         || touch.key.is_some() && rejected.postgres_key == touch.key)
             })

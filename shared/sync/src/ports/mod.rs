@@ -20,6 +20,7 @@ pub use salesforce::{
 };
 pub use set::{HasPorts, PortSet};
 pub use state::State;
+pub(crate) use stored::depends_on_others;
 pub use stored::{
     Breaker, Cleared, Conflict, Cursor, Deferred, Due, HeldRecord, KnownRecord, Outcomes, Pause, PauseCause,
     Put, RecordRef, Rejected,

@@ -139,9 +139,31 @@ pub enum WriteOutcome {
         /// Salesforce's error message.
         message: String,
     },
-    /// It is not known whether the record was written: the answer was lost, or Salesforce says that a record
-    /// with this unique external Id exists already.
+    /// The record was not created, because a record with its external Id exists already. The external Id contains
+    /// a random number, so an earlier try created that record.
+    CreatedBefore,
+    /// It is not known whether the record was written: the answer was lost.
     Unknown,
+}
+
+impl WriteOutcome {
+    /// What an error of one record says became of its write.
+    #[must_use]
+    pub fn of_error(definition: &Definition, code: String, message: String, fields: Vec<String>) -> Self {
+        let external_id = definition.external_id.as_deref().unwrap_or_default();
+        match code.as_str() {
+            "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => Self::Busy { message },
+            // A trigger in Salesforce met the lock, and passes the code on in its message.
+            _ if message.contains("UNABLE_TO_LOCK_ROW") => Self::Busy { message },
+            "DUPLICATE_VALUE"
+                if !external_id.is_empty()
+                    && (message.contains(external_id) || fields.iter().any(|field| field == external_id)) =>
+            {
+                Self::CreatedBefore
+            }
+            _ => Self::Refused { code, message, fields },
+        }
+    }
 }
 
 /// The answer to a write.

@@ -89,6 +89,21 @@ pub struct Rejected {
     pub at: Timestamp,
 }
 
+impl Rejected {
+    /// True if the refusal depends on other records, so that the record is tried again by itself.
+    #[must_use]
+    pub fn depends_on_others(&self) -> bool {
+        depends_on_others(&self.code)
+    }
+}
+
+/// True if a refusal with this code depends on other records. These are the SQLSTATE of a foreign key that is not kept,
+/// and Salesforce's status codes for a lookup to a record that is not there or was deleted. Source: StatusCode in the
+/// SOAP API Developer Guide ("You can't reference an object that has been deleted").
+pub(crate) fn depends_on_others(code: &str) -> bool {
+    matches!(code, "23503" | "INVALID_CROSS_REFERENCE_KEY" | "ENTITY_IS_DELETED")
+}
+
 /// A record on which nothing is written although the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldRecord {

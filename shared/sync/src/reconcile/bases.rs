@@ -2,12 +2,12 @@
 //! was written.
 
 use super::fate::{BaseToSave, Fate, Leaving};
-use super::record::{InRun, Intended, Planned};
+use super::record::{InRun, Intended, Planned, was_deleted_from_postgres};
 use super::refusal::cleared;
 use super::{Ports, Put, Run};
 use crate::ports::Random;
 use jiff::Timestamp;
-use syncline_engine::{Base, Evidence, Intent, Parent, Side, Stamp, resolve, swings};
+use syncline_engine::{Absence, Base, Evidence, Gone, Intent, Parent, Side, Stamp, resolve, swings};
 
 impl<P: Ports> Run<'_, P> {
     /// The base that stands once this plan's writes are left aside: what both sides agree on already.
@@ -98,8 +98,26 @@ impl<P: Ports> Run<'_, P> {
         self.leave_with_base(planned, base, fate)
     }
 
+    /// Neither a row is to be found nor the record that was created for it: the create never landed, or sharing hides
+    /// the record. The base remembers whether the row was deleted, should the record show.
+    pub(super) fn leave_with_lost_create(&self, planned: Planned) -> Leaving {
+        let known = planned.read.base().cloned();
+        let deleted =
+            planned.read.touch().evidence.pg_deleted || known.as_ref().is_some_and(was_deleted_from_postgres);
+        let mut leaving = self.leave_with_resolved_base(planned, Fate::Equal);
+        if let Some(saved) = leaving.base.as_mut().filter(|_| deleted) {
+            saved.put.base.gone = Some(Gone { side: Side::Postgres, how: Absence::Deleted });
+        }
+        leaving.base = leaving.base.filter(|saved| Some(&saved.put.base) != known.as_ref());
+        leaving
+    }
+
     /// A record that was written leaves: the writes that landed are agreed on.
-    pub(super) fn leave_written(&self, intended: Intended) -> Leaving {
+    pub(super) fn leave_written(&self, mut intended: Intended) -> Leaving {
+        if intended.landed.salesforce.is_none() {
+            // Whether it landed is known: it did not.
+            intended.base.intent.iter_mut().for_each(|intent| intent.salesforce = None);
+        }
         let Intended { base, landed, written, .. } = &intended;
         let plan = &intended.planned.plan;
         let mut saved = resolve(base, landed);

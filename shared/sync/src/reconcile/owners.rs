@@ -104,11 +104,14 @@ impl<'a, P: Ports> Run<'a, P> {
         for read in records {
             let owner = strange(&read).and_then(|_| known.next()).and_then(|known| known.base);
             let replaces = |owner: &Base| read.shown_link().is_some_and(|link| has_replaced(owner, link));
-            let owner = owner.filter(|owner| {
-                owner.key != read.base_key() && (owner.live || owner.intent.is_some() || replaces(owner))
-            });
+            // A living record is known by its external Id.
+            let lost = |owner: &Base| read.record().is_none() && misses_its_record(owner);
+            let stands = |owner: &Base| owner.live || owner.intent.is_some() || lost(owner);
+            let owner =
+                owner.filter(|owner| owner.key != read.base_key() && (stands(owner) || replaces(owner)));
             match owner {
                 None => ready.push(read),
+                Some(owner) if lost(&owner) => self.leave_to_row(read, &mut exits),
                 Some(owner) if replaces(&owner) => self.leave_to_successor(read, owner, &mut exits),
                 Some(owner) => {
                     ready.extend(self.leave_to_owner(transaction, read, owner, &mut exits).await?);
@@ -143,6 +146,17 @@ impl<'a, P: Ports> Run<'a, P> {
             let again = self.again(touch, Backoff::Outage);
             exits.leave(read, Fate::Again(again));
         }
+    }
+
+    /// The row's base does not know its record yet, which was created and not found since. The row's touch finds it.
+    fn leave_to_row(&self, read: Read, exits: &mut Exits) {
+        let mut touch = read.retouch();
+        if let Some(row) = &read.row {
+            touch = touch.alone_of_row(row.key.clone());
+            touch.evidence.pg_deleted = false;
+        }
+        let again = self.again(touch, Backoff::Contention);
+        exits.leave(read, Fate::Again(again));
     }
 
     /// The row's key is that of another record's base.
@@ -191,6 +205,11 @@ impl<'a, P: Ports> Run<'a, P> {
         let here = read.row.as_ref().map(|row| &row.key);
         Ok(rows.iter().flatten().any(|row| Some(&row.key) != here))
     }
+}
+
+/// The base's record was created, or may have been, and was not found since.
+fn misses_its_record(base: &Base) -> bool {
+    base.intent.is_none() && base.salesforce_id.is_none() && !base.lost_creates.is_empty()
 }
 
 /// The record that was created in an earlier one's stead is deleted, or could not be created: the row is the earlier

@@ -3,7 +3,7 @@
 use super::fate::{Exits, Fate, Leaving, Stepped};
 use super::parents::Parents;
 use super::record::{InRun, Planned, Read};
-use super::refusal::{cleared, depends_on_others};
+use super::refusal::cleared;
 use super::{Backoff, PortError, Ports, Run};
 use crate::delete_limit::take_deletes;
 use crate::ports::{Deferred, RecordRef, Rejected};
@@ -114,7 +114,7 @@ impl<P: Ports> Run<'_, P> {
         loaded.rejected.as_ref().is_some_and(|rejected| {
             !loaded.was_interrupted()
                 && loaded.moved_to().is_none()
-                && !depends_on_others(&rejected.code)
+                && !rejected.depends_on_others()
                 && rejected.definition == self.definition.version
                 && rejected.images == planned.images
         })
@@ -123,6 +123,9 @@ impl<P: Ports> Run<'_, P> {
     /// Nothing has to be written. The base is saved if it does not know all of this yet.
     fn at_rest(&self, planned: Planned) -> Leaving {
         let names = cleared(&planned);
+        if planned.misses_both() {
+            return Leaving { cleared: names, ..self.leave_with_lost_create(planned) };
+        }
         let saves = match &planned.resolved {
             None => planned.plan.live,
             Some(base) => {

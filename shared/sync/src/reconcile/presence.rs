@@ -1,7 +1,7 @@
 //! Step 4: what each side holds, in canonical form.
 
 use super::parents::Parents;
-use super::record::{Read, Remote};
+use super::record::{Read, Remote, was_deleted_from_postgres};
 use super::{Ports, Run};
 use std::collections::BTreeMap;
 use syncline_engine::{
@@ -45,6 +45,7 @@ impl<P: Ports> Run<'_, P> {
                 }
             })),
             None if read.touch().evidence.pg_deleted => Presence::Deleted,
+            None if read.base().is_some_and(was_deleted_from_postgres) => Presence::Deleted,
             None => Presence::Missing,
         }
     }

@@ -34,6 +34,7 @@ impl<P: Ports> Run<'_, P> {
                 record.remote = outcomes.next().map_or(Remote::Absent, Remote::from);
                 record.read_at = Some(answer.date);
                 record.landed = self.landed_in_salesforce(&record);
+                self.recall_create(&mut record);
                 if self.is_stale(&record) {
                     let again = self.again(record.retouch(), Backoff::Contention);
                     exits.leave(record, Fate::Again(again));
@@ -46,12 +47,12 @@ impl<P: Ports> Run<'_, P> {
         Ok(exits.with(ready))
     }
 
-    /// A create of ours whose answer was lost is looked for by its external Id, among deleted records too.
+    /// A create of ours of which it is not known whether it landed is looked for by its external Id, among deleted
+    /// records too.
     async fn find_created(&mut self, records: Vec<Loaded>) -> Result<Vec<SalesforceRead>, PortError> {
         let lost = |record: &Loaded| {
             let base = record.base.as_ref()?;
-            let side = base.intent.as_ref()?.salesforce.as_ref()?;
-            base.external_id.clone().filter(|_| side.op == Op::Create)
+            base.external_id.clone().filter(|_| !base.open_creates().is_empty())
         };
         let external_ids: Vec<String> = records.iter().filter_map(lost).collect();
         let mut found = Vec::new().into_iter();
@@ -89,6 +90,24 @@ impl<P: Ports> Run<'_, P> {
             _ => false,
         };
         if landed { base.salesforce_id.clone() } else { found }
+    }
+
+    /// A record was found that we created. Which of our tries did it tells what is agreed on.
+    fn recall_create(&self, record: &mut SalesforceRead) {
+        let marker = match &record.remote {
+            Remote::Present(remote) => &remote.marker,
+            Remote::Deleted(remote) => &remote.marker,
+            Remote::Unknown | Remote::Absent => return,
+        };
+        let (Some(base), Some(id)) = (&mut record.loaded.base, &record.landed) else { return };
+        match base.open_creates().as_slice() {
+            [] => {}
+            // Without a marker, the only try is known to be the one that landed.
+            [only] if self.definition.marker.is_none() => {
+                base.recall_create(id.clone(), Some(&only.marker));
+            }
+            _ => base.recall_create(id.clone(), marker.as_deref()),
+        }
     }
 
     /// Whether Salesforce answered an older image than one that Syncline knows of.
@@ -141,10 +160,14 @@ impl<P: Ports> Run<'_, P> {
                 continue;
             }
             match known.next().and_then(|known| known.base) {
-                // No run waits for that create any more, as after a restore. The record is that base's all the same.
+                // No run waits for that create any more: a restore forgot it, or it counts as lost. The record is that
+                // base's all the same.
                 Some(base) if base.intent.is_none() && base.salesforce_id.is_none() && !base.live => {
-                    let salesforce_id = record.id();
-                    record.loaded.base = Some(Base { salesforce_id, ..base });
+                    if !base.lost_creates.is_empty() {
+                        record.landed = record.id();
+                    }
+                    record.loaded.base = Some(Base { salesforce_id: record.id(), ..base });
+                    self.recall_create(&mut record);
                     ready.push(record);
                 }
                 Some(base) => {

@@ -292,6 +292,12 @@ impl Planned {
     pub(super) fn has_both(&self) -> bool {
         self.read.row.is_some() && self.read.record().is_some()
     }
+
+    /// Neither the row is to be found nor the record that was created for it.
+    pub(super) fn misses_both(&self) -> bool {
+        let lost = |base: &Base| !base.lost_creates.is_empty();
+        self.read.row.is_none() && self.resolved.as_ref().is_some_and(lost)
+    }
 }
 
 impl InRun for Planned {

@@ -6,12 +6,6 @@ use crate::ports::{Cleared, Rejected};
 use jiff::SignedDuration;
 use syncline_engine::{BaseKey, Side};
 
-/// A refusal that depends on other records, so that the record is tried again by itself: the SQLSTATE of a foreign key
-/// that is not kept, and Salesforce's status code for a lookup to a record that is not there (any more).
-pub(super) fn depends_on_others(code: &str) -> bool {
-    matches!(code, "23503" | "INVALID_CROSS_REFERENCE_KEY")
-}
-
 impl<P: Ports> Run<'_, P> {
     /// A record that a person has to look at. It is tried again once either side or the definition changes.
     pub(super) fn rejected(

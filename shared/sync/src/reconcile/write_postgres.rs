@@ -3,9 +3,8 @@
 use super::fate::{Exits, Fate, Stepped};
 use super::read_postgres::{Opened, TransactionOf};
 use super::record::{InRun, Intended};
-use super::refusal::depends_on_others;
 use super::{Backoff, PortError, Ports, Run};
-use crate::ports::{HistoryRow, Row, RowOutcome, RowRef, RowWrite, Steps, Transaction};
+use crate::ports::{HistoryRow, Row, RowOutcome, RowRef, RowWrite, Steps, Transaction, depends_on_others};
 use syncline_engine::{Action, PostgresKey, Side};
 
 /// A row that was written.

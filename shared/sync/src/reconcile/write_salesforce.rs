@@ -2,10 +2,10 @@
 
 use super::fate::{Exits, Fate, Stepped};
 use super::record::{InRun, Intended};
-use super::refusal::depends_on_others;
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{
     HistoryOutcome, NewRecord, ReadOutcome, RecordUpdate, Salesforce, WriteAnswer, WriteOutcome,
+    depends_on_others,
 };
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
@@ -164,6 +164,14 @@ impl<P: Ports> Run<'_, P> {
                     intended.outcome = Some(HistoryOutcome::Refused);
                     let again = self.again(intended.retouch(), Backoff::Outage);
                     intended.decided = Some(Fate::Again(again));
+                }
+                WriteOutcome::CreatedBefore => {
+                    // Sharing hides the record. It is looked for again.
+                    intended.outcome = Some(HistoryOutcome::Refused);
+                    intended.decided = Some(Fate::Again(self.again(intended.retouch(), Backoff::Outage)));
+                    if intended.base.lost_creates.is_empty() {
+                        intended.base.lost_creates = intended.base.open_creates();
+                    }
                 }
                 WriteOutcome::Unknown => {
                     intended.outcome = Some(HistoryOutcome::Unknown);

@@ -153,7 +153,7 @@ fn refused_for_parent(report: &Report, name: &str) -> bool {
         };
         let lost_here = named_here.is_some() && key.is_none_or(|key| !linked(&key));
         let lost_there = named_there.is_some_and(|key| !linked(&key));
-        matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY")
+        rejected.depends_on_others()
             && values.into_iter().flatten().any(|values| name_of(values) == name)
             && (lost_here || lost_there)
     })

@@ -21,8 +21,7 @@ pub(super) fn check(report: &Report, broken: &mut Vec<String>) {
         report.events.iter().map(|event| event.name.as_str()).collect();
     let refused = names.into_iter().filter(|name| refused_for_parent(report, name)).count();
     for rejected in state.all_rejected() {
-        let for_parent = matches!(rejected.code.as_str(), "23503" | "INVALID_CROSS_REFERENCE_KEY");
-        if for_parent && refused > 0 || shown_as_ambiguous(report, &rejected) {
+        if rejected.depends_on_others() && refused > 0 || shown_as_ambiguous(report, &rejected) {
             continue;
         }
         broken.push(format!("REJECTED: {} {} {}", rejected.record, rejected.code, rejected.message));

@@ -106,6 +106,20 @@ impl Transaction for SimTransaction<'_> {
     }
 
     async fn write(&mut self, rows: &[RowWrite]) -> Result<Vec<RowOutcome>, PortError> {
+        let unconditional;
+        let rows = if self.shared.is_planted(Planted::RowVersionIgnored) {
+            let as_it_is = |write: &RowWrite| {
+                let row = write.row.as_ref().map(|(key, read)| {
+                    let now = self.memory.database.version_of(key);
+                    (key.clone(), now.unwrap_or_else(|| read.clone()))
+                });
+                RowWrite { row, ..write.clone() }
+            };
+            unconditional = rows.iter().map(as_it_is).collect::<Vec<_>>();
+            &unconditional
+        } else {
+            rows
+        };
         let mut outcomes = self.inner.write(rows).await?;
         self.shared.trace.say(|| format!("  {} write {rows:?}: {outcomes:?}", self.sync));
         if self.shared.is_planted(Planted::LockedRowsTakenForWritten) {

@@ -70,10 +70,10 @@ impl SimSalesforce {
             bases.iter().any(|base| base.salesforce_id.as_ref() == Some(id) && base.intent.is_some())
         };
         // Salesforce's copies lag by seconds: one that lags by more than `PATIENCE` is believed in the end.
-        let now = syncline_sync::Clock::now(&self.memory.clock) + self.memory.salesforce.skew;
+        let now = self.memory.salesforce.set_up(|org| org.now());
         let lag = jiff::SignedDuration::from_secs(30);
         let fresh = matches!(&outcome, ReadOutcome::Record(record) if now.duration_since(record.stamp) < lag);
-        let older = || self.memory.salesforce.outcome(definition, id, true);
+        let older = || self.memory.salesforce.earlier_outcome(definition, id);
         let mut outcome = match &outcome {
             ReadOutcome::Record(record) => match older() {
                 ReadOutcome::Record(old) if old.stamp < record.stamp => {

@@ -1,13 +1,15 @@
 //! What a base becomes: when it is agreed on, when it moves, when it is left as it is, and what becomes of the intent of a
 //! run that did not end.
 
-use super::fates::with_lookup;
+use super::fates::{account, accounts, with_lookup};
+use super::rows::to_rest;
 use super::{World, both, values};
 use jiff::SignedDuration;
+use org::SaveError;
 use std::sync::Arc;
 use support::{RowRefusal, field};
 use syncline_engine::{
-    Absence, Base, Definition, DeleteLimit, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side, Stamp,
+    Absence, Base, DeleteLimit, DeletePolicy, Deletes, PostgresKey, SalesforceId, Side, Stamp,
 };
 use syncline_sync::reconcile::{Summary, reconcile};
 use syncline_sync::{Clock, HistoryOutcome, Ports, Put, Source, State, Step, Touch};
@@ -35,14 +37,14 @@ async fn a_first_link_makes_the_base_live_when_all_its_writes_landed() {
     assert_eq!(world.run(vec![touch]).await, Summary { rows_updated: 1, records_updated: 1, ..both() });
     assert!(base(&world).live);
     // One side alone has something to take.
-    for (field, summary) in [("LastName", "record"), ("FirstName", "row")] {
+    for summary in ["record", "row"] {
         let world = World::new();
         let ([key], [id]) = (world.rows(["name"]), world.records(["name"]));
         world.ports.database.write_link("contacts", &key, Some(id.as_str()));
         if summary == "record" {
-            world.ports.salesforce.edit(&id, field, None);
+            world.ports.database.edit("contacts", &key, "FirstName", Some("of the app"));
         } else {
-            world.ports.salesforce.edit(&id, field, Some("of sales"));
+            world.ports.salesforce.edit(&id, "FirstName", Some("of sales"));
         }
         let done = world.run(vec![Touch { id: Some(id), ..world.of_key(&key) }]).await;
         let expected = (usize::from(summary == "record"), usize::from(summary == "row"));
@@ -65,8 +67,7 @@ async fn a_first_link_of_which_a_part_is_refused_is_not_agreed_on() {
                 })
             }));
         } else {
-            world.ports.salesforce.rules.on_save =
-                Some(Arc::new(|_, _, _| Err(("ANY_CODE".into(), "not like this".into(), vec![]))));
+            world.refuse_saves(SaveError::new("ANY_CODE", "not like this", &[]));
         }
         let summary = world.run(vec![touch]).await;
         assert_eq!(summary.rejected, 1);
@@ -103,7 +104,7 @@ async fn a_base_moves_with_its_stamp_its_key_and_its_fields_and_else_stays() {
     assert_eq!(world.run_ids(std::slice::from_ref(&id)).await, Summary { equal: 1, ..both() });
     assert_eq!(base(&world), known, "nothing new, nothing saved");
 
-    world.ports.salesforce.edit(&id, "Unmapped__c", Some("moves the stamp"));
+    world.ports.salesforce.edit(&id, "Description", Some("moves the stamp"));
     world.run_ids(std::slice::from_ref(&id)).await;
     let moved = base(&world);
     assert_eq!(moved.stamp, Some(Stamp::Read(world.ports.salesforce.records()[&id].stamp)));
@@ -136,14 +137,13 @@ async fn a_late_read_of_a_known_stamp_moves_the_bases_time_of_read() {
 #[tokio::test]
 async fn a_lookup_to_an_unlinked_parent_keeps_its_value_in_salesforce_until_the_parent_is_linked() {
     let world = with_lookup();
-    let parent = world.ports.salesforce.insert_into("Account", values("parent")).unwrap();
+    let parent = world.ports.salesforce.insert_into("Account", account("parent")).unwrap();
     let [child] = world.records(["child"]);
     world.ports.salesforce.edit(&child, "AccountId", Some(parent.as_str()));
     let summary = world.run_ids(std::slice::from_ref(&child)).await;
     assert_eq!((summary.rows_inserted, summary.deferred), (1, 1));
     assert!(world.ports.state.all_wait_for_parents());
-    let accounts =
-        Definition { name: "accounts".into(), object: "Account".into(), ..World::new().definition };
+    let accounts = accounts();
     let touch = Touch::of_id("accounts", parent.clone(), Source::CatchUp, world.ports.clock.now());
     reconcile(&world.ports, &accounts, vec![touch]).await.unwrap();
     assert_eq!(world.run_ids(std::slice::from_ref(&child)).await.rows_updated, 1);
@@ -385,6 +385,46 @@ async fn a_create_whose_answer_was_lost_is_found_by_its_external_id() {
     assert!(
         world.ports.clock.now() > world.ports.state.next_due().unwrap() || world.ports.state.deferred() == 1
     );
+}
+
+/// A row whose record was created; the answer was lost, and sharing hides the record.
+async fn created_and_hidden() -> (World, PostgresKey, SalesforceId) {
+    let world = World::new();
+    let [key] = world.rows(["one"]);
+    ended_at(&world, world.of_key(&key), Step::WroteSalesforce).await;
+    world.ports.clock.advance(world.ports.settings().lease);
+    let [id] = world.ports.salesforce.records().into_keys().collect::<Vec<_>>().try_into().unwrap();
+    world.ports.salesforce.hide(&id, true);
+    (world, key, id)
+}
+
+#[tokio::test]
+async fn a_create_that_is_sent_again_with_more_is_not_taken_for_the_one_that_landed() {
+    let (world, key, id) = created_and_hidden().await;
+    world.ports.database.edit("contacts", &key, "FirstName", Some("entered later"));
+    // Salesforce says that the external Id is taken, and does not show whose it is.
+    assert_eq!(world.run_keys(std::slice::from_ref(&key)).await.deferred, 1);
+    world.ports.clock.advance(world.ports.settings().lease);
+    world.ports.salesforce.hide(&id, false);
+    world.run_keys(std::slice::from_ref(&key)).await;
+    world.run_ids(std::slice::from_ref(&id)).await;
+    let entered = Some("entered later".to_owned());
+    assert_eq!(world.ports.database.rows()[&key].values["FirstName"], entered, "nobody emptied it");
+    assert_eq!(world.ports.salesforce.records()[&id].values["FirstName"], entered);
+}
+
+#[tokio::test]
+async fn a_row_deleted_while_its_record_cannot_be_found_deletes_the_record_once_it_shows() {
+    let (world, key, id) = created_and_hidden().await;
+    world.ports.database.delete("contacts", &key);
+    let mut touch = world.of_key(&key);
+    touch.evidence.pg_deleted = true;
+    world.run(vec![touch]).await;
+    world.ports.salesforce.hide(&id, false);
+    world.run_ids(std::slice::from_ref(&id)).await;
+    to_rest(&world).await;
+    assert!(world.ports.database.rows().is_empty(), "the row was deleted");
+    assert!(world.ports.salesforce.records()[&id].deleted);
 }
 
 #[tokio::test]

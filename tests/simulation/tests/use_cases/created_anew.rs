@@ -11,7 +11,7 @@ fn definition(primary: Side, direction: Direction) -> Definition {
     let mut definition = contact_definition(primary);
     let policy = DeletePolicy::Propagate;
     definition.deletes = Deletes { from_salesforce: policy, from_postgres: policy };
-    definition.fields.push(FieldMapping { direction, ..field("Level", "level") });
+    definition.fields.push(FieldMapping { direction, ..field("Level__c", "level") });
     definition
 }
 
@@ -37,7 +37,7 @@ async fn to_rest(ports: &MemoryPorts, definition: &Definition) {
 }
 
 fn levels(ports: &MemoryPorts) -> [Option<String>; 2] {
-    let level = |values: &BTreeMap<String, Option<String>>| values.get("Level").cloned().flatten();
+    let level = |values: &BTreeMap<String, Option<String>>| values.get("Level__c").cloned().flatten();
     let record = ports.salesforce.records().into_values().find(|record| !record.deleted).unwrap();
     let row = ports.database.rows().into_values().next().unwrap();
     [level(&record.values), level(&row.values)]
@@ -47,7 +47,7 @@ fn levels(ports: &MemoryPorts) -> [Option<String>; 2] {
 async fn a_row_created_anew_does_not_empty_a_field_that_travels_to_salesforce_only() {
     let ports = MemoryPorts::new(1, true);
     let definition = definition(Side::Salesforce, Direction::ToSalesforce);
-    let values = BTreeMap::from([("LastName", "n1"), ("Level", "high")]);
+    let values = BTreeMap::from([("LastName", "n1"), ("Level__c", "high")]);
     let values = values.into_iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
     let key = ports.database.insert("contacts", values.collect());
     to_rest(&ports, &definition).await;
@@ -63,7 +63,7 @@ async fn a_row_created_anew_does_not_empty_a_field_that_travels_to_salesforce_on
 async fn a_record_created_anew_empties_no_field_that_only_it_fills() {
     let ports = MemoryPorts::new(1, true);
     let definition = definition(Side::Postgres, Direction::ToPostgres);
-    let values = BTreeMap::from([("LastName", "n1"), ("Level", "high")]);
+    let values = BTreeMap::from([("LastName", "n1"), ("Level__c", "high")]);
     let values = values.into_iter().map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
     let id = ports.salesforce.insert(values.collect());
     to_rest(&ports, &definition).await;

@@ -1,10 +1,10 @@
 //! The counts that users see, what is refused, held and deferred, and for how long.
 
 use super::bases::ended_at;
-use super::{World, both, values};
+use super::{World, both};
 use jiff::SignedDuration;
-use std::sync::Arc;
-use support::field;
+use org::{Automation, SaveError, ValidationRule};
+use support::{Values, field};
 use syncline_engine::{Definition, Deletes, Held, Lookup, RuleKind, Side};
 use syncline_sync::reconcile::{FateKind, Summary, Tally, reconcile};
 use syncline_sync::{Breaker, Clock, HistoryOutcome, PortError, Ports, Source, State, Step, Touch};
@@ -144,14 +144,16 @@ async fn a_field_that_both_sides_changed_is_a_conflict_each_counted_and_kept_wit
 
 /// Contacts of which Salesforce refuses those called `bad`.
 pub(super) fn refusing() -> World {
-    let mut world = World::new();
-    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, values| {
-        if values.get("LastName").is_some_and(|name| name.as_deref() == Some("bad")) {
-            let words = "Names are good here".to_owned();
-            return Err(("FIELD_CUSTOM_VALIDATION_EXCEPTION".into(), words, vec!["LastName".into()]));
-        }
-        Ok(())
-    }));
+    let world = World::new();
+    world.ports.salesforce.set_up(|org| {
+        org.rules.push(ValidationRule {
+            object: "Contact".to_owned(),
+            field: "LastName".to_owned(),
+            begins: "bad".to_owned(),
+            message: "Names are good here".to_owned(),
+            code: ValidationRule::CODE.to_owned(),
+        });
+    });
     world
 }
 
@@ -229,6 +231,22 @@ async fn a_merged_record_is_held_with_the_one_that_it_was_merged_into() {
     assert_eq!((held.len(), held[0].merged_into.as_ref()), (1, Some(&master)));
 }
 
+/// The sync of accounts, of which only the name is mapped.
+pub(super) fn accounts() -> Definition {
+    let fields = vec![field("Name", "name")];
+    Definition {
+        name: "accounts".to_owned(),
+        object: "Account".to_owned(),
+        fields,
+        ..World::new().definition
+    }
+}
+
+/// The values of an account of this name.
+pub(super) fn account(name: &str) -> Values {
+    Values::from([("Name".to_owned(), Some(name.to_owned()))])
+}
+
 /// Contacts whose `AccountId` looks up the sync of accounts.
 pub(super) fn with_lookup() -> World {
     let mut world = World::new();
@@ -243,9 +261,8 @@ pub(super) fn with_lookup() -> World {
 async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
     let world = with_lookup();
     let [key] = world.rows(["child"]);
-    let accounts =
-        Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
-    let parent = world.ports.database.insert("accounts", values("parent"));
+    let accounts = accounts();
+    let parent = world.ports.database.insert("accounts", account("parent"));
     let text = support::key_text(&parent);
     world.ports.database.edit("contacts", &key, "AccountId", Some(&text));
     let before = world.ports.clock.now();
@@ -267,9 +284,8 @@ async fn a_child_waits_for_its_parent_and_goes_once_that_is_linked() {
 #[tokio::test]
 async fn a_lookup_is_written_as_the_key_of_the_parents_row() {
     let world = with_lookup();
-    let accounts =
-        Definition { name: "accounts".to_owned(), object: "Account".to_owned(), ..World::new().definition };
-    let parent = world.ports.salesforce.insert_into("Account", values("parent")).unwrap();
+    let accounts = accounts();
+    let parent = world.ports.salesforce.insert_into("Account", account("parent")).unwrap();
     let touch = |id| Touch::of_id("accounts", id, Source::CatchUp, world.ports.clock.now());
     reconcile(&world.ports, &accounts, vec![touch(parent.clone())]).await.unwrap();
     let (row, _) = world.ports.database.rows().into_iter().next().unwrap();
@@ -283,10 +299,8 @@ async fn a_lookup_is_written_as_the_key_of_the_parents_row() {
 
 #[tokio::test]
 async fn a_lookup_that_is_refused_for_another_record_is_tried_again_by_itself() {
-    let mut world = World::new();
-    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, _| {
-        Err(("INVALID_CROSS_REFERENCE_KEY".into(), "invalid cross reference id".into(), vec![]))
-    }));
+    let world = World::new();
+    world.refuse_saves(SaveError::new("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]));
     let keys = world.rows(["one"]);
     let summary = world.run_keys(&keys).await;
     assert_eq!((summary.rejected, summary.deferred), (1, 1));
@@ -316,12 +330,15 @@ async fn an_outage_at_the_read_fails_the_run_and_leaves_the_breaker_to_the_calle
 
 #[tokio::test]
 async fn sides_that_correct_each_other_end_as_a_rejected_record_with_both_values() {
-    let mut world = World::new();
-    world.ports.salesforce.rules.on_save = Some(Arc::new(|_, _, values| {
-        let upper = values.get("LastName").cloned().flatten().map(|name| name.to_uppercase());
-        values.insert("LastName".into(), upper);
-        Ok(())
-    }));
+    let world = World::new();
+    world.ports.salesforce.set_up(|org| {
+        org.automations.push(Automation {
+            object: "Contact".to_owned(),
+            when: "LastName".to_owned(),
+            set: "LastName".to_owned(),
+            to: "{upper}".to_owned(),
+        });
+    });
     let [key] = world.rows(["swing"]);
     for _ in 0..40 {
         world.run_keys(std::slice::from_ref(&key)).await;
@@ -395,9 +412,7 @@ async fn every_touch_that_enters_a_run_leaves_it_with_exactly_one_fate() {
     world.ports.clock.advance(world.ports.settings().lease);
     world.run_keys(std::slice::from_ref(&written)).await;
 
-    let refusal = ("REQUIRED_FIELD_MISSING".to_owned(), "in its own words".to_owned(), vec![]);
-    let mut world = world;
-    world.ports.salesforce.rules.on_save = Some(Arc::new(move |_, _, _| Err(refusal.clone())));
+    world.refuse_saves(SaveError::new("REQUIRED_FIELD_MISSING", "in its own words", &[]));
     world.edit_row(&written, "refused");
     world.run_keys(std::slice::from_ref(&written)).await;
     let last = || world.ports.steps.last_tally().unwrap();

@@ -37,6 +37,11 @@ impl World {
         Self { ports: MemoryPorts::new(1, true), definition }
     }
 
+    /// From now on, Salesforce refuses every save with this error.
+    fn refuse_saves(&self, error: org::SaveError) {
+        self.ports.salesforce.set_up(|org| org.faults.saves_refused = Some(error));
+    }
+
     fn rows<const N: usize>(&self, names: [&str; N]) -> [PostgresKey; N] {
         names.map(|name| self.ports.database.insert("contacts", values(name)))
     }

@@ -357,8 +357,8 @@ async fn the_scans_begin_anew_under_a_new_definition_even_if_a_poll_stores_the_o
 #[tokio::test]
 async fn salesforces_clock_alone_decides_when_a_record_is_read_once_more() {
     for skew in [-90, 0, 90] {
-        let (mut ports, definition) = (ports(), definition());
-        ports.salesforce.skew = seconds(skew);
+        let (ports, definition) = (ports(), definition());
+        ports.salesforce.set_up(|org| org.set_skew(seconds(skew)));
         while poll::scan(&ports, &definition).await.unwrap().1 {}
         let id = ports.salesforce.insert(named("one"));
         let mut seen = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::{World, both};
 use jiff::SignedDuration;
+use org::FieldType;
 use syncline_engine::{DeletePolicy, Held, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
 use syncline_sync::{Clock, Ports, Put, Queue, State, Step, Touch, consume, poll};
@@ -343,11 +344,11 @@ async fn rows_whose_records_are_created_anew_are_linked_to_the_new_ones_also_und
 async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_agreed_on() {
     let mut world = World::new();
     world.definition.primary = Side::Postgres;
-    world.ports.salesforce.rules.on_save = Some(std::sync::Arc::new(|_, _, values| {
-        let long =
-            values.get("LastName").is_some_and(|name| name.as_ref().is_some_and(|name| name.len() > 9));
-        if long { Err(("STRING_TOO_LONG".into(), "data value too large".into(), vec![])) } else { Ok(()) }
-    }));
+    world.ports.salesforce.set_up(|org| {
+        let fields = &mut org.schema_mut("Contact").unwrap().fields;
+        let name = fields.iter_mut().find(|field| field.name == "LastName").unwrap();
+        name.kind = FieldType::Text("string", 9);
+    });
     let [key] = world.rows(["one"]);
     world.ports.database.edit("contacts", &key, "FirstName", Some("agreed on"));
     world.run_keys(std::slice::from_ref(&key)).await;
@@ -361,7 +362,7 @@ async fn a_record_that_comes_back_before_another_is_in_its_stead_finds_what_was_
     world.run_ids(std::slice::from_ref(&id)).await;
     to_rest(&world).await;
     let record = world.ports.salesforce.records()[&id].values.clone();
-    assert_eq!((record["FirstName"].clone(), record["LastName"].as_deref()), (None, Some("short")));
+    assert_eq!((record.get("FirstName"), record["LastName"].as_deref()), (None, Some("short")));
     assert_eq!(world.ports.database.rows()[&key].values["FirstName"], None, "that it was emptied is an edit");
     assert!(world.ports.state.conflicts().iter().all(|conflict| conflict.field != "FirstName"));
 }
@@ -379,7 +380,7 @@ async fn a_row_deleted_while_its_record_is_created_deletes_the_record() {
 }
 
 /// Polls and applies until nothing is left to do, for two minutes at most.
-async fn to_rest(world: &World) {
+pub(super) async fn to_rest(world: &World) {
     let definitions = std::slice::from_ref(&world.definition);
     for _ in 0..240 {
         poll::capture_log(&world.ports, definitions).await.unwrap();

@@ -10,74 +10,24 @@ use crate::world;
 use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use support::{By, Event, Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState, What};
+use support::{Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState};
 use syncline_engine::{Base, Definition, FirstLink, Side};
 use syncline_sync::{
-    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, consume, delete_counter, enqueue,
-    poll, watch,
+    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, consume, enqueue, poll, watch,
 };
+
+mod report;
+mod rest;
+
+pub use report::{Report, automation_of};
+pub use rest::ROUNDS_TO_REST;
 
 /// Two appliers and a poller.
 const TASKS: usize = 3;
-
-/// Rounds within which a world has to come to rest once edits and faults have ended.
-pub const ROUNDS_TO_REST: usize = 1200;
-
-/// Steps after which a run counts as one that never ends.
-const STEPS_OF_A_RUN: usize = 20_000;
-
-/// How often what waits for a parent is tried before it counts as waiting for good.
-const TRIES_FOR_PARENTS: usize = 6;
-
-/// What a run came to.
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// What it was made of.
-    pub options: Options,
-    /// The ports, at rest.
-    pub ports: SimPorts,
-    /// The definitions as they were in the end.
-    pub definitions: Vec<Definition>,
-    /// Everything that happened on both sides.
-    pub events: Vec<Event>,
-    /// The conflict log, with what a restore took out of it.
-    pub conflicts: Vec<Conflict>,
-    /// The database, with the state in it, was restored to an earlier time.
-    pub restored: bool,
-    /// The database was restored alone after so many events.
-    pub restored_alone: Option<usize>,
-    /// The definition changed.
-    pub redefined: bool,
-    /// It did not come to rest.
-    pub restless: bool,
-    /// Rounds that coming to rest took.
-    pub rounds: usize,
-    /// Calls to Salesforce before edits and faults ended, and until it came to rest.
-    pub calls: u64,
-    /// Writes of a second pass over everything, at rest.
-    pub second_pass: usize,
-    /// Syncs that were resumed with more deletes allowed, after so many events.
-    pub resumed: Option<usize>,
-}
-
-impl Report {
-    /// The same for every run of the same seed: a hash over every write's value.
-    #[must_use]
-    pub fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for event in &self.events {
-            format!("{event:?}").hash(&mut hasher);
-        }
-        format!("{:?}", self.conflicts).hash(&mut hasher);
-        hasher.finish()
-    }
-}
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -511,181 +461,4 @@ impl Schedule {
             memory.salesforce.land(place, Landing::Dropped);
         }
     }
-
-    /// No more edits and faults: everything has to come to rest, within how many rounds.
-    fn come_to_rest(&mut self) -> Option<usize> {
-        self.commit();
-        self.lose_messages();
-        self.ports.shared.calm.store(true, Ordering::Relaxed);
-        self.ports.shared.trace.say(|| "no more edits and faults".to_owned());
-        self.all_up();
-        self.users.show_all(&self.ports.memory.clone());
-        self.rest(true)
-    }
-
-    /// Everything that is known comes to rest, and nobody helps; within how many rounds.
-    pub(crate) fn settle(&mut self) -> Option<usize> {
-        self.rest(false)
-    }
-
-    fn rest(&mut self, help: bool) -> Option<usize> {
-        let (mut caught_up, mut late) = (None, false);
-        // What waits for a parent that is nowhere waits for ever, with its cause: it is tried a few times more.
-        let (mut tries, mut happened, mut help_at) = (0, 0, 50);
-        for round in 0..ROUNDS_TO_REST {
-            while !self.users.messages.is_empty() {
-                self.deliver(0);
-            }
-            self.one_of_each();
-            self.advance(SignedDuration::from_millis(200));
-            self.tell();
-            let memory = self.memory().clone();
-            let idle = memory.queue.is_empty() && memory.database.log_len() == 0;
-            let count = memory.events.len();
-            tries = if happened == count { tries } else { 0 };
-            happened = count;
-            let next_due = memory
-                .state
-                .next_due()
-                .filter(|_| tries < TRIES_FOR_PARENTS || !idle || !memory.state.all_wait_for_parents());
-            match next_due {
-                // People do not wait until everything else is done.
-                Some(_) if help && idle && round >= help_at && self.people_help() => help_at = round + 50,
-                Some(_) if help && idle && self.resume() => {}
-                Some(due) if idle => {
-                    tries += usize::from(memory.state.all_wait_for_parents());
-                    memory.clock.advance_to(due);
-                }
-                // Nothing is looked at while a side is left alone.
-                None if idle && memory.state.left_alone_until().is_some() => {
-                    let until = memory.state.left_alone_until().unwrap_or_default();
-                    memory.clock.advance_to(until);
-                }
-                // What no message tells of, catch-up finds with its next scan.
-                None if idle && caught_up != Some(written(&memory)) => {
-                    caught_up = Some(written(&memory));
-                    let interval = self.definitions.iter().map(|one| one.poll_interval_s).max().unwrap_or(0);
-                    self.advance(SignedDuration::from_secs(i64::from(interval) + 1));
-                    late = false;
-                }
-                // What was committed with an older stamp, it finds at the end of its look-back.
-                None if idle && help && !late && self.options.features.late_commits => {
-                    late = true;
-                    self.advance(memory.settings().look_back * 4 / 5 + SignedDuration::from_secs(61));
-                }
-                None if help && idle && self.people_help() => caught_up = None,
-                None if idle => return Some(round),
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// One run of each, side by side.
-    fn one_of_each(&mut self) {
-        for task in 0..TASKS {
-            self.step(task);
-        }
-        let mut steps = 0;
-        while self.tasks.iter().any(Option::is_some) && steps < STEPS_OF_A_RUN {
-            steps += 1;
-            for task in 0..TASKS {
-                if self.tasks[task].is_some() {
-                    self.step(task);
-                }
-            }
-            self.memory().salesforce.land(0, Landing::Answered);
-        }
-    }
-
-    /// People correct what is refused and resume what is paused; answers whether there was anything.
-    fn people_help(&mut self) -> bool {
-        let memory = self.ports.memory.clone();
-        let shared = self.ports.shared.clone();
-        let mut helped = self.users.correct(&memory, &shared.coverage);
-        for rejected in memory.state.all_rejected() {
-            if rejected.code == "CANNOT_EXECUTE_FLOW_TRIGGER" {
-                let name = &rejected.record;
-                shared.trace.say(|| format!("somebody saves {name} again"));
-                helped |= self.users.save_again(&memory, &rejected);
-            }
-        }
-        self.resume() || helped
-    }
-
-    /// People resume what is paused; answers whether anything was.
-    fn resume(&mut self) -> bool {
-        let memory = self.ports.memory.clone();
-        let shared = self.ports.shared.clone();
-        let mut helped = false;
-        let paused: BTreeSet<String> = self.definitions.iter().map(|one| one.name.clone()).collect();
-        for sync in paused {
-            let mut resumed = false;
-            self.to_end(async |ports| {
-                let state = &ports.memory.state;
-                if state.paused(&sync).await.unwrap().is_some() {
-                    state.allow(&delete_counter(&sync), 1000, ports.memory.clock.now()).await.unwrap();
-                    state.put_paused(&sync, None).await.unwrap();
-                    state.make_due(ports.memory.clock.now(), SignedDuration::from_secs(1)).await.unwrap();
-                    resumed = true;
-                }
-            });
-            if resumed {
-                helped = true;
-                self.resumed.get_or_insert(memory.events.len());
-                shared.trace.say(|| format!("somebody resumes {sync}"));
-            }
-        }
-        helped
-    }
-
-    /// Everything is touched once more: nothing may be written.
-    fn second_pass(&mut self) -> usize {
-        self.ports.shared.trace.say(|| "a second pass over everything".to_owned());
-        let writes = |memory: &MemoryPorts| written(memory) + memory.database.commits();
-        let memory = self.memory().clone();
-        let before = writes(&memory);
-        let now = memory.clock.now();
-        let records = memory.salesforce.records().into_iter().map(|(id, record)| {
-            let sync = if record.object == "Account" { world::ACCOUNTS } else { world::CONTACTS };
-            Touch::of_id(sync, id, syncline_sync::Source::CatchUp, now)
-        });
-        let rows = memory
-            .database
-            .rows()
-            .into_iter()
-            .map(|(key, row)| Touch::of_key(&row.sync, key, syncline_sync::Source::CatchUp, now));
-        self.enqueue(records.chain(rows).collect());
-        for _ in 0..40 {
-            self.one_of_each();
-            self.advance(SignedDuration::from_millis(200));
-            if memory.queue.is_empty() && memory.state.all_wait_for_parents() {
-                break;
-            }
-        }
-        self.tell();
-        writes(&memory) - before
-    }
-}
-
-/// What Syncline has written to Salesforce so far.
-fn written(memory: &MemoryPorts) -> usize {
-    let (creates, updates) = memory.salesforce.writes();
-    creates + updates + memory.salesforce.deletes()
-}
-
-/// Who did it, for the coverage.
-#[must_use]
-pub fn automation_of(event: &Event) -> Option<&'static str> {
-    let changed = match (&event.what, event.by) {
-        (What::Died(_), By::Automation) => return Some("automation: deletes with the parent"),
-        (What::Set { .. }, By::Automation) => true,
-        (What::Set { asked: Some(asked), after, .. }, _) => asked != after,
-        (What::Set { asked: None, .. }, _) => true,
-        _ => false,
-    };
-    changed.then_some(match event.side {
-        Side::Salesforce => "automation: in Salesforce",
-        Side::Postgres => "automation: in Postgres",
-    })
 }

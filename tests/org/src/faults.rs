@@ -1,0 +1,52 @@
+//! Faults: what goes wrong on purpose.
+
+use crate::check::SaveError;
+use serde::{Deserialize, Serialize};
+
+/// A fault that is switched on for a number of calls or records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The name: `lock-row`, `request-limit`, `expired-session`, `unavailable`, `answer-lost`, `slow`.
+    pub fault: String,
+    /// How often it strikes: records for `lock-row`, calls for all others. `expired-session` strikes at once.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// How long an answer takes under the fault `slow`, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The faults that are switched on.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Faults {
+    /// Every save is refused with this error.
+    pub saves_refused: Option<SaveError>,
+    /// The number of saves that find the record locked.
+    pub lock_row: u32,
+    /// The number of calls that exceed the limit of calls.
+    pub request_limit: u32,
+    /// The number of calls that get a 503.
+    pub unavailable: u32,
+    /// The client id whose calls all get a 503, and until when.
+    pub away: Option<(String, jiff::Timestamp)>,
+    /// The number of writing calls that are carried out and whose answer is cut off.
+    pub answer_lost: u32,
+    /// The number of calls that take longer.
+    pub slow: u32,
+    /// How long the slow calls take, in milliseconds.
+    pub delay_ms: u64,
+}
+
+impl Faults {
+    /// Counts the fault down by one. True if it strikes.
+    #[must_use]
+    pub fn strike(count: &mut u32) -> bool {
+        let strikes = *count > 0;
+        *count = count.saturating_sub(1);
+        strikes
+    }
+}
