@@ -12,7 +12,7 @@ use syncline_process::SystemRandom;
 pub(crate) struct Here;
 
 fn read(key: &str, secret: &SecretRef) -> Result<Found, Failure> {
-    let text = secret.read().map_err(|error| Failure::new(format!("{key}: {error}")))?;
+    let text = secret.read().map_err(|error| Failure::about(format!("{key}: {error}"), error))?;
     Ok((text, format!("{key} ({})", secret.location())))
 }
 
@@ -78,7 +78,8 @@ impl Home for Here {
                 "the configuration has no section [ingest], so `syncline serve` receives no outbound messages, and catch-up alone finds changes in Salesforce; to get an address, add [ingest] with its secret and restart `syncline serve`",
             ));
         };
-        let secret = ingest.secret.read().map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
+        let secret =
+            ingest.secret.read().map_err(|error| Failure::about(format!("ingest.secret: {error}"), error))?;
         let address = format!(
             "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is the host of your reverse proxy, which forwards calls to {})",
             secret.expose_secret(),

@@ -219,6 +219,9 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("error: {failure}");
+            for cause in failure.causes() {
+                tracing::debug!("caused by: {cause}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -226,10 +229,9 @@ async fn main() -> ExitCode {
 
 fn read_config(path: &PathBuf) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(format!(
-            "file {} cannot be read: {error}; name another file with --config PATH",
-            path.display()
-        ))
+        let words =
+            format!("file {} cannot be read: {error}; name another file with --config PATH", path.display());
+        Failure::about(words, error)
     })?;
     let config = Config::parse(&text).map_err(|error| {
         let lines: Vec<String> = error.problems.iter().map(|problem| format!("  {problem}")).collect();

@@ -46,13 +46,14 @@ struct Shared {
 /// Checks that the configuration is what is applied, then serves until SIGTERM or SIGINT.
 pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.serve.listen).await.map_err(|error| {
-        Failure::new(format!(
+        let words = format!(
             "serve cannot listen on {}: {error}; set serve.listen in the configuration to another address and port",
             config.serve.listen
-        ))
+        );
+        Failure::about(words, error)
     })?;
     let secret = config.ingest.as_ref().map(|ingest| ingest.secret.read()).transpose();
-    let secret = secret.map_err(|error| Failure::new(format!("ingest.secret: {error}")))?;
+    let secret = secret.map_err(|error| Failure::about(format!("ingest.secret: {error}"), error))?;
     let setup = Setup::connect(Target::new(config, Here)).await?;
     let inspected = setup.inspect().await?;
     if apply {

@@ -32,7 +32,7 @@ async fn connected_salesforce<H: Home>(target: &Target<H>) -> Result<(Client, St
     let (secret, found) = target.home.salesforce_secret(&target.config).await?;
     let config = &target.config;
     let credentials = Credentials::from_json(config.salesforce.auth, &secret)
-        .map_err(|error| Failure::new(format!("{found}: {error}")))?;
+        .map_err(|error| Failure::about(format!("{found}: {error}"), error))?;
     let call = longest_call(config.timing.lease);
     let call = std::time::Duration::try_from(call).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
     let client =
@@ -75,9 +75,10 @@ impl<H: Home> Setup<H> {
         }
         for LinkColumn { schema, table, link, unique, partitioned } in &inspected.links {
             add_link(&mut connection, schema, table, link, *unique, *partitioned).await.map_err(|error| {
-                Failure::new(format!(
+                let words = format!(
                     "{schema}.{table}: the link column {link} cannot be added or made unique: {error}; correct this, then run the command again"
-                ))
+                );
+                Failure::about(words, error)
             })?;
         }
         for definition in &inspected.definitions {
@@ -85,10 +86,11 @@ impl<H: Home> Setup<H> {
                 add_link_table(&connection, &self.target.instance, &definition.name).await?;
             }
             install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
-                Failure::new(format!(
+                let words = format!(
                     "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
                     definition.name, definition.schema, definition.table
-                ))
+                );
+                Failure::about(words, error)
             })?;
             let stored = operator.put_definition(definition).await?;
             done.push(format!(

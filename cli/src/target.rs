@@ -147,7 +147,7 @@ pub(crate) fn pool_of(
 ) -> Result<(Pool, String), Failure> {
     let sslmode = config.postgres.sslmode.as_deref().map(str::parse::<SslMode>).transpose()?;
     let settings = ConnectionSettings::parse(address.expose_secret(), sslmode)
-        .map_err(|error| Failure::new(format!("{found}: {error}")))?;
+        .map_err(|error| Failure::about(format!("{found}: {error}"), error))?;
     let pool = Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?;
     Ok((pool, settings.host()))
 }

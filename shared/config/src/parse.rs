@@ -20,6 +20,32 @@ impl Config {
     ///
     /// # Errors
     /// When the text is not TOML, or is not a valid configuration: every problem at once.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use syncline_config::Config;
+    ///
+    /// let text = r#"
+    ///     [salesforce]
+    ///     login_url = "https://acme.my.salesforce.com"
+    ///     auth = "client-credentials"
+    ///     secret = "env:SALESFORCE_SECRET"
+    ///     [postgres]
+    ///     secret = "env:DATABASE_URL"
+    ///     [sync.contacts]
+    ///     object = "Contact"
+    ///     table = "public.contacts"
+    ///     [sync.contacts.fields]
+    ///     LastName = "last_name"
+    /// "#;
+    /// let config = Config::parse(text)?;
+    /// assert_eq!(config.syncs[0].name, "contacts");
+    ///
+    /// let error = Config::parse(&text.replace("table", "tabel")).unwrap_err();
+    /// assert!(error.to_string().contains("did you mean table?"));
+    /// # Ok::<(), syncline_config::ConfigError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let table: Table = text
             .parse()

@@ -7,23 +7,14 @@ use std::net::SocketAddr;
 use syncline_salesforce::Auth;
 use syncline_sync::DailyCalls;
 use toml::{Table, Value};
+use url::{Host, Url};
 
 pub(crate) fn salesforce(reader: &mut Reader, table: &Table) -> Option<SalesforceConfig> {
     let mut section = Section::new("salesforce", table);
     let login_url = reader.required(&mut section, "login_url", "\"https://acme.my.salesforce.com\"");
     let login_url = login_url.map(|url| url.trim_end_matches('/').to_owned());
-    if let Some(url) = &login_url {
-        let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
-            .iter()
-            .any(|start| url.starts_with(start));
-        if !url.starts_with("https://") && !loopback {
-            reader.problem(
-                "salesforce.login_url",
-                format!(
-                    "is {url:?}, but must begin with https:// (http:// is for addresses of this machine only)"
-                ),
-            );
-        }
+    if let Some(problem) = login_url.as_deref().and_then(problem_of_address) {
+        reader.problem("salesforce.login_url", problem);
     }
     let auths = [Auth::Jwt, Auth::ClientCredentials, Auth::RefreshToken, Auth::Password]
         .map(|auth| (auth.word(), auth));
@@ -151,4 +142,63 @@ pub(crate) fn timing(reader: &mut Reader, table: Option<&Table>, serve: Option<&
         }
     }
     timing
+}
+
+/// What is wrong with the address of an org; `None` if nothing is.
+fn problem_of_address(address: &str) -> Option<String> {
+    let url = match Url::parse(address) {
+        Ok(url) => url,
+        Err(error) => {
+            return Some(format!(
+                "is {address:?}, which is no address ({error}); write https:// and the host"
+            ));
+        }
+    };
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return Some(format!(
+            "is {address:?}, but must begin with https:// (http:// is for addresses of this machine only)"
+        ));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        let origin = url.origin().ascii_serialization();
+        return Some(format!("is {address:?}, but must end after the host: {origin:?}"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_an_org_is_https_or_of_this_machine_and_ends_after_the_host() {
+        for good in [
+            "https://acme.my.salesforce.com",
+            "https://acme--qa.sandbox.my.salesforce.com",
+            "http://127.0.0.1:4321",
+            "http://localhost:4321",
+            "http://[::1]:4321",
+        ] {
+            assert_eq!(problem_of_address(good), None, "{good}");
+        }
+        for (bad, words) in [
+            ("acme.my.salesforce.com", "which is no address"),
+            ("http://acme.my.salesforce.com", "must begin with https://"),
+            ("http://localhost.acme.example", "must begin with https://"),
+            ("ftp://127.0.0.1", "must begin with https://"),
+            (
+                "https://acme.my.salesforce.com/lightning",
+                "must end after the host: \"https://acme.my.salesforce.com\"",
+            ),
+        ] {
+            let problem = problem_of_address(bad).unwrap_or_default();
+            assert!(problem.contains(words), "{bad}: {problem}");
+        }
+    }
 }
