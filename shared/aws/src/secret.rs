@@ -96,6 +96,27 @@ enum Port {
 /// # Errors
 /// When the secret has neither form, or host or database name are nowhere: a sentence that says what is
 /// missing and does not contain the secret.
+///
+/// # Example
+///
+/// ```
+/// use secrecy::{ExposeSecret, SecretString};
+/// use syncline_aws::{Whereabouts, postgres_address};
+///
+/// let of_rds = SecretString::from(r#"{"username": "app", "password": "it's"}"#);
+/// let whereabouts = Whereabouts {
+///     host: Some("db.acme.example".to_owned()),
+///     database: Some("crm".to_owned()),
+///     port: None,
+/// };
+/// let address = postgres_address(&of_rds, &whereabouts)?;
+/// assert!(address.expose_secret().contains("host='db.acme.example'"));
+/// assert!(address.expose_secret().contains(r"password='it\'s'"));
+///
+/// let nowhere = postgres_address(&of_rds, &Whereabouts::default()).unwrap_err();
+/// assert!(nowhere.contains("set postgres.host in syncline.toml"));
+/// # Ok::<(), String>(())
+/// ```
 pub fn postgres_address(secret: &SecretString, whereabouts: &Whereabouts) -> Result<SecretString, String> {
     let text = secret.expose_secret().trim();
     if !text.starts_with('{') {

@@ -65,6 +65,21 @@ impl ConnectionSettings {
     ///
     /// # Errors
     /// [`DatabaseError::Address`] if the address or its `sslmode` cannot be parsed.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use syncline_postgres::ConnectionSettings;
+    ///
+    /// let settings = ConnectionSettings::parse("postgres://app:hunter2@db.acme.example/crm", None)?;
+    /// assert_eq!(settings.at(), "db.acme.example:5432/crm", "without the password");
+    ///
+    /// let pairs = "host=db.acme.example port=6432 dbname=crm user=app sslmode=verify-ca";
+    /// assert_eq!(ConnectionSettings::parse(pairs, None)?.at(), "db.acme.example:6432/crm");
+    ///
+    /// assert!(ConnectionSettings::parse("postgres://db/crm?sslmode=prefer", None).is_err());
+    /// # Ok::<(), syncline_postgres::DatabaseError>(())
+    /// ```
     pub fn parse(address: &str, sslmode: Option<SslMode>) -> Result<Self, DatabaseError> {
         let (address, parameters) = take_ssl_parameters(address);
         let mut config = tokio_postgres::Config::from_str(&address)

@@ -8,6 +8,15 @@ use tokio_postgres::types::Type;
 
 /// The name of a field's column in a generated table: the field's name in snake case, without the suffix
 /// `__c` of custom fields.
+///
+/// # Example
+///
+/// ```
+/// use syncline_postgres::generated_column_name;
+///
+/// assert_eq!(generated_column_name("LastName"), "last_name");
+/// assert_eq!(generated_column_name("SLA_Expires__c"), "sla_expires");
+/// ```
 #[must_use]
 pub fn generated_column_name(field: &str) -> String {
     let field = field.strip_suffix("__c").unwrap_or(field);

@@ -320,6 +320,9 @@ fn audience(login_url: &str) -> &str {
     }
 }
 
+/// The signed assertion of the JWT bearer flow. It is signed with ring, which TLS brings along: the crate
+/// `jsonwebtoken` would add a second library of cryptography, aws-lc or RustCrypto. Source: OAuth 2.0 JWT Bearer Flow
+/// for Server-to-Server Integration.
 fn assertion(
     client_id: &str,
     username: &str,
