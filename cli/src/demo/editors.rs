@@ -2,6 +2,7 @@
 //! team that edits in the app's tables by SQL, and pairs of people who edit the same record on both sides at
 //! the same moment. They make each edit in both worlds.
 
+use super::number::thousands;
 use super::world::{Known, World, edit};
 use crate::failure::Failure;
 use jiff::Timestamp;
@@ -338,17 +339,4 @@ impl Team {
         let what = format!("{} phones updated by one import", thousands(edits.len()));
         world.done(edits, Some(&what))
     }
-}
-
-/// Writes a number with a comma between thousands: 12345 becomes 12,345.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

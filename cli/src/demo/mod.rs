@@ -3,11 +3,13 @@
 //! the usual script syncs a second world with the same edits, and the same judge judges it.
 //!
 //! The modules: `stage` starts everything that the demo needs; `world` is one of the two worlds that are
-//! edited; `editors` are the teams; `watch` sees edits arrive; `script` is the usual script; `screen` prints;
-//! `keys` reads the keyboard.
+//! edited; `mapping` says what is synced; `editors` are the teams; `watch` sees edits arrive; `script` is the usual
+//! script; `screen` prints; `number` writes numbers; `keys` reads the keyboard.
 
 mod editors;
 mod keys;
+mod mapping;
+mod number;
 mod screen;
 mod script;
 mod stage;

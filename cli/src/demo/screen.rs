@@ -1,7 +1,7 @@
 //! What the demo prints: two columns, 100 characters wide together, and plain text if standard output is no
 //! terminal.
 
-use super::editors::thousands;
+use super::number::thousands;
 use super::stage::Stage;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use judge::{Edit, Latency, Verdict};

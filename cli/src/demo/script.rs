@@ -3,6 +3,7 @@
 //! and the later change wins. The script skips its own writes, writes in collections, carries deletes from
 //! Salesforce across, and keeps its cursors in a table. Nothing in it was made worse on purpose.
 
+use super::mapping::{ACCOUNT_FIELDS, CONTACT_FIELDS};
 use crate::failure::Failure;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,10 +19,8 @@ const BATCH: usize = 200;
 /// An object, its table, and its fields with their columns.
 type Mapping = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const OBJECTS: [Mapping; 2] = [
-    ("Account", "accounts", super::stage::ACCOUNT_FIELDS),
-    ("Contact", "contacts", super::stage::CONTACT_FIELDS),
-];
+const OBJECTS: [Mapping; 2] =
+    [("Account", "accounts", ACCOUNT_FIELDS), ("Contact", "contacts", CONTACT_FIELDS)];
 
 /// What the script adds to the app's tables: the Salesforce Id, and the time of the row's last change by
 /// anybody but the script. The table `cursors` holds the script's cursors.

@@ -1,6 +1,7 @@
 //! Everything that the demo starts: a private PostgreSQL cluster, a simulated Salesforce for each world,
 //! Syncline as a process of its own, and the script.
 
+use super::mapping::{ACCOUNT_FIELDS, CONTACT_FIELDS};
 use super::script::{self, Script};
 use crate::failure::Failure;
 use jiff::{SignedDuration, Timestamp};
@@ -16,17 +17,6 @@ use support::cluster::{Cluster, free_port};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-
-pub(super) const CONTACT_FIELDS: &[(&str, &str)] = &[
-    ("FirstName", "first_name"),
-    ("LastName", "last_name"),
-    ("Title", "title"),
-    ("Phone", "phone"),
-    ("Department", "department"),
-    ("Editor_Id__c", "editor_id"),
-];
-pub(super) const ACCOUNT_FIELDS: &[(&str, &str)] =
-    &[("Name", "name"), ("Website", "website"), ("Phone", "phone"), ("Editor_Id__c", "editor_id")];
 
 /// The app's tables, and the audit: a table in which triggers record every change of a value, for the judge.
 const SQL: &str = "

@@ -4,9 +4,10 @@
 //! again after `syncline apply --stack` stored something else, and after a side refused the secret, which may
 //! have been rotated.
 
-use crate::alerts::{Metric, SnsAlerts, metric_line};
+use crate::alerts::SnsAlerts;
 use crate::applied::{AppliedConfig, InstanceSettings};
 use crate::clients::sdk_config;
+use crate::metrics::{Metric, metric_line};
 use crate::queue::SqsQueue;
 use crate::runtime::AwsRuntime;
 use crate::secret::{Stage, postgres_address, read_secret};

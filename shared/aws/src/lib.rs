@@ -29,7 +29,7 @@
 //! - `item`: items of the table, and conditions on them.
 //! - `table`: calls to one DynamoDB table: keys, conditions, batches, transactions, retries.
 //! - `queue`: the `Queue` port on SQS FIFO, and dead letters.
-//! - `alerts`: alerts and metrics.
+//! - `alerts`: alerts to SNS. `metrics`: CloudWatch metrics.
 //! - `secret`: versions of a secret, and the database address in a secret.
 //! - `clients`: time-outs and retries that all AWS clients share.
 //! - `batch` (feature `lambda`): answers SQS which messages of an event failed.
@@ -40,7 +40,7 @@
 //! The table has the keys `pk` (partition) and `sk` (sort), both text. Each record has partition keys of its
 //! own, so that the traffic of a sync is spread over many partitions. A document is JSON in the attribute
 //! `body`. Documents carry a form number of their own (`v` or `form`), except conflicts, counters and the
-//! bucket of calls.
+//! bucket of calls. `put-off` is the stored word for deferred: items of earlier releases have it.
 //!
 //! | pk | sk | what the item holds |
 //! | --- | --- | --- |
@@ -76,6 +76,7 @@ mod counters;
 mod deferred;
 mod function;
 mod item;
+mod metrics;
 mod operator;
 mod queue;
 mod runtime;
@@ -85,13 +86,14 @@ mod stack;
 mod state;
 mod table;
 
-pub use alerts::{Metric, SnsAlerts, metric_line};
+pub use alerts::SnsAlerts;
 pub use applied::{AppliedConfig, InstanceSettings, SETTINGS_FORM};
 pub use aws_config::SdkConfig;
 #[cfg(feature = "lambda")]
 pub use batch::{partial_batch, traces};
 pub use clients::sdk_config;
 pub use function::{Environment, Function, Wired, fingerprint_key};
+pub use metrics::{Metric, metric_line};
 pub use operator::StackOperator;
 pub use queue::SqsQueue;
 pub use runtime::AwsRuntime;

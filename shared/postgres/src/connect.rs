@@ -1,12 +1,7 @@
-//! The address of the database, TLS, and the pool of connections.
+//! The address of the database, and the pool of connections.
 
 use crate::error::{DatabaseError, words};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use crate::tls::{self, SslMode};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,37 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// How a connection is protected. The names are those of PostgreSQL (PostgreSQL documentation, SSL Support);
-/// its modes `allow` and `prefer` are not offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    /// The connection is not encrypted.
-    Disable,
-    /// The connection is encrypted, and the server's certificate is not checked. This holds even with
-    /// `sslrootcert`, which makes libpq check the certificate in this mode.
-    Require,
-    /// As `Require`, and a known authority must have signed the server's certificate.
-    VerifyCa,
-    /// As `VerifyCa`, and the certificate must name the host.
-    VerifyFull,
-}
-
-impl FromStr for SslMode {
-    type Err = DatabaseError;
-
-    fn from_str(text: &str) -> Result<Self, DatabaseError> {
-        match text {
-            "disable" => Ok(Self::Disable),
-            "require" => Ok(Self::Require),
-            "verify-ca" => Ok(Self::VerifyCa),
-            "verify-full" => Ok(Self::VerifyFull),
-            other => Err(DatabaseError::Address(format!(
-                "sslmode {other:?} is not supported; set sslmode to disable, require, verify-ca or verify-full"
-            ))),
-        }
-    }
-}
 
 /// Where the database is, who signs in there, and how the connection is protected.
 #[derive(Clone, Debug)]
@@ -126,45 +90,6 @@ impl ConnectionSettings {
     pub fn host(&self) -> String {
         self.at().split('/').next().unwrap_or_default().to_owned()
     }
-
-    fn tls(&self) -> Result<ClientConfig, DatabaseError> {
-        let provider = Arc::new(ring::default_provider());
-        let refused =
-            |error: &dyn std::fmt::Display| DatabaseError::Address(format!("TLS cannot be set up: {error}"));
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| refused(&error))?;
-        if matches!(self.sslmode, SslMode::Require | SslMode::Disable) {
-            let verifier = Arc::new(Anybody(provider));
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
-        }
-        let mut roots = RootCertStore::empty();
-        match &self.root_certificate {
-            Some(path) => {
-                let certificates = CertificateDer::pem_file_iter(path)
-                    .map_err(|error| refused(&format!("{}: {error}", path.display())))?;
-                for certificate in certificates.flatten() {
-                    roots.add(certificate).map_err(|error| refused(&error))?;
-                }
-            }
-            None => {
-                let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        if roots.is_empty() {
-            return Err(refused(
-                &"no root certificates were found; set sslrootcert to a file of PEM certificates",
-            ));
-        }
-        if self.sslmode == SslMode::VerifyFull {
-            return Ok(builder.with_root_certificates(roots).with_no_client_auth());
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|error| refused(&error))?;
-        let verifier = Arc::new(AnyName(verifier));
-        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-    }
 }
 
 /// Takes `sslmode` and `sslrootcert` out of an address, and returns the rest of the address and these
@@ -192,99 +117,6 @@ fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
     (format!("{base}{}", kept.join(&separator.to_string())), taken)
 }
 
-/// Accepts any certificate, for `require`.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Accepts any certificate that a known authority signed, whatever name it is for. For `verify-ca`.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
 /// A connection from a [`Pool`]. Dropping it gives it back to the pool.
 pub type Connection = deadpool_postgres::Object;
 
@@ -304,7 +136,10 @@ impl Pool {
     pub fn new(settings: &ConnectionSettings, size: usize) -> Result<Self, DatabaseError> {
         let manager = deadpool_postgres::Manager::from_config(
             settings.config.clone(),
-            MakeRustlsConnect::new(settings.tls()?),
+            MakeRustlsConnect::new(tls::client_config(
+                settings.sslmode,
+                settings.root_certificate.as_deref(),
+            )?),
             deadpool_postgres::ManagerConfig { recycling_method: deadpool_postgres::RecyclingMethod::Fast },
         );
         let pool = deadpool_postgres::Pool::builder(manager)

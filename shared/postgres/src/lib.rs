@@ -17,7 +17,7 @@
 //!
 //! # Layout
 //!
-//! - `connect`: the database address, TLS, and the pool of connections.
+//! - `connect`: the database address and the pool of connections; `tls`: how a connection is protected.
 //! - `identity`: reads what tells the database from its copies.
 //! - `catalog`: describes a table: its columns, its key, and what the role may do with it.
 //! - `table`: generates tables, and adds the link to a table.
@@ -48,12 +48,13 @@ mod names;
 mod restore;
 mod schema;
 mod table;
+mod tls;
 mod transaction;
 mod write;
 
 pub use capture::install_capture;
 pub use catalog::{describe_table, has_schema};
-pub use connect::{Connection, ConnectionSettings, Pool, SslMode};
+pub use connect::{Connection, ConnectionSettings, Pool};
 pub use database::PostgresDatabase;
 pub use error::{DatabaseError, store_error};
 pub use identity::read_identity;
@@ -63,4 +64,5 @@ pub use names::{Instance, quote};
 pub use schema::{HistoryEntry, install_schema, make_partitions, read_history};
 pub use syncline_sync::DatabaseIdentity;
 pub use table::{add_link, add_link_table, create_table_sql, generated_column_name, generated_table};
+pub use tls::SslMode;
 pub use transaction::PostgresTransaction;
