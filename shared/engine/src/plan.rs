@@ -429,7 +429,8 @@ fn propagated(
         }
         plan
     } else {
-        created(definition, key, side, image)
+        // Also where the record waits for a parent before it is created again, its base goes on.
+        RecordPlan { live: true, ..created(definition, key, side, image) }
     };
     plan.gone = Some(Gone { side, how: Absence::Deleted });
     plan.conflicts = conflicts;

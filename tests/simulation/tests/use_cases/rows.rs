@@ -1,9 +1,10 @@
 //! Whose row it is: links that are missing, wrong, another's or filled by hand, and bases that a newer version wrote.
 
+use super::fates::with_lookup;
 use super::{World, both};
 use jiff::SignedDuration;
 use org::FieldType;
-use syncline_engine::{DeletePolicy, Held, SalesforceId, Side};
+use syncline_engine::{DeletePolicy, Held, Parent, PostgresKey, SalesforceId, Side};
 use syncline_sync::reconcile::Summary;
 use syncline_sync::{Clock, Ports, Put, Queue, State, Step, Touch, consume, poll};
 
@@ -152,6 +153,28 @@ async fn a_row_whose_key_changed_and_whose_link_was_emptied_is_followed_by_its_o
     let due = world.ports.state.due(world.ports.clock.now() + SignedDuration::from_secs(1), 9).await.unwrap();
     let touched: Vec<_> = due.into_iter().map(|due| due.touch.unwrap().key).collect();
     assert_eq!(touched, [Some(key)]);
+}
+
+#[tokio::test]
+async fn a_row_that_waits_for_a_parent_to_be_created_anew_is_followed_to_its_new_key() {
+    let mut world = with_lookup();
+    world.definition.primary = Side::Postgres;
+    world.definition.fields.last_mut().unwrap().salesforce_required = true;
+    let (key, id) = world.linked().await;
+    world.ports.salesforce.delete(&id);
+    let new_key = world.ports.database.change_key("contacts", &key).unwrap();
+    world.ports.database.write_link("contacts", &new_key, None);
+    world.ports.database.edit("contacts", &new_key, "AccountId", Some("99"));
+    world.edit_row(&new_key, "edited");
+    let touch = Touch { old_key: Some(key.clone()), ..world.of_key(&new_key) };
+    world.run(vec![touch]).await;
+    let base = world.ports.state.bases("contacts").remove(0);
+    assert_eq!((base.postgres_key.as_ref(), base.live), (Some(&new_key), true));
+    // What still names the old key does not make a missing row of it.
+    world.run_keys(&[key]).await;
+    let held: Vec<Held> = world.ports.state.held().into_iter().map(|held| held.held).collect();
+    let parent = Parent::Postgres("accounts".to_owned(), PostgresKey::of_columns(["99"]));
+    assert_eq!(held, [Held::Waiting { field: "AccountId".to_owned(), parent }]);
 }
 
 async fn deferred(world: &World) -> Vec<Touch> {
