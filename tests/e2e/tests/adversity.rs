@@ -7,7 +7,10 @@ use e2e::recorder::Strikes;
 use e2e::traffic::Traffic;
 use e2e::world::World;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use syncline_engine::SalesforceId;
+use syncline_sync::{Source, Touch};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -94,6 +97,20 @@ async fn salesforce_is_away_for_longer_than_five_receives(world: &World, traffic
     assert_eq!(world.operator.dead.depth().await.unwrap(), 0, "an outage makes no dead letters");
 }
 
+/// Two records whose touches are in one group of the queue, so that touches of one moment travel in one message.
+async fn two_of_one_message(traffic: &mut Traffic) -> (String, String) {
+    let mut of_group: BTreeMap<String, String> = BTreeMap::new();
+    for record in traffic.records().to_vec() {
+        let Some(id) = traffic.id_of(&record).await else { continue };
+        let id = SalesforceId::parse(&id).unwrap();
+        let group = Touch::of_id("contacts", id, Source::OutboundMessage, Timestamp::now()).group();
+        if let Some(other) = of_group.insert(group, record.clone()) {
+            return (other, record);
+        }
+    }
+    panic!("no two records are in one group")
+}
+
 async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, traffic: &mut Traffic) {
     // Writing this row takes 12.5 seconds: longer than the applier's time-out of 10 seconds, and shorter than
     // the 15 seconds for which its message is invisible.
@@ -104,8 +121,9 @@ async fn a_poisoned_message_leaves_its_one_touch_and_is_redriven(world: &World, 
              CREATE TRIGGER hang BEFORE UPDATE ON contacts FOR EACH ROW WHEN (NEW.title = 'poison') EXECUTE FUNCTION public.hang()",
         )
         .await;
-    let record = traffic.records()[0].clone();
-    traffic.set_in_salesforce(&record, "Title", "poison").await;
+    let (record, neighbour) = two_of_one_message(traffic).await;
+    let values = [(record.as_str(), "poison"), (neighbour.as_str(), "harmless")];
+    traffic.set_together_in_salesforce("Title", &values).await;
     some(traffic, 20).await;
     let started = Instant::now();
     while world.operator.dead.depth().await.unwrap() == 0 {
