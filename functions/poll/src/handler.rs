@@ -1,7 +1,7 @@
 //! What a schedule calls: one look at the capture log, one at the scans, and housekeeping.
 
 use syncline_engine::Definition;
-pub use syncline_sync::poll::keep_house;
+pub use syncline_sync::poll::housekeeping;
 use syncline_sync::{PortError, Ports, poll, watch};
 
 /// How often [`poll_log`] reads the capture log in one call, at most.

@@ -1,7 +1,7 @@
 //! Poll in Lambda: EventBridge Scheduler starts a run once a minute. One run serves all syncs, and looks
 //! several times where an interval is shorter than a minute.
 
-use crate::handler::{keep_house, poll_log, poll_scans};
+use crate::handler::{housekeeping, poll_log, poll_scans};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const FULL: usize = 400;
 /// How long a run waits after a look that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How often housekeeping is done, by whichever run comes first.
-const HOUSE_EVERY: SignedDuration = SignedDuration::from_hours(1);
+const HOUSEKEEPING_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Does housekeeping if it is due, then looks for changes until 55 seconds have passed. Two runs at the same
 /// time do no harm. A look that fails does not end the run.
@@ -32,7 +32,7 @@ pub async fn call(function: &Function, event: LambdaEvent<serde_json::Value>) ->
     let deadline = Timestamp::try_from(event.context.deadline()).unwrap_or(now + RUN);
     let until = (now + RUN).min(deadline - RESERVE);
     let mut touched = 0;
-    keep_house_in_turn(function).await;
+    housekeeping_in_turn(function).await;
     loop {
         let looked = look(function, &mut touched).await;
         let wait = match &looked {
@@ -76,11 +76,11 @@ async fn look(function: &Function, touched: &mut usize) -> Result<Next, PortErro
 }
 
 /// Does housekeeping, if no other run did within the hour. If it fails, it is tried again within an hour.
-async fn keep_house_in_turn(function: &Function) {
+async fn housekeeping_in_turn(function: &Function) {
     let kept = async {
         let Some(wired) = function.ready().await? else { return Ok(()) };
-        if wired.runtime.state.turn("house", Timestamp::now(), HOUSE_EVERY).await? {
-            keep_house(&wired.runtime, &wired.definitions).await?;
+        if wired.runtime.state.turn("house", Timestamp::now(), HOUSEKEEPING_EVERY).await? {
+            housekeeping(&wired.runtime, &wired.definitions).await?;
         }
         Ok::<(), PortError>(())
     };

@@ -17,4 +17,4 @@ mod handler;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 
-pub use handler::{keep_house, poll_log, poll_scans};
+pub use handler::{housekeeping, poll_log, poll_scans};

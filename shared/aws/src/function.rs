@@ -20,7 +20,7 @@ use syncline_engine::{Definition, FingerprintKey};
 use syncline_postgres::{ConnectionSettings, Instance, Pool, PostgresDatabase};
 use syncline_process::{SystemClock, SystemRandom};
 use syncline_salesforce::{Client, Credentials, LONGEST_CALL};
-use syncline_sync::remembered::Remembered;
+use syncline_sync::process_memory::ProcessMemory;
 use syncline_sync::{NoSteps, PortError, Settings, longest_call};
 use tokio::sync::Mutex;
 
@@ -84,7 +84,7 @@ pub struct Function {
     secrets: aws_sdk_secretsmanager::Client,
     wired: Mutex<Option<Arc<Wired>>>,
     /// Outlives the wiring, which is made anew now and then.
-    remembered: Remembered,
+    process_memory: ProcessMemory,
 }
 
 /// A function's wiring: connections to both sides, and what `syncline apply --stack` stored.
@@ -145,7 +145,7 @@ impl Function {
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             environment,
             wired: Mutex::default(),
-            remembered: Remembered::default(),
+            process_memory: ProcessMemory::default(),
         })
     }
 
@@ -251,7 +251,7 @@ impl Function {
             clock: SystemClock,
             random: SystemRandom::new(),
             steps: NoSteps,
-            remembered: self.remembered.clone(),
+            process_memory: self.process_memory.clone(),
             settings: Settings {
                 instance: settings.instance,
                 lease,

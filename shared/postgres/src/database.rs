@@ -125,7 +125,7 @@ impl Database for PostgresDatabase {
         Ok(u64::try_from(beat).unwrap_or(0))
     }
 
-    async fn keep_house(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
+    async fn housekeeping(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
         let mut connection = self.connection().await?;
         self.check_identity(&connection).await?;
         make_partitions(&mut connection, &self.instance).await.map_err(database_error)?;

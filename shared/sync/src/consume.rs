@@ -231,7 +231,7 @@ async fn of_sync<P: Ports>(
     let mut left = touches.into_iter();
     let mut ran = false;
     loop {
-        let size = ports.remembered().speed().run_size(ports.settings().lease / 3);
+        let size = ports.process_memory().speed().run_size(ports.settings().lease / 3);
         let run: Vec<Touch> = left.by_ref().take(size).collect();
         if run.is_empty() {
             return Ok(summary);
@@ -252,7 +252,7 @@ async fn of_sync<P: Ports>(
         let of_run = one_run(ports, bounds.definitions, sync, run).await?;
         if of_run.outage.is_none() && of_run.deferred < touches {
             let took = ports.clock().now().duration_since(now);
-            ports.remembered().speed().measured(touches, took);
+            ports.process_memory().speed().measured(touches, took);
         }
         summary.add(&of_run);
     }

@@ -19,7 +19,7 @@
 //! - `reconcile`: one run over the touches of one sync.
 //! - `ports`: the traits that the adapters implement: the two sides, the state store, the queue, the clock
 //!   and more.
-//! - `remembered`: what a process remembers between its runs: what catch-up has queued, and how fast runs are.
+//! - `process_memory`: what a process remembers between its runs: what catch-up has queued, and how fast runs are.
 //! - `retry.rs`: what an error leads to, the back-off, and how long a breaker stays open.
 //! - `outage.rs`: the breaker of a side that is away, and the probe that finds out when the side answers
 //!   again.
@@ -40,9 +40,9 @@ mod pace;
 mod pause;
 pub mod poll;
 mod ports;
+pub mod process_memory;
 pub mod pulse;
 pub mod reconcile;
-pub mod remembered;
 mod retry;
 mod touch;
 mod view;

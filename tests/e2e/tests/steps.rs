@@ -14,7 +14,7 @@ use syncline_aws::{AwsRuntime, DynamoState, SdkConfig, SnsAlerts, SqsQueue, Stac
 use syncline_postgres::{Instance, PostgresDatabase};
 use syncline_process::{SystemClock, SystemRandom};
 use syncline_salesforce::{Client, Credentials};
-use syncline_sync::remembered::Remembered;
+use syncline_sync::process_memory::ProcessMemory;
 use syncline_sync::{NoSteps, Operator as _, Queue as _, Settings, Step, Steps};
 use tokio::sync::Notify;
 
@@ -83,7 +83,7 @@ impl Bare {
             },
             clock: SystemClock,
             random: SystemRandom::new(),
-            remembered: Remembered::default(),
+            process_memory: ProcessMemory::default(),
             steps,
             settings: Settings {
                 instance: "default".into(),

@@ -228,8 +228,8 @@ fn alarms_and_dashboard_name_metrics_that_there_are() {
 
 #[test]
 fn the_template_has_every_output_that_the_command_line_reads() {
-    let source = std::fs::read_to_string(root().join("cli/src/stack.rs")).unwrap()
-        + &std::fs::read_to_string(root().join("cli/src/here.rs")).unwrap();
+    let source = std::fs::read_to_string(root().join("cli/src/instance/stack.rs")).unwrap()
+        + &std::fs::read_to_string(root().join("cli/src/instance/one_process.rs")).unwrap();
     let mut asked = 0;
     for call in ["output(\"", "optional(\"", "secret(\""] {
         for rest in source.split(call).skip(1) {

@@ -17,8 +17,8 @@ use syncline_process::SystemRandom;
 use syncline_salesforce::{Client, Credentials};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::ObjectDescription;
+use syncline_sync::process_memory::ProcessMemory;
 use syncline_sync::reconcile::Summary;
-use syncline_sync::remembered::Remembered;
 use syncline_sync::{Clock, HasPorts, Operator as _, PortSet, Queue as _, Settings, Step, Steps};
 use tokio::sync::Notify;
 
@@ -247,7 +247,7 @@ impl World {
             random: SystemRandom::new(),
             alerts: alerts.clone(),
             steps: gallows.clone(),
-            remembered: Remembered::default(),
+            process_memory: ProcessMemory::default(),
             settings: Settings {
                 instance: instance.0,
                 lease: options.lease,

@@ -20,7 +20,7 @@ async fn killed_at(world: &World, step: Step) -> bool {
         world.queue().done(&applied.done).await.unwrap();
     });
     let killed = world.gallows.kill_at(step, round).await;
-    world.remembered().forget();
+    world.process_memory().forget();
     killed
 }
 

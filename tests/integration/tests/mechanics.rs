@@ -79,7 +79,7 @@ async fn a_new_partition_is_captured_and_truncating_a_leaf_pauses() {
         .await;
     world.to_rest().await;
     assert_eq!(world.records("Contact"), 1, "row triggers reach a partition of tomorrow");
-    world.database().keep_house(&world.definitions, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+    world.database().housekeeping(&world.definitions, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     world.database.run("TRUNCATE contacts_asia").await;
     world.to_rest().await;
     let reason = world.database.text("SELECT reason FROM syncline.paused").await.unwrap();

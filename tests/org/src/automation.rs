@@ -1,10 +1,10 @@
 //! What an org does by itself when a record is saved or deleted.
 
-use crate::check::SaveError;
 use crate::record::Record;
 use crate::save::Fields;
 use crate::schema::ObjectSchema;
-use crate::stored::Stored;
+use crate::validate::SaveError;
+use crate::value::Stored;
 use serde::{Deserialize, Serialize};
 
 /// A flow before a save: when a field changes, another one is set from it.

@@ -1,6 +1,6 @@
 //! Faults: what goes wrong on purpose.
 
-use crate::check::SaveError;
+use crate::validate::SaveError;
 use serde::{Deserialize, Serialize};
 
 /// A fault that is switched on for a number of calls or records.

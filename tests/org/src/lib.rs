@@ -6,29 +6,29 @@
 //! clients meet.
 //!
 //! Begin with [`Org`]. [`Org::create`], [`Org::update`], [`Org::delete`] and [`Org::undelete`] are what users
-//! do; `check.rs` says what is refused, `save.rs` and `remove.rs` what a save and a delete bring about.
+//! do; `validate.rs` says what is refused, `save.rs` and `recycle_bin.rs` what a save and a delete bring about.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test double may panic on its own bugs")]
 
 mod automation;
-mod check;
 mod faults;
 mod id;
+mod long_transaction;
 mod objects;
 mod org;
 mod outbox;
 mod record;
-mod remove;
+mod recycle_bin;
 mod save;
 mod schema;
-mod stored;
-mod transaction;
+mod validate;
+mod value;
 
 pub use automation::{Automation, Relation, ValidationRule};
-pub use check::SaveError;
 pub use faults::{Fault, Faults};
 pub use org::{ApiCall, Change, Org, User};
 pub use outbox::{Notification, OutboundMessage, Outbox};
 pub use record::Record;
 pub use save::Fields;
 pub use schema::{FieldType, ObjectSchema, SchemaField};
-pub use stored::{Stored, moment, parse_moment};
+pub use validate::SaveError;
+pub use value::{Stored, moment, parse_moment};

@@ -1,15 +1,15 @@
 //! The state of the org: its objects, records and users, its clock, and the history of its fields.
 
 use crate::automation::{Automation, Relation, ValidationRule};
-use crate::check::SaveError;
 use crate::faults::Faults;
 use crate::id::lengthen;
+use crate::long_transaction::Open;
 use crate::objects::objects;
 use crate::outbox::{OutboundMessage, Outbox};
 use crate::record::Record;
 use crate::schema::ObjectSchema;
-use crate::stored::Stored;
-use crate::transaction::Open;
+use crate::validate::SaveError;
+use crate::value::Stored;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! A record, and what stood before its last change.
 
-use crate::stored::{Stored, whole_second};
+use crate::value::{Stored, whole_second};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

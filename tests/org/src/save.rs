@@ -1,11 +1,11 @@
 //! What a save of a record brings about: flows run, fields change, the stamp moves, formulas and parents follow.
 
-use crate::check::SaveError;
 use crate::id::lengthen;
 use crate::org::{Change, Org, User};
 use crate::record::Record;
 use crate::schema::{FieldType, ObjectSchema};
-use crate::stored::{Stored, whole_second};
+use crate::validate::SaveError;
+use crate::value::{Stored, whole_second};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

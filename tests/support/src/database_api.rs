@@ -360,7 +360,7 @@ impl Database for MemoryDatabase {
         Ok(inner.beat)
     }
 
-    async fn keep_house(&self, _definitions: &[Definition], _before: Timestamp) -> Result<(), PortError> {
+    async fn housekeeping(&self, _definitions: &[Definition], _before: Timestamp) -> Result<(), PortError> {
         yield_now().await;
         self.call()
     }

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
+use syncline_sync::process_memory::ProcessMemory;
 use syncline_sync::reconcile::Tally;
-use syncline_sync::remembered::Remembered;
 use syncline_sync::{Alert, Alerts, Clock, DailyCalls, HasPorts, PortSet, Random, Settings, Step, Steps};
 
 /// A clock that moves only when a test moves it.
@@ -185,7 +185,7 @@ impl MemoryPorts {
                 daily_calls: None,
                 key: fingerprint_key(),
             },
-            remembered: Remembered::default(),
+            process_memory: ProcessMemory::default(),
         };
         Self { set, events }
     }

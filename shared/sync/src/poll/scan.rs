@@ -76,16 +76,16 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         ports.state().put_cursor(&definition.name, &fresh(definition)).await?;
         return Ok((0, true));
     }
-    ports.remembered().offered().resume(&definition.name, &stored);
+    ports.process_memory().queued_by_catch_up().resume(&definition.name, &stored);
     let started = *cursor.scan_started.get_or_insert(page.date);
     let mut touches = scanned(ports, definition, &page.rows, Source::CatchUp);
     for touch in &mut touches {
         touch.late = touch.stamp.is_some_and(|stamp| page.date >= stamp + late(ports.settings()));
     }
-    touches.retain(|touch| ports.remembered().offered().is_new(touch));
+    touches.retain(|touch| ports.process_memory().queued_by_catch_up().is_new(touch));
     let sent = enqueue(ports, touches.clone()).await?;
     for touch in touches.iter().filter(|touch| is_complete(touch, page.date)) {
-        ports.remembered().offered().queued(touch);
+        ports.process_memory().queued_by_catch_up().queued(touch);
     }
     if page.last {
         // Rows can become visible minutes after their stamp. So the next catch-up begins some minutes (the
@@ -99,7 +99,7 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         cursor.id = Some(row.id.clone());
     }
     ports.state().put_cursor(&definition.name, &cursor).await?;
-    ports.remembered().offered().stored(&definition.name, &cursor);
+    ports.process_memory().queued_by_catch_up().stored(&definition.name, &cursor);
     Ok((sent, !page.last))
 }
 

@@ -208,7 +208,7 @@ pub trait Database: Send + Sync {
 
     /// Does the regular maintenance: installs capture on what was added to the tables, such as partitions,
     /// and deletes Syncline's own rows older than `before`.
-    fn keep_house(
+    fn housekeeping(
         &self,
         definitions: &[Definition],
         before: Timestamp,

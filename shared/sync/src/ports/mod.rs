@@ -26,8 +26,8 @@ pub use stored::{
     Put, RecordRef, Rejected,
 };
 
+use crate::process_memory::ProcessMemory;
 use crate::reconcile::Tally;
-use crate::remembered::Remembered;
 use jiff::{SignedDuration, Timestamp};
 use std::future::Future;
 use syncline_engine::{FingerprintKey, Side, SyncName};
@@ -253,5 +253,5 @@ pub trait Ports: Send + Sync {
     /// The instance's settings.
     fn settings(&self) -> &Settings;
     /// What this process remembers between its runs.
-    fn remembered(&self) -> &Remembered;
+    fn process_memory(&self) -> &ProcessMemory;
 }

@@ -1,7 +1,7 @@
 //! One value for each port, put together.
 
 use super::{Alerts, Clock, Database, Ports, Queue, Random, Salesforce, Settings, State, Steps};
-use crate::remembered::Remembered;
+use crate::process_memory::ProcessMemory;
 
 /// All ports of an instance and its settings, as one value. Each mode of Syncline, and each kind of test, names
 /// the types of its own ports once, in an alias of this type.
@@ -26,7 +26,7 @@ pub struct PortSet<Sf, Db, St, Q, C, R, A, S> {
     /// The instance's settings.
     pub settings: Settings,
     /// What this process remembers.
-    pub remembered: Remembered,
+    pub process_memory: ProcessMemory,
 }
 
 impl<Sf, Db, St, Q, C, R, A, S> Ports for PortSet<Sf, Db, St, Q, C, R, A, S>
@@ -76,8 +76,8 @@ where
     fn settings(&self) -> &Settings {
         &self.settings
     }
-    fn remembered(&self) -> &Remembered {
-        &self.remembered
+    fn process_memory(&self) -> &ProcessMemory {
+        &self.process_memory
     }
 }
 
@@ -128,7 +128,7 @@ impl<T: HasPorts> Ports for T {
     fn settings(&self) -> &Settings {
         self.ports().settings()
     }
-    fn remembered(&self) -> &Remembered {
-        self.ports().remembered()
+    fn process_memory(&self) -> &ProcessMemory {
+        self.ports().process_memory()
     }
 }

@@ -212,8 +212,8 @@ impl Database for SimDatabase {
         Ok(beat)
     }
 
-    async fn keep_house(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
-        self.inner().keep_house(definitions, before).await
+    async fn housekeeping(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
+        self.inner().housekeeping(definitions, before).await
     }
 
     async fn begin(&self, definition: &Definition) -> Result<SimTransaction<'_>, PortError> {

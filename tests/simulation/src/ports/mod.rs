@@ -163,7 +163,7 @@ impl SimPorts {
             alerts: memory.alerts.clone(),
             steps: memory.steps.clone(),
             settings,
-            remembered: memory.remembered.clone(),
+            process_memory: memory.process_memory.clone(),
         };
         Self { memory, shared, set }
     }

@@ -20,11 +20,11 @@ use syncline_sync::{
     Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, consume, enqueue, poll, watch,
 };
 
+mod at_rest;
 mod report;
-mod rest;
 
+pub use at_rest::ROUNDS_TO_REST;
 pub use report::{Report, automation_of};
-pub use rest::ROUNDS_TO_REST;
 
 /// Two appliers and a poller.
 const TASKS: usize = 3;
@@ -240,7 +240,7 @@ impl Schedule {
                 let task = dice.below(TASKS);
                 if self.tasks[task].take().is_some() {
                     self.memory().salesforce.run_over(task);
-                    self.memory().remembered.forget();
+                    self.memory().process_memory.forget();
                     self.hit("fault: crash");
                     if let Some(Step::SavedIntents | Step::CommittedPostgres | Step::WroteSalesforce) =
                         self.memory().steps.last()

@@ -264,7 +264,7 @@ async fn a_run_begins_where_its_lease_ends_before_the_deadline_and_not_a_moment_
 async fn what_a_run_leaves_at_the_deadline_is_sent_again_and_not_deferred() {
     let world = World::new();
     let touches: Vec<Touch> = names(450).iter().map(|name| world.touch(name)).collect();
-    world.ports.remembered.speed().measured(1, SignedDuration::from_secs(1));
+    world.ports.process_memory.speed().measured(1, SignedDuration::from_secs(1));
     // By that speed a run takes ten touches. There is time for the first run only: the clock moves with each look.
     let lease = world.ports.settings().lease;
     let deadline = Some(world.ports.clock.now() + lease + SignedDuration::from_micros(3));

@@ -314,7 +314,7 @@ async fn catch_up_goes_page_by_page_in_order_of_stamps_and_waits_for_its_interva
     assert_eq!(scan(&ports).await, (0, true), "what lies within the look-back is met again, but was queued");
     assert_eq!(scan(&ports).await, (0, false));
     ports.clock.advance_to(cursor().await.next.unwrap());
-    ports.remembered().forget();
+    ports.process_memory().forget();
     assert_eq!(scan(&ports).await, (2, true), "a new process remembers nothing and queues it again");
 }
 

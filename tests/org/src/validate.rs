@@ -6,7 +6,7 @@ use crate::id::lengthen;
 use crate::org::Org;
 use crate::save::Fields;
 use crate::schema::{FieldType, ObjectSchema, SchemaField};
-use crate::stored::{Stored, parse_moment};
+use crate::value::{Stored, parse_moment};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use std::borrow::Cow;

@@ -5,7 +5,7 @@ use syncline_embedded::{EmbeddedQueue, EmbeddedState};
 use syncline_postgres::{DatabaseIdentity, Instance, Pool, PostgresDatabase};
 use syncline_process::{SystemClock, SystemRandom};
 use syncline_salesforce::Client;
-use syncline_sync::remembered::Remembered;
+use syncline_sync::process_memory::ProcessMemory;
 use syncline_sync::{Alert, Alerts, NoSteps, PortSet, Random, Settings};
 
 /// A message that was received is not received again for the lease and this time. By then the intents of a
@@ -59,6 +59,6 @@ pub(crate) fn runtime(
         alerts: LoggedAlerts,
         steps: NoSteps,
         settings,
-        remembered: Remembered::default(),
+        process_memory: ProcessMemory::default(),
     }
 }

@@ -1,11 +1,10 @@
 //! `serve`: the one-process mode. One process has an HTTP server for outbound messages, workers that
 //! reconcile, and loops that poll. Each of them calls the same handler as the Lambda function for its work.
 
+mod ports;
+
 use crate::failure::Failure;
-use crate::here::Here;
-use crate::runtime::{Runtime, runtime};
-use crate::setup::Setup;
-use crate::target::Target;
+use crate::instance::{Connected, OneProcess, Target};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -13,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ingest::{BODY_LIMIT, Caller, Door};
+use ports::{Runtime, runtime};
 use std::sync::Arc;
 use std::time::Duration;
 use syncline_config::Config;
@@ -54,21 +54,21 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     })?;
     let secret = config.ingest.as_ref().map(|ingest| ingest.secret.read()).transpose();
     let secret = secret.map_err(|error| Failure::about(format!("ingest.secret: {error}"), error))?;
-    let setup = Setup::connect(Target::new(config, Here)).await?;
-    let inspected = setup.inspect().await?;
+    let connected = Connected::connect(Target::new(config, OneProcess)).await?;
+    let inspected = connected.inspect().await?;
     if apply {
-        for line in setup.install(&inspected).await? {
+        for line in connected.install(&inspected).await? {
             tracing::info!("{line}");
         }
     }
-    let connection = setup.pool.get().await?;
-    let Some(row) = instance_row(&connection, &setup.target.instance).await? else {
+    let connection = connected.pool.get().await?;
+    let Some(row) = instance_row(&connection, &connected.target.instance).await? else {
         return Err(Failure::new(
             "nothing is applied in this database yet; run `syncline apply`, or `syncline serve --apply`",
         ));
     };
-    setup.check_binding(setup.target.operator().await?.binding().await?.as_ref()).await?;
-    let stored = setup.target.operator().await?.definitions().await?;
+    connected.check_binding(connected.target.operator().await?.binding().await?.as_ref()).await?;
+    let stored = connected.target.operator().await?.definitions().await?;
     drop(connection);
     let different: Vec<String> = inspected
         .definitions
@@ -89,22 +89,28 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .into_iter()
         .filter(|known| inspected.definitions.iter().any(|wanted| wanted.name == known.name))
         .collect();
-    setup.client.bind(&row.organization_id);
+    connected.client.bind(&row.organization_id);
     let settings = Settings {
-        daily_calls: Some(setup.target.config.salesforce.daily_calls),
-        instance: setup.target.config.instance.clone(),
-        lease: setup.target.config.timing.lease,
-        look_back: setup.target.config.timing.look_back,
+        daily_calls: Some(connected.target.config.salesforce.daily_calls),
+        instance: connected.target.config.instance.clone(),
+        lease: connected.target.config.timing.lease,
+        look_back: connected.target.config.timing.look_back,
         key: row.key,
     };
-    let workers = setup.target.config.serve.workers;
-    let caller = secret.map(|secret| Caller::new(secret, setup.organization_id.clone()));
+    let workers = connected.target.config.serve.workers;
+    let caller = secret.map(|secret| Caller::new(secret, connected.organization_id.clone()));
     let shared = Arc::new(Shared {
-        runtime: runtime(setup.client, &setup.pool, &setup.target.instance, row.identity, settings),
+        runtime: runtime(
+            connected.client,
+            &connected.pool,
+            &connected.target.instance,
+            row.identity,
+            settings,
+        ),
         definitions: wanted,
         caller,
         sent: Notify::new(),
-        pool: setup.pool,
+        pool: connected.pool,
     });
     work(shared, listener, workers).await
 }
@@ -117,7 +123,7 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
     }
     tasks.spawn(log_loop(shared.clone(), stopped.clone()));
     tasks.spawn(scan_loop(shared.clone(), stopped.clone()));
-    tasks.spawn(house_loop(shared.clone(), stopped.clone()));
+    tasks.spawn(housekeeping_loop(shared.clone(), stopped.clone()));
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(health))
@@ -234,9 +240,9 @@ async fn scan_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn house_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn housekeeping_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = poll::keep_house(&shared.runtime, &shared.definitions).await {
+        if let Err(error) = poll::housekeeping(&shared.runtime, &shared.definitions).await {
             tracing::warn!(%error, "housekeeping failed; serve tries it again in 1 hour");
         }
         if pause(&shared, &mut stopped, Duration::from_secs(3_600), false).await {

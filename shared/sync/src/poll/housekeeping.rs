@@ -13,8 +13,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 ///
 /// # Errors
 /// When the database or the state store fails.
-pub async fn keep_house<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
+pub async fn housekeeping<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), PortError> {
     let before = ports.clock().now() - KEPT;
-    ports.database().keep_house(definitions, before).await?;
+    ports.database().housekeeping(definitions, before).await?;
     ports.state().forget(before).await
 }

@@ -1,9 +1,9 @@
 //! Long transactions: a save that is under way for a while, with its record locked.
 
-use crate::check::SaveError;
 use crate::org::{Org, User};
 use crate::save::Fields;
-use crate::stored::Stored;
+use crate::validate::SaveError;
+use crate::value::Stored;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 

@@ -1,25 +1,25 @@
 //! What a process remembers between its runs. None of it is needed for correctness: a process that has
 //! forgotten it offers a record once too often, or begins with small runs.
 
-mod offered;
+mod queued_by_catch_up;
 mod speed;
 
-pub use offered::Offered;
+pub use queued_by_catch_up::QueuedByCatchUp;
 pub use speed::Speed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a process remembers between its runs. Clones share one memory.
 #[derive(Clone, Debug, Default)]
-pub struct Remembered {
-    offered: Arc<Mutex<Offered>>,
+pub struct ProcessMemory {
+    queued_by_catch_up: Arc<Mutex<QueuedByCatchUp>>,
     speed: Arc<Mutex<Speed>>,
 }
 
-impl Remembered {
+impl ProcessMemory {
     /// The records that catch-up has queued.
-    pub fn offered(&self) -> MutexGuard<'_, Offered> {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn queued_by_catch_up(&self) -> MutexGuard<'_, QueuedByCatchUp> {
+        self.queued_by_catch_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How fast this process reconciles.
@@ -29,7 +29,7 @@ impl Remembered {
 
     /// Forgets everything, as the end of the process does.
     pub fn forget(&self) {
-        *self.offered() = Offered::default();
+        *self.queued_by_catch_up() = QueuedByCatchUp::default();
         *self.speed() = Speed::default();
     }
 }

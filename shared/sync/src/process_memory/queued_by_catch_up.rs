@@ -20,7 +20,7 @@ const MOST: usize = 100_000;
 /// another one, then another process went on, or the scans begin anew, or the database with the queue in it was
 /// restored to an earlier time, and what was queued may have left the queue undone. Then all is forgotten.
 #[derive(Debug, Default)]
-pub struct Offered {
+pub struct QueuedByCatchUp {
     syncs: HashMap<SyncName, OfSync>,
 }
 
@@ -28,24 +28,24 @@ pub struct Offered {
 struct OfSync {
     /// The cursor that was stored after the last page.
     cursor: Option<Cursor>,
-    records: HashMap<SalesforceId, Offer>,
+    records: HashMap<SalesforceId, QueuedTouch>,
 }
 
 /// What was queued for a record. A touch that says the same is not queued again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Offer {
+struct QueuedTouch {
     stamp: Option<Timestamp>,
     deleted: bool,
     late: bool,
 }
 
-impl Offer {
+impl QueuedTouch {
     fn of(touch: &Touch) -> Self {
         Self { stamp: touch.stamp, deleted: touch.evidence.sf_deleted, late: touch.late }
     }
 }
 
-impl Offered {
+impl QueuedByCatchUp {
     /// Goes on at a cursor that was read from the state store. When a catch-up begins there, records with an
     /// older stamp are forgotten, because no catch-up meets them any more.
     pub fn resume(&mut self, sync: &str, cursor: &Cursor) {
@@ -68,7 +68,7 @@ impl Offered {
     pub fn is_new(&self, touch: &Touch) -> bool {
         let Some(id) = &touch.id else { return true };
         let known = self.syncs.get(&touch.sync).and_then(|of_sync| of_sync.records.get(id));
-        known != Some(&Offer::of(touch))
+        known != Some(&QueuedTouch::of(touch))
     }
 
     /// Remembers a touch that the queue has accepted.
@@ -76,7 +76,7 @@ impl Offered {
         let Some(id) = &touch.id else { return };
         let of_sync = self.syncs.entry(touch.sync.clone()).or_default();
         if of_sync.records.len() < MOST || of_sync.records.contains_key(id) {
-            of_sync.records.insert(id.clone(), Offer::of(touch));
+            of_sync.records.insert(id.clone(), QueuedTouch::of(touch));
         }
     }
 }
@@ -98,40 +98,40 @@ mod tests {
 
     #[test]
     fn a_change_is_new_until_it_is_queued_and_when_it_says_something_else() {
-        let mut offered = Offered::default();
-        offered.resume("contacts", &cursor(50));
+        let mut memory = QueuedByCatchUp::default();
+        memory.resume("contacts", &cursor(50));
         let first = touch(100);
-        assert!(offered.is_new(&first));
-        offered.queued(&first);
-        assert!(!offered.is_new(&first));
-        assert!(offered.is_new(&touch(101)), "another stamp");
+        assert!(memory.is_new(&first));
+        memory.queued(&first);
+        assert!(!memory.is_new(&first));
+        assert!(memory.is_new(&touch(101)), "another stamp");
         let late = Touch { late: true, ..first.clone() };
-        assert!(offered.is_new(&late), "near the end of the look-back it is read once more");
-        offered.queued(&late);
-        assert!(!offered.is_new(&late));
+        assert!(memory.is_new(&late), "near the end of the look-back it is read once more");
+        memory.queued(&late);
+        assert!(!memory.is_new(&late));
         let mut deleted = late;
         deleted.evidence.sf_deleted = true;
-        assert!(offered.is_new(&deleted), "a delete within the same second");
+        assert!(memory.is_new(&deleted), "a delete within the same second");
     }
 
     #[test]
     fn everything_is_new_unless_the_cursor_is_the_one_that_was_stored_last() {
-        let mut offered = Offered::default();
-        let page = |offered: &mut Offered, from: i64, to: i64| {
-            offered.resume("contacts", &cursor(from));
-            let new = offered.is_new(&touch(100));
-            offered.queued(&touch(100));
-            offered.stored("contacts", &cursor(to));
+        let mut memory = QueuedByCatchUp::default();
+        let page = |memory: &mut QueuedByCatchUp, from: i64, to: i64| {
+            memory.resume("contacts", &cursor(from));
+            let new = memory.is_new(&touch(100));
+            memory.queued(&touch(100));
+            memory.stored("contacts", &cursor(to));
             new
         };
-        assert!(page(&mut offered, 50, 60));
-        assert!(!page(&mut offered, 60, 90), "it goes on where it stopped");
-        assert!(page(&mut offered, 60, 90), "the cursor was put back");
-        assert!(page(&mut offered, 95, 96), "another process went on");
-        offered.resume("contacts", &cursor(96));
-        assert!(!offered.is_new(&touch(100)));
+        assert!(page(&mut memory, 50, 60));
+        assert!(!page(&mut memory, 60, 90), "it goes on where it stopped");
+        assert!(page(&mut memory, 60, 90), "the cursor was put back");
+        assert!(page(&mut memory, 95, 96), "another process went on");
+        memory.resume("contacts", &cursor(96));
+        assert!(!memory.is_new(&touch(100)));
         // The cursor could not be stored.
-        assert!(page(&mut offered, 96, 97), "what was stored is not known");
-        assert!(page(&mut offered, 101, 102), "what catch-up does not meet any more is not kept");
+        assert!(page(&mut memory, 96, 97), "what was stored is not known");
+        assert!(page(&mut memory, 101, 102), "what catch-up does not meet any more is not kept");
     }
 }

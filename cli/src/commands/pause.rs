@@ -1,10 +1,10 @@
-//! Commands by which an operator steers a running instance: `pause`, `resume` and `dead-letters`.
+//! `pause` and `resume`: a person stops a sync, and lets it go on.
 
 use crate::failure::Failure;
-use crate::show::table;
-use crate::target::{Home, Target};
-use syncline_sync::{Operator as _, Pause, PauseCause, delete_counter};
+use crate::instance::{Home, Target};
+use syncline_sync::{Pause, PauseCause, delete_counter};
 
+/// Refuses a sync that the configuration does not have.
 fn known<H: Home>(target: &Target<H>, sync: &str) -> Result<(), Failure> {
     if target.config.syncs.iter().any(|known| known.name == sync) {
         return Ok(());
@@ -12,6 +12,7 @@ fn known<H: Home>(target: &Target<H>, sync: &str) -> Result<(), Failure> {
     Err(Failure::new(format!("there is no [sync.{sync}] in the configuration; name one of its syncs")))
 }
 
+/// Resumes a sync, and lets `deletes` more deletes through within the next hour.
 pub(crate) async fn resume<H: Home>(
     target: &Target<H>,
     sync: &str,
@@ -34,6 +35,7 @@ pub(crate) async fn resume<H: Home>(
     Ok(())
 }
 
+/// Pauses a sync.
 pub(crate) async fn pause<H: Home>(target: &Target<H>, sync: &str) -> Result<(), Failure> {
     known(target, sync)?;
     let message = "an operator paused it with `syncline pause`".to_owned();
@@ -42,25 +44,5 @@ pub(crate) async fn pause<H: Home>(target: &Target<H>, sync: &str) -> Result<(),
         "sync {sync} is paused, and its touches wait; `syncline resume {sync}{}` resumes it where it stopped",
         target.home.option()
     );
-    Ok(())
-}
-
-pub(crate) async fn dead_letters<H: Home>(target: &Target<H>, redrive: bool) -> Result<(), Failure> {
-    let letters = target.operator().await?.dead_letters().await?;
-    if letters.is_empty() {
-        println!("no dead letters");
-        return Ok(());
-    }
-    let mut shown = table(&["given up at (UTC)", "times received", "records"]);
-    for letter in &letters {
-        let at = letter.at.map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
-        shown.add_row([at, letter.receives.to_string(), letter.records.join(", ")]);
-    }
-    println!("{shown}");
-    if redrive {
-        println!("{} dead letters sent again", target.operator().await?.redrive().await?);
-    } else {
-        println!("`syncline dead-letters --redrive{}` sends all of them again.", target.home.option());
-    }
     Ok(())
 }

@@ -1,5 +1,15 @@
-//! The instance that a command is about, wherever its state is: in the synced database (the one-process mode,
-//! [`crate::here`]), or in a stack in AWS (`crate::stack`). Commands use the same methods for both.
+//! The instance that a command is about, wherever its state is: in the synced database ([`one_process`]), or in a
+//! stack in AWS (`stack`). Commands use the same methods for both.
+
+mod connected;
+mod one_process;
+#[cfg(feature = "aws")]
+mod stack;
+
+pub(crate) use connected::Connected;
+pub(crate) use one_process::OneProcess;
+#[cfg(feature = "aws")]
+pub(crate) use stack::OpenStack;
 
 use crate::failure::Failure;
 use secrecy::{ExposeSecret, SecretString};

@@ -1,7 +1,7 @@
 //! An instance in a stack in AWS: what commands with `--stack` read and write there.
 
+use super::{Found, Home};
 use crate::failure::Failure;
-use crate::target::{Found, Home};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 use syncline_aws::{

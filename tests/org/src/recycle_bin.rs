@@ -1,9 +1,9 @@
 //! The recycle bin: deletes, undeletes and merges, and what they do to the records that look up to a record.
 
-use crate::check::SaveError;
 use crate::org::{Change, Org, User};
 use crate::schema::{FieldType, ObjectSchema};
-use crate::stored::Stored;
+use crate::validate::SaveError;
+use crate::value::Stored;
 use jiff::Timestamp;
 
 impl Org {

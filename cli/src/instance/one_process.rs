@@ -1,7 +1,7 @@
 //! The one-process mode: an instance whose state is in the synced database, and whose secrets the file names.
 
+use super::{Found, Home, pool_of};
 use crate::failure::Failure;
-use crate::target::{Found, Home, pool_of};
 use secrecy::ExposeSecret;
 use syncline_config::{Config, SecretRef};
 use syncline_embedded::{EmbeddedOperator, EmbeddedState, instance_row};
@@ -9,21 +9,21 @@ use syncline_postgres::{Connection, DatabaseIdentity, Instance, Pool};
 use syncline_process::SystemRandom;
 
 /// The synced database is the instance's home.
-pub(crate) struct Here;
+pub(crate) struct OneProcess;
 
 fn read(key: &str, secret: &SecretRef) -> Result<Found, Failure> {
     let text = secret.read().map_err(|error| Failure::about(format!("{key}: {error}"), error))?;
     Ok((text, format!("{key} ({})", secret.location())))
 }
 
-impl Here {
+impl OneProcess {
     async fn pool(&self, config: &Config) -> Result<Pool, Failure> {
         let (address, found) = self.postgres_address(config).await?;
         Ok(pool_of(config, &address, &found)?.0)
     }
 }
 
-impl Home for Here {
+impl Home for OneProcess {
     type Operator = EmbeddedOperator;
     type State = EmbeddedState;
 

@@ -1,8 +1,7 @@
 //! What `apply` finds out without changing anything: how each sync fits both sides, and what has to be created.
 
 use crate::failure::Failure;
-use crate::setup::Setup;
-use crate::target::Home;
+use crate::instance::{Connected, Home};
 use syncline_config::{Fields, Sync};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
@@ -43,7 +42,7 @@ struct Described<'c> {
     create: Option<String>,
 }
 
-impl<H: Home> Setup<H> {
+impl<H: Home> Connected<H> {
     /// Asks both sides about every sync, and changes nothing. If syncs do not fit, the error names every
     /// problem.
     pub(crate) async fn inspect(&self) -> Result<Inspected, Failure> {

@@ -1,0 +1,58 @@
+//! `apply`: sets up what is missing on both sides, and stores the definitions. [`super::inspect`] finds out first
+//! what there is.
+
+use super::inspect::{Inspected, LinkColumn};
+use crate::failure::Failure;
+use crate::instance::{Connected, Home};
+use syncline_postgres::{add_link, add_link_table, install_capture, install_schema, quote, read_identity};
+use syncline_sync::Operator as _;
+
+impl<H: Home> Connected<H> {
+    /// Sets up what is missing and stores the definitions. Answers one line for each thing that was done.
+    pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
+        let mut done = inspected.notes.clone();
+        let mut connection = self.pool.get().await?;
+        self.check_binding(self.target.operator().await?.binding().await?.as_ref()).await?;
+        install_schema(&mut connection, &self.target.instance).await?;
+        let identity = read_identity(&connection, &self.host).await?;
+        let home = &self.target.home;
+        home.install(&self.target.config, &mut connection, &self.organization_id, &identity).await?;
+        let operator = self.target.operator().await?;
+        done.push(format!("schema {} is ready", self.target.instance.schema_name()));
+        for sql in &inspected.create {
+            connection.batch_execute(sql).await?;
+            done.push(sql.lines().next().unwrap_or_default().trim_end_matches(" (").to_owned());
+        }
+        for LinkColumn { schema, table, link, unique, partitioned } in &inspected.links {
+            add_link(&mut connection, schema, table, link, *unique, *partitioned).await.map_err(|error| {
+                let words = format!(
+                    "{schema}.{table}: the link column {link} cannot be added or made unique: {error}; correct this, then run the command again"
+                );
+                Failure::about(words, error)
+            })?;
+        }
+        for definition in &inspected.definitions {
+            if definition.link_table {
+                add_link_table(&connection, &self.target.instance, &definition.name).await?;
+            }
+            install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
+                let words = format!(
+                    "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
+                    definition.name, definition.schema, definition.table
+                );
+                Failure::about(words, error)
+            })?;
+            let stored = operator.put_definition(definition).await?;
+            done.push(format!(
+                "sync {} is applied: {} = {}.{}, {} fields, definition {}",
+                stored.name,
+                stored.object,
+                quote(&stored.schema).trim_matches('"'),
+                stored.table,
+                stored.fields.len(),
+                stored.version
+            ));
+        }
+        Ok(done)
+    }
+}

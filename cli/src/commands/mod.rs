@@ -1,0 +1,18 @@
+//! One file for each command that is about an instance.
+
+mod apply;
+mod conflicts;
+mod dead_letters;
+mod history;
+mod inspect;
+mod pause;
+mod rejected;
+mod state;
+mod status;
+
+pub(crate) use conflicts::conflicts;
+pub(crate) use dead_letters::dead_letters;
+pub(crate) use history::history;
+pub(crate) use pause::{pause, resume};
+pub(crate) use rejected::rejected;
+pub(crate) use status::status;
