@@ -130,7 +130,14 @@ pub async fn handle<Q: Queue, S: Steps>(door: Door<'_, Q, S>, secret: &str, body
     }
     let mut touches = Vec::new();
     for notification in message.notifications {
-        let Some(id) = notification.record else { continue };
+        let Some(id) = notification.record else {
+            tracing::debug!(
+                notification = %notification.id,
+                "a notification names no record, because the record was deleted before the message was sent; \
+                 catch-up finds the delete"
+            );
+            continue;
+        };
         for definition in
             door.definitions.iter().filter(|definition| definition.object == notification.object)
         {

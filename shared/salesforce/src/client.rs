@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use syncline_sync::Concern;
 
 /// The longest time-out of a call. The time-out is two thirds of the lease if that is shorter, which is the
 /// case for a lease under 90 seconds.
@@ -25,6 +26,26 @@ pub struct Usage {
     pub used: u64,
     /// The number of calls that are allowed.
     pub allowed: u64,
+    /// The number of calls that are allowed to this program alone, in an org that limits it.
+    pub allowed_to_app: Option<u64>,
+}
+
+impl Usage {
+    /// Reads a header such as `api-usage=18/5000` or `api-usage=25/5000; per-app-api-usage=17/250(appName=sample)`.
+    /// `None` if it has no `api-usage` that can be read. Source: Limit Info Header (REST API Developer Guide), which
+    /// separates the parts by `;`. Older releases wrote `,`.
+    fn parse(header: &str) -> Option<Self> {
+        let part = |name: &str| {
+            let parts = header.split([';', ',']).filter_map(|part| part.trim().split_once('='));
+            let (_, numbers) = parts.into_iter().find(|(found, _)| *found == name)?;
+            let (used, allowed) = numbers.split_once('/')?;
+            let allowed = allowed.split('(').next().unwrap_or(allowed);
+            Some((used.trim().parse().ok()?, allowed.trim().parse().ok()?))
+        };
+        let (used, allowed) = part("api-usage")?;
+        let allowed_to_app = part("per-app-api-usage").map(|(_, allowed): (u64, u64)| allowed);
+        Some(Self { used, allowed, allowed_to_app })
+    }
 }
 
 #[derive(Default)]
@@ -38,6 +59,8 @@ struct Known {
     organization_id: Option<String>,
     /// True once Salesforce has refused a sign-in.
     refused: bool,
+    /// True once a header `Sforce-Limit-Info` could not be read.
+    warned: bool,
 }
 
 /// A client that makes the calls to one org.
@@ -109,10 +132,10 @@ impl Client {
         self.known().organization_id = Some(organization_id.to_owned());
     }
 
-    /// Makes the cheapest call that the API has, to find out whether Salesforce answers. The call is not
-    /// repeated.
-    pub(crate) async fn ask_limits(&self) -> Result<(), SalesforceError> {
-        self.once(Method::GET, &self.path("limits"), &[], None).await.map(|_| ())
+    /// Asks for the resources of the API version, to find out whether Salesforce answers. Every user of the API may ask
+    /// for them, and the answer is small. The call is not repeated.
+    pub(crate) async fn ask_version(&self) -> Result<(), SalesforceError> {
+        self.once(Method::GET, &self.version_path(), &[], None).await.map(|_| ())
     }
 
     /// The number of calls that were made since this method was called last.
@@ -163,9 +186,14 @@ impl Client {
         self.known().date
     }
 
+    /// The path of the API version of this client. It answers the version's resources.
+    pub(crate) fn version_path(&self) -> String {
+        format!("/services/data/v{}", self.api_version)
+    }
+
     /// The path of a resource in the API version of this client.
     pub(crate) fn path(&self, rest: &str) -> String {
-        format!("/services/data/v{}/{rest}", self.api_version)
+        format!("{}/{rest}", self.version_path())
     }
 
     /// Makes a call that only reads. A call without a usable answer is repeated up to three times. The waits
@@ -259,12 +287,18 @@ impl Client {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let date = text("date")
             .and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        let usage = text("sforce-limit-info").and_then(|info| {
-            let (used, allowed) =
-                info.split(',').find_map(|part| part.trim().strip_prefix("api-usage="))?.split_once('/')?;
-            Some(Usage { used: used.parse().ok()?, allowed: allowed.parse().ok()? })
-        });
+        let limit_info = text("sforce-limit-info");
+        let usage = limit_info.and_then(Usage::parse);
         let mut known = self.known();
+        if usage.is_none()
+            && let Some(header) = limit_info
+            && !std::mem::replace(&mut known.warned, true)
+        {
+            tracing::warn!(
+                %header,
+                "the header Sforce-Limit-Info cannot be read, so it is not known how many calls the org allows"
+            );
+        }
         known.date = date.or(known.date);
         known.usage = usage.unwrap_or(known.usage);
         known.date.unwrap_or_else(Timestamp::now)
@@ -276,14 +310,18 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> SalesforceError {
     let item = items.into_iter().next();
     let url = url.split('?').next().unwrap_or(url).to_owned();
     match (status, item) {
-        (_, Some(item)) if item.code == "REQUEST_LIMIT_EXCEEDED" => SalesforceError::QuotaSpent(item.message),
+        (_, Some(item)) if Concern::of_call(&item.code, &item.message) == Concern::Quota => {
+            SalesforceError::QuotaSpent(item.message)
+        }
         (status, item) if status.is_server_error() => {
             let words = item.map(|item| format!("{}: {}", item.code, item.message));
             SalesforceError::Unanswered { url, message: words.unwrap_or_else(|| status.to_string()) }
         }
         (_, Some(item)) => SalesforceError::Refused { code: item.code, message: item.message },
+        // The API answers errors in JSON. Anything else comes from a proxy, a firewall or a page in between, so it is not
+        // known whether Salesforce carried the call out.
         (status, None) => {
-            SalesforceError::Refused { code: status.to_string(), message: format!("from {url}") }
+            SalesforceError::Unanswered { url, message: format!("{status}, without an error of the API") }
         }
     }
 }
@@ -291,6 +329,36 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> SalesforceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_allowance_is_read_from_every_form_of_the_header() {
+        for (header, allowed, allowed_to_app) in [
+            ("api-usage=18/5000", 5_000, None),
+            ("api-usage=10018/100000; api-bursts=1/750", 100_000, None),
+            ("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-connected-app)", 5_000, Some(250)),
+            ("per-app-api-usage=17/250(appName=x),api-usage=25/5000", 5_000, Some(250)),
+        ] {
+            let usage = Usage::parse(header).unwrap();
+            assert_eq!((usage.allowed, usage.allowed_to_app), (allowed, allowed_to_app), "{header}");
+        }
+        for header in ["", "api-usage", "api-usage=1", "api-usage=a/b", "api-bursts=1/750"] {
+            assert_eq!(Usage::parse(header), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_page_in_html_is_no_refusal_of_salesforce() {
+        for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
+            let error = refusal("http://x/y", status, b"<html>blocked</html>");
+            assert!(matches!(error, SalesforceError::Unanswered { .. }), "{error}");
+        }
+        let long =
+            br#"[{"message":"ConcurrentPerOrgLongTxn Limit exceeded","errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
+        assert!(!matches!(
+            refusal("http://x/y", StatusCode::FORBIDDEN, long),
+            SalesforceError::QuotaSpent(_)
+        ));
+    }
 
     #[test]
     fn a_refusal_is_read_from_salesforces_list() {

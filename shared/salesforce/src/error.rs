@@ -1,7 +1,7 @@
 //! The errors of calls to Salesforce, and what each means to `syncline-sync`.
 
 use syncline_engine::Side;
-use syncline_sync::PortError;
+use syncline_sync::{Concern, PortError};
 
 /// An error of a whole call. If Salesforce refuses one record of a collection, that is an outcome of the
 /// record and not an error.
@@ -65,29 +65,26 @@ pub enum SalesforceError {
     Malformed(String),
 }
 
+impl SalesforceError {
+    /// True if Salesforce refused a whole call because of one of its records. Then the call is halved until that record
+    /// is alone.
+    pub(crate) fn is_about_a_record(&self) -> bool {
+        matches!(self, Self::Refused { code, message } if Concern::of_call(code, message) == Concern::Record)
+    }
+}
+
 impl From<SalesforceError> for PortError {
     fn from(error: SalesforceError) -> Self {
         let side = Side::Salesforce;
         match error {
             SalesforceError::QuotaSpent(message) => Self::QuotaSpent { message },
             SalesforceError::OtherOrg { .. } => Self::Identity { message: error.to_string() },
-            SalesforceError::Refused { ref code, .. } if is_about_the_definition(code) => {
+            SalesforceError::Refused { ref code, ref message }
+                if Concern::of_call(code, message) == Concern::Definition =>
+            {
                 Self::Definition { side, message: error.to_string() }
             }
             other => Self::Outage { side, message: other.to_string() },
         }
     }
-}
-
-/// True for the error codes by which Salesforce says that an object or field does not exist, or that this
-/// user has no access to it.
-pub(crate) fn is_about_the_definition(code: &str) -> bool {
-    matches!(
-        code,
-        "INVALID_FIELD"
-            | "INVALID_TYPE"
-            | "NOT_FOUND"
-            | "INSUFFICIENT_ACCESS"
-            | "INVALID_FIELD_FOR_INSERT_UPDATE"
-    )
 }

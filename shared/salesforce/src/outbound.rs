@@ -32,7 +32,8 @@ pub struct Notification {
     pub id: String,
     /// The API name of the record's object.
     pub object: String,
-    /// The Id of the record. [`parse_notifications`] refuses a message in which it is absent.
+    /// The Id of the record. Absent if the record was deleted before the message was sent: such a notification has no
+    /// content. Also absent if its text is not a Salesforce Id. Catch-up finds the change of such a record.
     pub record: Option<SalesforceId>,
     /// The record's `SystemModstamp`. `None` if the message does not contain the field or its text is not a
     /// timestamp.
@@ -58,9 +59,6 @@ pub enum OutboundError {
     /// The body does not have an element that every outbound message has.
     #[error("the body is not an outbound message: it has no {0}")]
     Missing(&'static str),
-    /// The Id of a record is not a Salesforce Id.
-    #[error("{0}")]
-    Id(String),
 }
 
 /// Parses the body of an outbound message.
@@ -134,7 +132,7 @@ pub fn parse_notifications(body: &[u8]) -> Result<Notifications, OutboundError> 
                 path.push(name);
             }
             Event::End(_) => {
-                take(&mut parsed, &path, &content)?;
+                take(&mut parsed, &path, &content);
                 path.pop();
                 content.clear();
             }
@@ -166,13 +164,10 @@ pub fn parse_notifications(body: &[u8]) -> Result<Notifications, OutboundError> 
     if parsed.notifications.is_empty() {
         return Err(OutboundError::Missing("Notification"));
     }
-    if parsed.notifications.iter().any(|notification| notification.record.is_none()) {
-        return Err(OutboundError::Missing("record Id"));
-    }
     Ok(parsed)
 }
 
-fn take(parsed: &mut Notifications, path: &[String], content: &str) -> Result<(), OutboundError> {
+fn take(parsed: &mut Notifications, path: &[String], content: &str) {
     let inner: Vec<&str> = path.iter().rev().take(3).map(String::as_str).collect();
     match inner.as_slice() {
         ["OrganizationId", "notifications", ..] => content.trim().clone_into(&mut parsed.organization_id),
@@ -183,10 +178,8 @@ fn take(parsed: &mut Notifications, path: &[String], content: &str) -> Result<()
             }
         }
         ["Id", "sObject", "Notification"] => {
-            let id =
-                SalesforceId::parse(content.trim()).map_err(|error| OutboundError::Id(error.to_string()))?;
             if let Some(notification) = parsed.notifications.last_mut() {
-                notification.record = Some(id);
+                notification.record = SalesforceId::parse(content.trim()).ok();
             }
         }
         ["SystemModstamp", "sObject", "Notification"] => {
@@ -196,7 +189,6 @@ fn take(parsed: &mut Notifications, path: &[String], content: &str) -> Result<()
         }
         _ => {}
     }
-    Ok(())
 }
 
 /// The body of the answer to an outbound message. `true` acknowledges the whole message. `false` asks
@@ -242,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_notification_without_a_record_does_not_refuse_its_message() {
+        let deleted = "<Notification><Id>04l000000000009AAA</Id><sObject xsi:type=\"sf:Contact\"></sObject></Notification>\
+                       <Notification><Id>04l000000000008AAA</Id><sObject xsi:type=\"sf:Contact\"/></Notification>\
+                       <Notification><Id>04l000000000007AAA</Id></Notification>\
+                       <Notification><Id>04l000000000006AAA</Id><sObject><Id>no Id</Id></sObject></Notification>";
+        let parsed =
+            parse_notifications(body(&(notification(1) + deleted + &notification(2))).as_bytes()).unwrap();
+        let records: Vec<Option<&str>> =
+            parsed.notifications.iter().map(|one| one.record.as_ref().map(SalesforceId::as_str)).collect();
+        let (first, last) = (Some("003000000000001AAA"), Some("003000000000002AAA"));
+        assert_eq!(records, [first, None, None, None, None, last]);
+        assert!(parse_notifications(body(deleted).as_bytes()).is_ok(), "all of its records are deleted");
+    }
+
+    #[test]
     fn xml_made_to_blow_a_parser_up_is_refused() {
         let laughs = "<!DOCTYPE lolz [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;\">]><e>&b;</e>";
         assert_eq!(parse_notifications(laughs.as_bytes()), Err(OutboundError::Entities));
@@ -261,7 +268,6 @@ mod tests {
             ("<a><b></a>", "not XML"),
             ("<a>", "not XML"),
             (&body(""), "no Notification"),
-            (&body("<Notification><Id>04l</Id></Notification>"), "record Id"),
         ] {
             let error = parse_notifications(text.as_bytes()).unwrap_err();
             assert!(error.to_string().contains(words), "{text}: {error}");

@@ -1,8 +1,8 @@
 //! The `Salesforce` port of `syncline-sync` on the REST API: scans, and collections that read, create, update
 //! and delete records.
 
-use crate::client::Client;
-use crate::error::{SalesforceError, is_about_the_definition};
+use crate::client::{Answer, Client};
+use crate::error::SalesforceError;
 use crate::json::{SaveResult, id_of, moment, outcome, record_body, remote_record};
 use crate::soql::{RawRow, quoted, scalar, text};
 use jiff::{SignedDuration, Timestamp};
@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
-    DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, Salesforce,
-    ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    CallUsage, Concern, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome,
+    RecordUpdate, Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 
 /// The most Ids in one call that reads a collection. Source: Get Multiple Records with Fewer Round-Trips,
@@ -121,97 +121,73 @@ impl Client {
         Ok(())
     }
 
-    /// Writes records, up to 200 in one call. An error means that nothing was written. Once a record may have
-    /// been written, the answer has an outcome for every record.
+    /// Writes records or deletes them, up to 200 in one call. An error means that nothing was written. Once a record may
+    /// have been written, the answer has an outcome for every record.
     async fn write_collection(
         &self,
         definition: &Definition,
-        method: Method,
-        records: &[BTreeMap<String, Box<RawValue>>],
+        collection: Collection<'_>,
     ) -> Result<WriteAnswer, SalesforceError> {
         let after = match self.last_date() {
             Some(date) => date,
             // This is the client's first call. The time of an answer before the write is needed, so ask for
             // one.
-            None => self.read(Method::GET, &self.path("limits"), &[], None).await?.date,
+            None => self.read(Method::GET, &self.version_path(), &[], None).await?.date,
         };
-        let mut outcomes: Vec<WriteOutcome> = Vec::with_capacity(records.len());
+        let mut outcomes: Vec<WriteOutcome> = Vec::with_capacity(collection.len());
         let mut date = after;
-        // If a call is refused as a whole, its records are halved until the record that causes the refusal is
-        // alone.
-        let mut pending: Vec<&[BTreeMap<String, Box<RawValue>>]> =
-            records.chunks(COLLECTION_RECORDS).rev().collect();
-        while let Some(records) = pending.pop() {
-            let body = collection_body(records)?;
-            match self.write(method.clone(), &self.path("composite/sobjects"), &body).await {
+        // If a call is refused because of one of its records, the records are halved until that record is alone.
+        let mut pending = vec![collection];
+        while let Some(collection) = pending.pop() {
+            let count = collection.len();
+            if count > COLLECTION_RECORDS {
+                let (first, others) = collection.split_at(COLLECTION_RECORDS);
+                pending.extend([others, first]);
+                continue;
+            }
+            match self.send(&collection).await {
                 Ok(answer) => {
                     date = answer.date;
                     let results: Vec<SaveResult> = serde_json::from_slice(&answer.body).unwrap_or_default();
-                    if results.len() == records.len() {
+                    if results.len() == count {
                         outcomes.extend(results.into_iter().map(|result| outcome(definition, result)));
                     } else {
-                        outcomes.extend(records.iter().map(|_| WriteOutcome::Unknown));
+                        outcomes.extend(vec![WriteOutcome::Unknown; count]);
                     }
                 }
                 Err(SalesforceError::Unanswered { .. }) => {
-                    outcomes.extend(records.iter().map(|_| WriteOutcome::Unknown));
+                    outcomes.extend(vec![WriteOutcome::Unknown; count]);
                 }
-                Err(SalesforceError::Refused { code, message }) if !is_about_the_definition(&code) => {
-                    if records.len() > 1 {
-                        let (one, other) = records.split_at(records.len() / 2);
-                        pending.extend([other, one]);
-                    } else {
-                        outcomes.push(WriteOutcome::Refused { code, message, fields: vec![] });
-                    }
+                Err(error) if error.is_about_a_record() && count > 1 => {
+                    let (one, other) = collection.split_at(count / 2);
+                    pending.extend([other, one]);
+                }
+                Err(SalesforceError::Refused { code, message })
+                    if Concern::of_call(&code, &message) == Concern::Record =>
+                {
+                    outcomes.push(WriteOutcome::Refused { code, message, fields: vec![] });
                 }
                 Err(error) if outcomes.is_empty() => return Err(error),
                 Err(error) => {
                     let busy = WriteOutcome::Busy { message: error.to_string() };
-                    outcomes.extend(records.iter().map(|_| busy.clone()));
+                    outcomes.extend(vec![busy; count]);
                 }
             }
         }
         Ok(WriteAnswer { outcomes, after, date })
     }
 
-    /// Deletes records, up to 200 in one call. An error means that nothing was deleted. Once a record may
-    /// have been deleted, the answer has an outcome for every record.
-    async fn delete_records(
-        &self,
-        definition: &Definition,
-        ids: &[SalesforceId],
-    ) -> Result<WriteAnswer, SalesforceError> {
-        let after = match self.last_date() {
-            Some(date) => date,
-            None => self.read(Method::GET, &self.path("limits"), &[], None).await?.date,
-        };
-        let mut date = after;
-        let mut outcomes = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(COLLECTION_RECORDS) {
-            let list: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
-            let list = list.join(",");
-            let query = [("ids", list.as_str()), ("allOrNone", "false")];
-            match self.remove(&self.path("composite/sobjects"), &query).await {
-                Ok(answer) => {
-                    date = answer.date;
-                    let results: Vec<SaveResult> = serde_json::from_slice(&answer.body).unwrap_or_default();
-                    if results.len() == ids.len() {
-                        outcomes.extend(results.into_iter().map(|result| outcome(definition, result)));
-                    } else {
-                        outcomes.extend(ids.iter().map(|_| WriteOutcome::Unknown));
-                    }
-                }
-                Err(SalesforceError::Unanswered { .. }) => {
-                    outcomes.extend(ids.iter().map(|_| WriteOutcome::Unknown));
-                }
-                Err(error) if outcomes.is_empty() => return Err(error),
-                Err(error) => {
-                    let busy = WriteOutcome::Busy { message: error.to_string() };
-                    outcomes.extend(ids.iter().map(|_| busy.clone()));
-                }
+    async fn send(&self, collection: &Collection<'_>) -> Result<Answer, SalesforceError> {
+        let path = self.path("composite/sobjects");
+        match collection {
+            Collection::Save(method, records) => {
+                self.write(method.clone(), &path, &collection_body(records)?).await
+            }
+            Collection::Delete(ids) => {
+                let list: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
+                self.remove(&path, &[("ids", list.join(",").as_str()), ("allOrNone", "false")]).await
             }
         }
-        Ok(WriteAnswer { outcomes, after, date })
     }
 
     async fn create_records(
@@ -225,7 +201,7 @@ impl Client {
                 record_body(definition, None, Some(&record.external_id), &record.marker, &record.fields)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        self.write_collection(definition, Method::POST, &bodies).await
+        self.write_collection(definition, Collection::Save(Method::POST, &bodies)).await
     }
 
     async fn update_records(
@@ -238,7 +214,7 @@ impl Client {
             .map(|record| record_body(definition, Some(&record.id), None, &record.marker, &record.fields))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
-        let mut answer = self.write_collection(definition, Method::PATCH, &bodies).await?;
+        let mut answer = self.write_collection(definition, Collection::Save(Method::PATCH, &bodies)).await?;
         // Records that were locked are tried once more at once, because other saves hold their locks only for
         // a short time. After a slow call there is not enough time left.
         let busy: Vec<usize> = (0..answer.outcomes.len())
@@ -246,7 +222,8 @@ impl Client {
             .collect();
         if !busy.is_empty() && begun.elapsed() < QUICK_CALL {
             let again: Vec<_> = busy.iter().map(|place| bodies[*place].clone()).collect();
-            if let Ok(second) = self.write_collection(definition, Method::PATCH, &again).await {
+            let again = Collection::Save(Method::PATCH, &again);
+            if let Ok(second) = self.write_collection(definition, again).await {
                 for (place, outcome) in busy.into_iter().zip(second.outcomes) {
                     answer.outcomes[place] = outcome;
                 }
@@ -257,12 +234,46 @@ impl Client {
     }
 }
 
-fn collection_body(records: &[BTreeMap<String, Box<RawValue>>]) -> Result<Vec<u8>, SalesforceError> {
+/// The JSON of one record of a collection.
+type RecordBody = BTreeMap<String, Box<RawValue>>;
+
+/// What one call of the sObject Collections resource writes.
+#[derive(Clone)]
+enum Collection<'a> {
+    /// Records to create (POST) or to update (PATCH).
+    Save(Method, &'a [RecordBody]),
+    /// Records to delete.
+    Delete(&'a [SalesforceId]),
+}
+
+impl Collection<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Save(_, records) => records.len(),
+            Self::Delete(ids) => ids.len(),
+        }
+    }
+
+    fn split_at(&self, count: usize) -> (Self, Self) {
+        match self {
+            Self::Save(method, records) => {
+                let (first, others) = records.split_at(count);
+                (Self::Save(method.clone(), first), Self::Save(method.clone(), others))
+            }
+            Self::Delete(ids) => {
+                let (first, others) = ids.split_at(count);
+                (Self::Delete(first), Self::Delete(others))
+            }
+        }
+    }
+}
+
+fn collection_body(records: &[RecordBody]) -> Result<Vec<u8>, SalesforceError> {
     #[derive(serde::Serialize)]
     struct Body<'a> {
         #[serde(rename = "allOrNone")]
         all_or_none: bool,
-        records: &'a [BTreeMap<String, Box<RawValue>>],
+        records: &'a [RecordBody],
     }
     serde_json::to_vec(&Body { all_or_none: false, records })
         .map_err(|error| SalesforceError::Malformed(error.to_string()))
@@ -303,20 +314,18 @@ impl Salesforce for Client {
     }
 
     async fn read(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<ReadAnswer, PortError> {
-        // If a call is refused as a whole, its Ids are halved until the Id that causes the refusal is alone.
-        // That Id counts as absent.
+        // If a call is refused because of one of its Ids, the Ids are halved until that one is alone. It counts as
+        // absent. Any other refusal says nothing of a record.
         let mut pending: Vec<&[SalesforceId]> = vec![ids];
         let mut whole: Option<ReadAnswer> = None;
         while let Some(ids) = pending.pop() {
             let answer = match self.read_some(definition, ids).await {
-                Err(SalesforceError::Refused { code, .. })
-                    if !is_about_the_definition(&code) && ids.len() > 1 =>
-                {
+                Err(error) if error.is_about_a_record() && ids.len() > 1 => {
                     let (one, other) = ids.split_at(ids.len() / 2);
                     pending.extend([other, one]);
                     continue;
                 }
-                Err(SalesforceError::Refused { code, .. }) if !is_about_the_definition(&code) => ReadAnswer {
+                Err(error) if error.is_about_a_record() => ReadAnswer {
                     outcomes: vec![ReadOutcome::Absent; ids.len()],
                     date: self.last_date().unwrap_or_else(Timestamp::now),
                 },
@@ -368,15 +377,19 @@ impl Salesforce for Client {
     }
 
     async fn delete(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
-        Ok(self.delete_records(definition, ids).await?)
+        Ok(self.write_collection(definition, Collection::Delete(ids)).await?)
     }
 
     async fn probe(&self) -> Result<(), PortError> {
-        Ok(self.ask_limits().await?)
+        Ok(self.ask_version().await?)
     }
 
-    fn take_usage(&self) -> (u64, Option<u64>) {
+    fn take_usage(&self) -> CallUsage {
         let usage = self.usage();
-        (self.take_calls(), (usage.allowed > 0).then_some(usage.allowed))
+        CallUsage {
+            calls: self.take_calls(),
+            org: (usage.allowed > 0).then_some(usage.allowed),
+            app: usage.allowed_to_app,
+        }
     }
 }

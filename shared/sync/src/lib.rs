@@ -20,6 +20,7 @@
 //! - `ports`: the traits that the adapters implement: the two sides, the state store, the queue, the clock
 //!   and more.
 //! - `process_memory`: what a process remembers between its runs: what catch-up has queued, and how fast runs are.
+//! - `concern.rs`: what a refusal of Salesforce is about: a record, the definition, the quota or the moment.
 //! - `retry.rs`: what an error leads to, the back-off, and how long a breaker stays open.
 //! - `outage.rs`: the breaker of a side that is away, and the probe that finds out when the side answers
 //!   again.
@@ -30,6 +31,7 @@
 //! - `define.rs`: makes a definition from the configuration and from the descriptions in `describe.rs`.
 //! - `view.rs`: what a person's commands show.
 
+mod concern;
 pub mod consume;
 pub mod define;
 mod delete_limit;
@@ -47,10 +49,11 @@ mod retry;
 mod touch;
 mod view;
 
+pub use concern::Concern;
 pub use delete_limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
-    Alert, Alerts, Binding, Breaker, Cleared, Clock, Conflict, Cursor, DailyCalls, Database,
+    Alert, Alerts, Binding, Breaker, CallUsage, Cleared, Clock, Conflict, Cursor, DailyCalls, Database,
     DatabaseIdentity, Deferred, DeletedRecord, Delivery, Due, FoundRecord, HasPorts, HeldRecord,
     HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody, NewRecord, NoSteps, Operator, Origin,
     Outcomes, Pause, PauseCause, PortError, PortSet, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome,

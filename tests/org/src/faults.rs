@@ -20,6 +20,18 @@ fn one() -> u32 {
     1
 }
 
+/// What every call of one client gets in place of its answer, until the fault is taken away: the user has lost a
+/// permission, the API is switched off, or a proxy in between answers for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastingAnswer {
+    /// The client whose calls get this answer.
+    pub client: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body: a list of errors in JSON as the API has it, or a page in HTML.
+    pub body: String,
+}
+
 /// The faults that are switched on.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Faults {
@@ -31,6 +43,8 @@ pub struct Faults {
     pub request_limit: u32,
     /// The number of calls that get a 503.
     pub unavailable: u32,
+    /// What all calls of a client get in place of their answers.
+    pub lasting_answer: Option<LastingAnswer>,
     /// The client id whose calls all get a 503, and until when.
     pub away: Option<(String, jiff::Timestamp)>,
     /// The number of writing calls that are carried out and whose answer is cut off.

@@ -24,7 +24,7 @@ mod validate;
 mod value;
 
 pub use automation::{Automation, Relation, ValidationRule};
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, Faults, LastingAnswer};
 pub use org::{ApiCall, Change, Org, User};
 pub use outbox::{Notification, OutboundMessage, Outbox};
 pub use record::Record;

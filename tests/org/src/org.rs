@@ -32,6 +32,8 @@ pub struct User {
     pub refresh_token: String,
     /// True if the user has the permission "Send Outbound Messages".
     pub sends_messages: bool,
+    /// True if the user has the permission "View Setup and Configuration", which `/limits` requires.
+    pub views_setup: bool,
 }
 
 /// A change of one field of one record. A delete and an undelete are changes of `IsDeleted`.
@@ -87,6 +89,8 @@ pub struct Org {
     pub calls: BTreeMap<ApiCall, u64>,
     /// The number of calls allowed in 24 hours.
     pub allowance: u64,
+    /// What follows `api-usage=…` in the header `Sforce-Limit-Info`.
+    pub more_limits: String,
     /// What goes wrong.
     pub faults: Faults,
     /// The flows before a save.
@@ -127,6 +131,7 @@ impl Org {
             password: format!("{client}-password"),
             refresh_token: format!("5Aep861{client}"),
             sends_messages,
+            views_setup: client == "sales",
         };
         Self {
             organization_id: "00D5e000000SIMuEAO".to_owned(),
@@ -139,6 +144,7 @@ impl Org {
             history: Vec::new(),
             calls: BTreeMap::new(),
             allowance: 100_000,
+            more_limits: "; api-bursts=1/750".to_owned(),
             faults: Faults::default(),
             automations: Vec::new(),
             rules: Vec::new(),

@@ -162,6 +162,8 @@ fn router(app: App) -> Router {
         api = both(api, path, methods);
     }
     let api = api.layer(middleware::from_fn_with_state(app.clone(), api_call));
+    // The nested router does not take its own root with a slash at its end.
+    let root = get(rest::resources).layer(middleware::from_fn_with_state(app.clone(), api_call));
     let whole = both(Router::new(), "/services/data", get(rest::versions));
     let whole = both(whole, "/services/oauth2/token", post(oauth::token));
     let whole = both(whole, "/services/oauth2/revoke", post(oauth::revoke));
@@ -169,6 +171,7 @@ fn router(app: App) -> Router {
     let whole = both(whole, "/id/{organization}/{user}", get(oauth::identity));
     both(whole, "/services/Soap/u/{version}", post(oauth::soap_session))
         .nest("/services/data/{version}", api)
+        .route("/services/data/{version}/", root)
         .nest("/sim", control::routes())
         .layer(middleware::from_fn_with_state(app.clone(), stamped))
         .with_state(app)
@@ -218,11 +221,11 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
             .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"false"));
     let kind = kind(request.method().as_str(), request.uri().path());
     request.extensions_mut().insert(user.clone());
-    let (unavailable, limited, lost, delay, usage) = {
+    let (lasting, unavailable, limited, lost, delay, usage) = {
         let mut org = app.org.lock().unwrap();
         *org.calls.entry(ApiCall { client: user.client_id.clone(), kind }).or_default() += 1;
         org.auto_assigned += u64::from(assigns);
-        let usage = format!("api-usage={}/{}", org.calls_used(), org.allowance);
+        let usage = format!("api-usage={}/{}{}", org.calls_used(), org.allowance, org.more_limits);
         let over = org.calls_used() > org.allowance;
         let delay = Faults::strike(&mut org.faults.slow).then_some(org.faults.delay_ms);
         let away = org
@@ -230,12 +233,17 @@ async fn api_call(State(app): State<App>, mut request: Request, next: Next) -> R
             .away
             .as_ref()
             .is_some_and(|(client, until)| *client == user.client_id && jiff::Timestamp::now() < *until);
+        let lasting = org.faults.lasting_answer.clone().filter(|answer| answer.client == user.client_id);
         let unavailable = Faults::strike(&mut org.faults.unavailable) || away;
         let limited = Faults::strike(&mut org.faults.request_limit) || over;
         let lost = writes && Faults::strike(&mut org.faults.answer_lost);
-        (unavailable, limited, lost, delay, usage)
+        (lasting, unavailable, limited, lost, delay, usage)
     };
-    let mut response = if unavailable {
+    let mut response = if let Some(answer) = lasting {
+        let kind = if answer.body.starts_with('[') { "application/json;charset=UTF-8" } else { "text/html" };
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::FORBIDDEN);
+        (status, [(header::CONTENT_TYPE, kind)], answer.body).into_response()
+    } else if unavailable {
         rest::refusal(StatusCode::SERVICE_UNAVAILABLE, "SERVER_UNAVAILABLE", "Server is unavailable")
     } else if limited {
         rest::refusal(StatusCode::FORBIDDEN, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")

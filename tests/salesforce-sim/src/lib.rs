@@ -13,7 +13,7 @@ mod tls;
 
 pub use http::{Simulator, SimulatorConfig};
 pub use org::{
-    ApiCall, Automation, Change, Fault, Faults, FieldType, ObjectSchema, Org, OutboundMessage, Record,
-    SaveError, SchemaField, Stored, User, ValidationRule,
+    ApiCall, Automation, Change, Fault, Faults, FieldType, LastingAnswer, ObjectSchema, Org, OutboundMessage,
+    Record, SaveError, SchemaField, Stored, User, ValidationRule,
 };
 pub use tls::CERTIFICATE;

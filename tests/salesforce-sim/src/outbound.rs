@@ -1,4 +1,5 @@
-//! Outbound messages on the wire. Fields that are null are left out.
+//! Outbound messages on the wire. Fields that are null are left out. A notification about a record that was deleted
+//! before the message was sent has no content.
 
 use org::{FieldType, Notification, Org};
 use std::fmt::Write as _;
@@ -22,11 +23,15 @@ pub(crate) fn envelope(
     for notification in notifications {
         let _ = write!(
             body,
-            "<Notification><Id>{}</Id><sObject xsi:type=\"sf:{}\" xmlns:sf=\"urn:sobject.enterprise.soap.sforce.com\"><sf:Id>{}</sf:Id>",
-            notification.id, schema.name, notification.record
+            "<Notification><Id>{}</Id><sObject xsi:type=\"sf:{}\" xmlns:sf=\"urn:sobject.enterprise.soap.sforce.com\">",
+            notification.id, schema.name
         );
-        let record = org.record(schema.name, &notification.record);
-        let record = record.filter(|record| !record.deleted);
+        let record = org.record(schema.name, &notification.record).filter(|record| !record.deleted);
+        let Some(record) = record else {
+            body.push_str("</sObject></Notification>");
+            continue;
+        };
+        let _ = write!(body, "<sf:Id>{}</sf:Id>", notification.record);
         let mut fields: Vec<&str> = message
             .fields
             .iter()
@@ -36,7 +41,7 @@ pub(crate) fn envelope(
         fields.sort_unstable();
         for name in fields {
             let Some(field) = schema.field(name) else { continue };
-            let Some(value) = record.and_then(|record| record.values.get(field.name)) else { continue };
+            let Some(value) = record.values.get(field.name) else { continue };
             let mut text = value.text();
             match &field.kind {
                 FieldType::DateTime => text = text.replace("+0000", "Z"),

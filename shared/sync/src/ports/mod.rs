@@ -15,8 +15,8 @@ pub use database::{
 pub use operator::{Binding, DatabaseIdentity, Operator};
 pub use queue::{Delivery, MessageBody, Queue};
 pub use salesforce::{
-    DeletedRecord, FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord, Salesforce,
-    ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
+    CallUsage, DeletedRecord, FoundRecord, NewRecord, ReadAnswer, ReadOutcome, RecordUpdate, RemoteRecord,
+    Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer, WriteOutcome,
 };
 pub use set::{HasPorts, PortSet};
 pub use state::State;

@@ -1,6 +1,7 @@
 //! The port to the Salesforce org.
 
 use super::PortError;
+use crate::concern::Concern;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -152,9 +153,7 @@ impl WriteOutcome {
     pub fn of_error(definition: &Definition, code: String, message: String, fields: Vec<String>) -> Self {
         let external_id = definition.external_id.as_deref().unwrap_or_default();
         match code.as_str() {
-            "UNABLE_TO_LOCK_ROW" | "SERVER_UNAVAILABLE" | "QUERY_TIMEOUT" => Self::Busy { message },
-            // A trigger in Salesforce met the lock, and passes the code on in its message.
-            _ if message.contains("UNABLE_TO_LOCK_ROW") => Self::Busy { message },
+            _ if Concern::of_record(&code, &message) == Concern::Moment => Self::Busy { message },
             "DUPLICATE_VALUE"
                 if !external_id.is_empty()
                     && (message.contains(external_id) || fields.iter().any(|field| field == external_id)) =>
@@ -175,6 +174,19 @@ pub struct WriteAnswer {
     pub after: Timestamp,
     /// The `Date` of the answer to this write. If that answer was lost, the last `Date` that is known.
     pub date: Timestamp,
+}
+
+/// Calls of the API, and how many are allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallUsage {
+    /// The calls since the last answer.
+    pub calls: u64,
+    /// How many calls the org allows all of its users and programs together within 24 hours. Absent if no answer has
+    /// said it.
+    pub org: Option<u64>,
+    /// How many calls the org allows this program alone within 24 hours. Absent if no answer has said it; most orgs
+    /// have no such limit.
+    pub app: Option<u64>,
 }
 
 /// The Salesforce org. Every method may be called again by its caller, but an implementation never repeats a
@@ -221,7 +233,6 @@ pub trait Salesforce: Send + Sync {
     /// Makes the cheapest call there is, to find out whether Salesforce answers.
     fn probe(&self) -> impl Future<Output = Result<(), PortError>> + Send;
 
-    /// Answers the number of calls since the last `take_usage`, and the org's allowance of calls within 24
-    /// hours where it is known.
-    fn take_usage(&self) -> (u64, Option<u64>);
+    /// Answers how many calls were made since the last `take_usage`, and how many the org allows.
+    fn take_usage(&self) -> CallUsage;
 }

@@ -14,11 +14,11 @@ pub(crate) use upsert::{read_by_value, upsert_many, upsert_one};
 
 use crate::describe;
 use crate::http::App;
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use org::{SaveError, Stored};
+use axum::{Extension, Json};
+use org::{SaveError, Stored, User};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -74,10 +74,15 @@ pub(crate) async fn resources(Path(parts): Parts) -> Json<Value> {
     }))
 }
 
-pub(crate) async fn limits(State(app): State<App>) -> Json<Value> {
+/// The org's limits. Only users with the permission "View Setup and Configuration" may read them.
+pub(crate) async fn limits(State(app): State<App>, Extension(user): Extension<User>) -> Response {
+    if !user.views_setup {
+        let words = "You do not have permission to view the limits of this organization";
+        return refusal(StatusCode::FORBIDDEN, "INSUFFICIENT_ACCESS", words);
+    }
     let org = app.org.lock().unwrap();
     let left = org.allowance.saturating_sub(org.calls_used());
-    Json(json!({"DailyApiRequests": {"Max": org.allowance, "Remaining": left}}))
+    Json(json!({"DailyApiRequests": {"Max": org.allowance, "Remaining": left}})).into_response()
 }
 
 pub(crate) async fn describe_global(State(app): State<App>) -> Json<Value> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use support::{By, MemoryPorts, What};
 use syncline_engine::{Definition, SalesforceId, Side, Value};
 use syncline_sync::{
-    DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate, Salesforce,
-    ScanFrom, ScanPage, WriteAnswer, WriteOutcome,
+    CallUsage, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate,
+    Salesforce, ScanFrom, ScanPage, WriteAnswer, WriteOutcome,
 };
 
 /// Salesforce as a run meets it.
@@ -267,7 +267,7 @@ impl Salesforce for SimSalesforce {
         self.memory.salesforce.probe().await
     }
 
-    fn take_usage(&self) -> (u64, Option<u64>) {
+    fn take_usage(&self) -> CallUsage {
         self.memory.salesforce.take_usage()
     }
 }

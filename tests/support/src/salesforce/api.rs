@@ -7,8 +7,8 @@ use crate::yielding::yield_now;
 use org::{Org, Record};
 use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
-    Clock, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome, RecordUpdate,
-    RemoteRecord, Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer,
+    CallUsage, Clock, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome,
+    RecordUpdate, RemoteRecord, Salesforce, ScanFrom, ScanPage, ScannedRow, WriteAnswer,
 };
 
 impl MemoryOrg {
@@ -144,10 +144,10 @@ impl Salesforce for MemoryOrg {
         self.call()
     }
 
-    fn take_usage(&self) -> (u64, Option<u64>) {
+    fn take_usage(&self) -> CallUsage {
         let mut inner = self.inner.lock().unwrap();
         let (calls, told) = (inner.calls, inner.told);
         inner.told = calls;
-        (calls - told, self.allowance)
+        CallUsage { calls: calls - told, org: self.allowance, app: None }
     }
 }
