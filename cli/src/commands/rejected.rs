@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::instance::{Home, Target};
 use crate::output::{plain_key, record, table};
-use syncline_engine::{Held, Parent};
+use syncline_engine::{Held, Parent, Unreadable};
 use syncline_sync::Operator as _;
 
 /// Prints the newest rejected records and the newest held records, at most `limit` of each.
@@ -60,8 +60,8 @@ fn reason(held: &Held) -> String {
         Held::Missing { side } => format!(
             "not found in {side}, without evidence of a delete: nothing is written until it is found there again"
         ),
-        Held::Unreadable { side, field, error } => {
-            format!("the value of {field} in {side} is {error}; correct the value there")
+        Held::Unreadable(Unreadable { side, field, error }) => {
+            format!("{field} in {side} is {error}; correct the value there")
         }
         Held::Waiting { field, parent } => {
             let parent = match parent {

@@ -47,7 +47,7 @@ pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use oscillation::{OSCILLATING, oscillating, swings};
-pub use plan::{Action, FieldWrite, Held, RecordPlan, plan};
+pub use plan::{Action, FieldWrite, Held, RecordPlan, Unreadable, plan};
 pub use presence::{Cell, Image, Parent, Presence};
 pub use resolve::{Evidence, resolve};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};

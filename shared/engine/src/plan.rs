@@ -68,15 +68,8 @@ pub enum Held {
         /// The side on which the record is not found.
         side: Side,
     },
-    /// A field has a value without a canonical form.
-    Unreadable {
-        /// The side that holds the value.
-        side: Side,
-        /// The field with the value.
-        field: FieldName,
-        /// Why the value has no canonical form.
-        error: ValueError,
-    },
+    /// A field has a value without a canonical form, and nothing of the record can be written without it.
+    Unreadable(Unreadable),
     /// A required lookup cannot be written before its parent is linked.
     Waiting {
         /// The lookup field.
@@ -84,6 +77,17 @@ pub enum Held {
         /// The parent that is not linked yet.
         parent: Parent,
     },
+}
+
+/// A field whose value on one side has no canonical form. Nothing is written to the field on either side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The side that holds the value.
+    pub side: Side,
+    /// The field with the value.
+    pub field: FieldName,
+    /// Why the value has no canonical form.
+    pub error: ValueError,
 }
 
 /// The whole plan of one record. The code that carries out a plan makes no decisions of its own.
@@ -99,6 +103,8 @@ pub struct RecordPlan {
     pub agreed: BTreeMap<FieldName, FieldBase>,
     /// The parents that have to be linked before lookups of this record can be written.
     pub waits_for: BTreeSet<Parent>,
+    /// The fields that are left alone on both sides, because one side's value has no canonical form.
+    pub unreadable: Vec<Unreadable>,
     /// Why nothing is written although the sides differ; `None` if the record is not held.
     pub held: Option<Held>,
     /// The side that does not have the record, and why, for the base to remember.
@@ -230,15 +236,12 @@ pub fn plan(
     salesforce: &Presence,
     postgres: &Presence,
 ) -> RecordPlan {
-    let live = base.is_some_and(|base| base.live);
-    for (side, presence) in [(Side::Salesforce, salesforce), (Side::Postgres, postgres)] {
-        if let Some(held) = unreadable(side, presence) {
-            let gone = base.and_then(|base| base.gone);
-            return RecordPlan { held: Some(held), gone, live, ..RecordPlan::default() };
-        }
-    }
     match (salesforce, postgres) {
-        (Presence::Present(one), Presence::Present(other)) => both(definition, key, base, one, other),
+        (Presence::Present(one), Presence::Present(other)) => {
+            let sides = [unreadable(Side::Salesforce, one), unreadable(Side::Postgres, other)];
+            let plan = both(definition, key, base, one, other);
+            RecordPlan { unreadable: sides.concat(), ..plan }
+        }
         (Presence::Present(image), gone) => one_side(definition, key, base, Side::Salesforce, image, gone),
         (gone, Presence::Present(image)) => one_side(definition, key, base, Side::Postgres, image, gone),
         (one, other) => match base.filter(|base| base.live) {
@@ -264,14 +267,12 @@ fn neither(base: &Base, salesforce: &Presence, postgres: &Presence) -> RecordPla
     }
 }
 
-fn unreadable(side: Side, presence: &Presence) -> Option<Held> {
-    let Presence::Present(image) = presence else { return None };
-    image.iter().find_map(|(field, cell)| match cell {
-        Cell::Unreadable(error) => {
-            Some(Held::Unreadable { side, field: field.clone(), error: error.clone() })
-        }
+fn unreadable(side: Side, image: &Image) -> Vec<Unreadable> {
+    let fields = image.iter().filter_map(|(field, cell)| match cell {
+        Cell::Unreadable(error) => Some(Unreadable { side, field: field.clone(), error: error.clone() }),
         _ => None,
-    })
+    });
+    fields.collect()
 }
 
 fn both(
@@ -347,7 +348,15 @@ fn one_side(
     gone: &Presence,
 ) -> RecordPlan {
     match base.filter(|base| base.live) {
-        Some(base) => lost(definition, key, base, stands, image, gone),
+        // Whether a value that cannot be read was edited is not known, so it is not known either whether a delete may go
+        // across.
+        Some(base) => match unreadable(stands, image).into_iter().next() {
+            Some(first) => {
+                let held = Some(Held::Unreadable(first));
+                RecordPlan { held, gone: base.gone, live: true, ..RecordPlan::default() }
+            }
+            None => lost(definition, key, base, stands, image, gone),
+        },
         None => created(definition, key, stands.other(), image),
     }
 }
@@ -437,7 +446,8 @@ fn propagated(
     plan
 }
 
-/// The record is created on the side `across`.
+/// The record is created on the side `across`, without the fields whose values cannot be read. If that side requires
+/// one of them, the record is held.
 fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &Image) -> RecordPlan {
     if !definition.direction.writes(across) {
         return RecordPlan::default();
@@ -445,13 +455,13 @@ fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &
     let mut plan = RecordPlan { live: true, ..RecordPlan::default() };
     let mut fields = BTreeMap::new();
     for mapping in &definition.fields {
+        let required = match across {
+            Side::Salesforce => mapping.salesforce_required,
+            Side::Postgres => mapping.postgres_required,
+        };
         let value = match image.get(&mapping.field) {
             Some(Cell::Value(value)) => value,
             Some(Cell::Waiting(parent)) => {
-                let required = match across {
-                    Side::Salesforce => mapping.salesforce_required,
-                    Side::Postgres => mapping.postgres_required,
-                };
                 plan.waits_for.insert(parent.clone());
                 if required && definition.writes(mapping, across) {
                     let held = Held::Waiting { field: mapping.field.clone(), parent: parent.clone() };
@@ -469,7 +479,16 @@ fn created(definition: &Definition, key: &FingerprintKey, across: Side, image: &
                 }
                 continue;
             }
-            Some(Cell::Unreadable(_)) | None => continue,
+            Some(Cell::Unreadable(error)) => {
+                let (side, field) = (across.other(), mapping.field.clone());
+                let unreadable = Unreadable { side, field, error: error.clone() };
+                if required && definition.writes(mapping, across) {
+                    return RecordPlan { held: Some(Held::Unreadable(unreadable)), ..RecordPlan::default() };
+                }
+                plan.unreadable.push(unreadable);
+                continue;
+            }
+            None => continue,
         };
         if !definition.writes(mapping, across) {
             continue;

@@ -102,6 +102,13 @@ pub enum ValueError {
     /// A text with the character U+0000, which Postgres cannot store.
     #[error("a text with the character U+0000, which Postgres cannot store")]
     Nul,
+    /// A text that cannot be decoded, such as one that was cut in the middle of a character.
+    #[error("a text that cannot be decoded, because a character of it is cut in half")]
+    Undecodable,
+    /// The side's answer does not have the field, although the field was asked for. So its value is not known; it is
+    /// not empty.
+    #[error("not in the answer, as if it were hidden from Syncline's user")]
+    NotInAnswer,
 }
 
 /// How values of a pair of types become canonical. A rule whose meaning changes gets another version. A field

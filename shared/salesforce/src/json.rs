@@ -1,11 +1,11 @@
 //! Records, and what became of them, in the JSON of the REST API.
 
 use crate::error::SalesforceError;
-use crate::soql::{RawRow, text};
+use crate::soql::{RawRow, Scalar, text};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{Definition, FieldName, SalesforceId, Value};
 use syncline_sync::{RemoteRecord, WriteOutcome};
 
@@ -82,13 +82,23 @@ pub(crate) fn id_of(row: &RawRow) -> Result<SalesforceId, SalesforceError> {
 }
 
 pub(crate) fn remote_record(definition: &Definition, row: &RawRow) -> Result<RemoteRecord, SalesforceError> {
-    let values = definition.fields.iter().map(|mapping| (mapping.field.clone(), text(row, &mapping.field)));
+    let mut values = BTreeMap::new();
+    let mut undecodable = BTreeSet::new();
+    for field in definition.fields.iter().map(|mapping| mapping.field.clone()) {
+        match row.get(&field).map(|raw| Scalar::of(raw)) {
+            Some(Scalar::Null) => drop(values.insert(field, None)),
+            Some(Scalar::Text(text)) => drop(values.insert(field, Some(text))),
+            Some(Scalar::Undecodable) => drop(undecodable.insert(field)),
+            None => {}
+        }
+    }
     Ok(RemoteRecord {
         id: id_of(row)?,
         stamp: moment(text(row, "SystemModstamp"))?,
         marker: definition.marker.as_ref().and_then(|field| text(row, field)),
         external_id: definition.external_id.as_ref().and_then(|field| text(row, field)),
-        values: values.collect(),
+        values,
+        undecodable,
     })
 }
 

@@ -4,7 +4,7 @@
 use crate::client::{Answer, Client};
 use crate::error::SalesforceError;
 use crate::json::{SaveResult, id_of, moment, outcome, record_body, remote_record};
-use crate::soql::{RawRow, quoted, scalar, text};
+use crate::soql::{RawRow, quoted, text};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::value::RawValue;
@@ -306,7 +306,7 @@ impl Salesforce for Client {
                 Ok(ScannedRow {
                     id: id_of(row)?,
                     stamp: moment(text(row, "SystemModstamp"))?,
-                    deleted: row.get("IsDeleted").and_then(|raw| scalar(raw)).as_deref() == Some("true"),
+                    deleted: text(row, "IsDeleted").as_deref() == Some("true"),
                 })
             })
             .collect::<Result<_, SalesforceError>>()?;
@@ -388,6 +388,7 @@ impl Salesforce for Client {
         let usage = self.usage();
         CallUsage {
             calls: self.take_calls(),
+            answered: self.last_date().is_some(),
             org: (usage.allowed > 0).then_some(usage.allowed),
             app: usage.allowed_to_app,
         }

@@ -23,21 +23,35 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// The text of a JSON value: the content of a string, else the literal as it is written. `None` for null.
-pub(crate) fn scalar(raw: &RawValue) -> Option<String> {
-    let literal = raw.get();
-    if literal.starts_with('"') {
-        serde_json::from_str(literal).ok()
-    } else if literal == "null" {
-        None
-    } else {
-        Some(literal.to_owned())
+/// What a JSON value holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Null,
+    /// The content of a string, or the literal as it is written.
+    Text(String),
+    /// A string that is no text, such as one with half of a surrogate pair.
+    Undecodable,
+}
+
+impl Scalar {
+    pub(crate) fn of(raw: &RawValue) -> Self {
+        match raw.get() {
+            "null" => Self::Null,
+            literal if literal.starts_with('"') => {
+                serde_json::from_str(literal).map_or(Self::Undecodable, Self::Text)
+            }
+            literal => Self::Text(literal.to_owned()),
+        }
     }
 }
 
-/// The text of a field of a row. `None` if the field is null or is not in the row.
+/// The text of a field of a row. `None` if the field is null, is not in the row or cannot be decoded. For the values of
+/// mapped fields these are three different things: [`Scalar::of`].
 pub(crate) fn text(row: &RawRow, field: &str) -> Option<String> {
-    row.get(field).and_then(|raw| scalar(raw))
+    match row.get(field).map(|raw| Scalar::of(raw)) {
+        Some(Scalar::Text(text)) => Some(text),
+        _ => None,
+    }
 }
 
 impl Client {
@@ -56,7 +70,7 @@ impl Client {
         let (rows, _) = self.pages("query", soql).await?;
         let texts = |row: &RawRow| {
             let fields = row.iter().filter(|(name, _)| *name != "attributes");
-            fields.filter_map(|(name, raw)| Some((name.clone(), scalar(raw)?))).collect()
+            fields.filter_map(|(name, _)| Some((name.clone(), text(row, name)?))).collect()
         };
         Ok(rows.iter().map(texts).collect())
     }
@@ -99,6 +113,17 @@ mod tests {
     #[test]
     fn quotes_and_backslashes_in_a_soql_literal_are_escaped() {
         assert_eq!(quoted(r"O'Hara\"), r"'O\'Hara\\'");
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_decoded_is_not_null() {
+        let row: RawRow =
+            serde_json::from_str(r#"{"cut":"cut \ud83d","null":null,"empty":"","whole":"\ud83d\ude00"}"#)
+                .unwrap();
+        let of = |field: &str| Scalar::of(&row[field]);
+        assert_eq!(of("cut"), Scalar::Undecodable);
+        assert_eq!(of("null"), Scalar::Null);
+        assert_eq!((of("empty"), of("whole")), (Scalar::Text(String::new()), Scalar::Text("😀".to_owned())));
     }
 
     #[test]

@@ -29,9 +29,9 @@ fn budget(daily: DailyCalls, org: Option<u64>, app: Option<u64>) -> f64 {
 /// Takes the calls made since the last `draw` from the bucket. Answers for how long no further call should be
 /// made, or `None` if calls may be made at once.
 pub(crate) async fn draw<P: Ports>(ports: &P) -> Result<Option<SignedDuration>, PortError> {
-    let CallUsage { calls, org, app } = ports.salesforce().take_usage();
+    let CallUsage { calls, answered, org, app } = ports.salesforce().take_usage();
     let Some(daily) = ports.settings().daily_calls else { return Ok(None) };
-    if org.is_none() && calls == 0 {
+    if matches!(daily, DailyCalls::Percent(_)) && !answered {
         return Ok(None);
     }
     let budget = budget(daily, org, app);

@@ -143,7 +143,7 @@ async fn what_does_not_fit_is_rejected_by_name_and_never_rounded() {
     let bodies = "SELECT string_agg(body, ' ' ORDER BY record) FROM syncline.rejected";
     let bodies = world.database.text(bodies).await.unwrap();
     assert!(bodies.contains("numeric field overflow"), "{bodies}");
-    assert!(bodies.contains("Code__c holds not a UUID"), "{bodies}");
+    assert!(bodies.contains("Code__c in Salesforce is not a UUID"), "{bodies}");
 }
 
 #[tokio::test]

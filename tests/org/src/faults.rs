@@ -2,6 +2,7 @@
 
 use crate::validate::SaveError;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A fault that is switched on for a number of calls or records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub struct Faults {
     pub request_limit: u32,
     /// The number of calls that get a 503.
     pub unavailable: u32,
+    /// Fields of records (Id and field) whose text arrives cut in the middle of a character.
+    pub cut: BTreeSet<(String, String)>,
+    /// Fields that no answer has, although they were asked for.
+    pub left_out: BTreeSet<String>,
     /// What all calls of a client get in place of their answers.
     pub lasting_answer: Option<LastingAnswer>,
     /// The client id whose calls all get a 503, and until when.

@@ -312,16 +312,50 @@ fn winner(
     (agreed.is_some() || !fills || !empty).then_some(winner)
 }
 
+/// A value that cannot be read stops its field and nothing else, and is shown. It stops the whole record only where the
+/// other side has lost the record, or where a new record needs the field.
+fn unreadable(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
+    let cells = |presence: &Presence| match presence {
+        Presence::Present(image) => {
+            let fields = image.iter().filter(|(_, cell)| matches!(cell, Cell::Unreadable(_)));
+            fields.map(|(field, _)| field.clone()).collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let of_sides = [cells(&case.salesforce), cells(&case.postgres)];
+    let both = matches!((&case.salesforce, &case.postgres), (Presence::Present(_), Presence::Present(_)));
+    let held = matches!(planned.held, Some(Held::Unreadable(_)));
+    let any = of_sides.iter().any(|fields| !fields.is_empty());
+    if held && (both || !any) {
+        broken.push("a record is held for a value that does not stop it".into());
+    }
+    if !both && known.is_some() {
+        if held != any {
+            broken.push(format!("lost on one side, unreadable {any}, held {:?}", planned.held));
+        }
+        if held && (!planned.live || planned.gone != known.and_then(|base| base.gone)) {
+            broken.push("what cannot be read changes nothing of what is known".into());
+        }
+    }
+    for (side, fields) in SIDES.into_iter().zip(of_sides) {
+        let shown: BTreeSet<_> =
+            planned.unreadable.iter().filter(|one| one.side == side).map(|one| one.field.clone()).collect();
+        let creates = matches!(planned.action(side.other()), Action::Create(_));
+        if shown != if both || creates && !held { fields.clone() } else { BTreeSet::new() } {
+            broken.push(format!("unreadable on {side}: {fields:?}, shown: {shown:?}"));
+        }
+        for field in fields {
+            if written(planned, &field).is_some() || planned.agreed.contains_key(&field) {
+                broken.push(format!("{field} cannot be read, and is written or agreed on"));
+            }
+        }
+    }
+}
+
 /// The plan creates, holds, remembers and waits for the right things, whatever each side has of the record.
 fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &mut Vec<String>) {
     let sides = [&case.salesforce, &case.postgres];
-    let unreadable = sides.into_iter().any(|presence| match presence {
-        Presence::Present(image) => image.values().any(|cell| matches!(cell, Cell::Unreadable(_))),
-        _ => false,
-    });
-    if unreadable != matches!(planned.held, Some(Held::Unreadable { .. })) {
-        broken.push(format!("unreadable: {unreadable}, held: {:?}", planned.held));
-    }
+    unreadable(case, known, planned, broken);
     if let Some(Held::Waiting { parent, .. }) = &planned.held
         && !planned.waits_for.contains(parent)
     {
@@ -330,11 +364,7 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
     if planned.held.is_some() && !planned.writes_nothing() {
         broken.push("what is held is not written".into());
     }
-    if unreadable {
-        let same = planned.live == known.is_some() && planned.gone == known.and_then(|base| base.gone);
-        if !same {
-            broken.push("what cannot be read changes nothing of what is known".into());
-        }
+    if known.is_some() && matches!(planned.held, Some(Held::Unreadable(_))) {
         return;
     }
     for (side, presence) in SIDES.into_iter().zip(sides) {
@@ -344,7 +374,7 @@ fn presences(case: &Case, known: Option<&Base>, planned: &RecordPlan, broken: &m
         let alone =
             !matches!((&case.salesforce, &case.postgres), (Presence::Present(_), Presence::Present(_)));
         let creates = known.is_none() && goes_to(case.definition.direction, side.other());
-        let stops = matches!(planned.held, Some(Held::Waiting { .. }));
+        let stops = matches!(planned.held, Some(Held::Waiting { .. } | Held::Unreadable(_)));
         if (!alone || creates) && !stops && image.values().any(waiting) {
             broken.push("a parent that is not linked is waited for".into());
         }
@@ -409,13 +439,13 @@ fn alone(
             Side::Salesforce => mapping.salesforce_required,
             Side::Postgres => mapping.postgres_required,
         };
-        let waits = matches!(image.get(&mapping.field), Some(Cell::Waiting(_)));
-        required && waits && writes(definition, mapping, side)
+        let stops = matches!(image.get(&mapping.field), Some(Cell::Waiting(_) | Cell::Unreadable(_)));
+        required && stops && writes(definition, mapping, side)
     };
     let stopped = definition.fields.iter().any(|mapping| required(&mapping));
     if known.is_none() {
         let may = goes_to(definition.direction, side);
-        let held = matches!(planned.held, Some(Held::Waiting { .. }));
+        let held = matches!(planned.held, Some(Held::Waiting { .. } | Held::Unreadable(_)));
         if creates != (may && !stopped) || held != (may && stopped) || deletes || planned.live != creates {
             broken.push(format!(
                 "new on {stands}: created {creates}, held {held}, may {may}, stopped {stopped}"
@@ -472,9 +502,10 @@ fn created(case: &Case, planned: &RecordPlan, side: Side, image: &Image, broken:
         if written != value.filter(|_| may) {
             broken.push(format!("{} of the new one is {written:?}, not {value:?}", mapping.field));
         }
+        let known = !matches!(image.get(&mapping.field), Some(Cell::Unreadable(_)));
         let nothing = field_base(mapping, &Value::Null);
         let empty = planned.agreed.get(&mapping.field) == Some(&nothing);
-        if empty != (may && value.is_none()) {
+        if empty != (may && known && value.is_none()) {
             broken.push(format!("{} of the new one is known to be empty: {empty}", mapping.field));
         }
     }

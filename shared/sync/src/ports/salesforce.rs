@@ -3,7 +3,7 @@
 use super::PortError;
 use crate::concern::Concern;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use syncline_engine::{Definition, FieldName, SalesforceId, Value};
 
@@ -55,8 +55,11 @@ pub struct RemoteRecord {
     pub marker: Option<String>,
     /// The external Id. Absent if the field is empty or the object has no external Id field.
     pub external_id: Option<String>,
-    /// The mapped fields. `None` is null.
+    /// The mapped fields. `None` is null. A field that is not here was not in the answer or could not be decoded: its
+    /// value is not known.
     pub values: BTreeMap<FieldName, Option<String>>,
+    /// The mapped fields whose texts could not be decoded.
+    pub undecodable: BTreeSet<FieldName>,
 }
 
 /// A record in the recycle bin.
@@ -179,8 +182,10 @@ pub struct WriteAnswer {
 /// Calls of the API, and how many are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallUsage {
-    /// The calls since the last answer.
+    /// The calls since the last `take_usage`.
     pub calls: u64,
+    /// True once Salesforce has answered a call of this process. Before that, nothing can be known of the allowance.
+    pub answered: bool,
     /// How many calls the org allows all of its users and programs together within 24 hours. Absent if no answer has
     /// said it.
     pub org: Option<u64>,

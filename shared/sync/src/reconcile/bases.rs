@@ -131,7 +131,11 @@ impl<P: Ports> Run<'_, P> {
             && all_landed(plan, landed);
         let names = cleared(&intended);
         let mut intended = intended;
-        let fate = intended.decided.take().unwrap_or(Fate::Written);
+        let fate = match (intended.decided.take(), intended.planned.plan.unreadable.as_slice()) {
+            (Some(decided), _) => decided,
+            (None, []) => Fate::Written,
+            (None, fields) => Fate::Rejected(self.rejected_for(&intended, fields)),
+        };
         Leaving { cleared: names, ..self.leave_with_base(intended, saved, fate) }
     }
 

@@ -4,8 +4,8 @@ use super::fate::{BaseToSave, Fate, Leaving};
 use super::record::{InRun, Planned, Remote};
 use super::refusal::cleared;
 use super::{Ports, Put, Run};
-use crate::ports::HeldRecord;
-use syncline_engine::{Absence, Held};
+use crate::ports::{HeldRecord, Rejected};
+use syncline_engine::{Absence, Held, Side, Unreadable};
 
 impl Planned {
     /// The plan learnt that a side lacks the record, and the base does not know it yet.
@@ -30,15 +30,10 @@ impl Planned {
 
 impl<P: Ports> Run<'_, P> {
     /// The record is held, or rejected where a value has no canonical form.
-    pub(super) fn hold(&mut self, planned: Planned, held: Held) -> Leaving {
+    pub(super) fn hold(&self, planned: Planned, held: Held) -> Leaving {
         let mut names = Vec::new();
         let fate = match held {
-            Held::Unreadable { side, field, error } => {
-                // Its field is held and the record is rejected: it counts as both.
-                self.summary.held += 1;
-                let message = format!("{field} holds {error}");
-                Fate::Rejected(self.rejected(&planned, side, "VALUE", message, vec![field]))
-            }
+            Held::Unreadable(unreadable) => Fate::Rejected(self.rejected_for(&planned, &[unreadable])),
             held => {
                 // What it waits for is not what it was refused for.
                 if planned.loaded().rejected.is_some() {
@@ -50,6 +45,15 @@ impl<P: Ports> Run<'_, P> {
         let mut leaving = self.leave_held(planned, fate);
         leaving.cleared = names;
         leaving
+    }
+
+    /// The fields of the record whose values cannot be read, for a person. Everything else of the record goes on.
+    pub(super) fn rejected_for(&self, record: &impl InRun, unreadable: &[Unreadable]) -> Rejected {
+        let messages: Vec<String> =
+            unreadable.iter().map(|one| format!("{} in {} is {}", one.field, one.side, one.error)).collect();
+        let fields = unreadable.iter().map(|one| one.field.clone()).collect();
+        let side = unreadable.first().map_or(Side::Salesforce, |one| one.side);
+        self.rejected(record, side, "VALUE", messages.join("; "), fields)
     }
 
     fn held_record(&self, planned: &Planned, held: Held) -> HeldRecord {

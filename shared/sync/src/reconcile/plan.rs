@@ -142,11 +142,12 @@ impl<P: Ports> Run<'_, P> {
                     || plan.agreed.iter().any(|(name, agreed)| base.fields.get(name) != Some(agreed))
             }
         };
-        let mut leaving = if saves {
-            self.leave_with_new_base(planned, Fate::Equal)
-        } else {
-            Leaving::with_fate(planned, Fate::Equal)
+        let fate = match planned.plan.unreadable.as_slice() {
+            [] => Fate::Equal,
+            fields => Fate::Rejected(self.rejected_for(&planned, fields)),
         };
+        let mut leaving =
+            if saves { self.leave_with_new_base(planned, fate) } else { Leaving::with_fate(planned, fate) };
         leaving.cleared = names;
         leaving
     }

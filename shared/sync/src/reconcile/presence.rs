@@ -6,15 +6,20 @@ use super::{Ports, Run};
 use std::collections::BTreeMap;
 use syncline_engine::{
     Cell, FieldMapping, Fingerprint, Image, Parent, PostgresKey, Presence, Rule, RuleKind, SalesforceId,
-    Side, Value,
+    Side, Value, ValueError,
 };
 
 impl<P: Ports> Run<'_, P> {
     pub(super) fn salesforce_presence(&self, read: &Read, parents: &Parents) -> Presence {
         match &read.salesforce.remote {
             Remote::Present(record) => Presence::Present(self.image(|mapping| {
-                let raw = record.values.get(&mapping.field).and_then(Option::as_deref);
-                let cell = canonical(mapping, raw);
+                let cell = match record.values.get(&mapping.field) {
+                    Some(raw) => canonical(mapping, raw.as_deref()),
+                    None if record.undecodable.contains(&mapping.field) => {
+                        Cell::Unreadable(ValueError::Undecodable)
+                    }
+                    None => Cell::Unreadable(ValueError::NotInAnswer),
+                };
                 let (Some(lookup), Cell::Value(Value::Text(text))) = (&mapping.lookup, &cell) else {
                     return cell;
                 };

@@ -84,8 +84,9 @@ impl<P: Ports> Run<'_, P> {
             (Some(_), Remote::Deleted(record)) => marked(&record.marker),
             (None, Remote::Present(record)) => side.fields.iter().any(|(name, intended)| {
                 base.fields.get(name) != Some(intended)
-                    && self.fingerprint_of(name, record.values.get(name).and_then(Option::as_deref))
-                        == Some(intended.fingerprint)
+                    && record.values.get(name).is_some_and(|raw| {
+                        self.fingerprint_of(name, raw.as_deref()) == Some(intended.fingerprint)
+                    })
             }),
             _ => false,
         };

@@ -187,7 +187,7 @@ pub(crate) async fn read_many(
                 Some(record) => {
                     let values: Vec<_> =
                         fields.iter().map(|name| (*name, record.values.get(name).cloned())).collect();
-                    record_json(schema.name, id, &values)
+                    record_json(&org.faults, schema.name, id, &values)
                 }
             }
         })

@@ -18,7 +18,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use org::{SaveError, Stored, User};
+use org::{Faults, SaveError, Stored, User};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -110,11 +110,18 @@ pub(crate) async fn basic_information(State(app): State<App>, Path(parts): Parts
 }
 
 /// The JSON of a record, `attributes` first.
-fn record_json(object: &str, id: &str, fields: &[(&'static str, Option<Stored>)]) -> String {
+fn record_json(faults: &Faults, object: &str, id: &str, fields: &[(&'static str, Option<Stored>)]) -> String {
     let mut json = format!(
         "{{\"attributes\":{{\"type\":\"{object}\",\"url\":\"/services/data/v62.0/sobjects/{object}/{id}\"}}"
     );
     for (name, value) in fields {
+        if faults.left_out.contains(*name) {
+            continue;
+        }
+        if faults.cut.contains(&(id.to_owned(), (*name).to_owned())) {
+            json.push_str(&format!(",\"{name}\":\"cut \\ud83d\""));
+            continue;
+        }
         json.push_str(&format!(",\"{name}\":{}", Stored::json(value.as_ref()).get()));
     }
     json.push('}');

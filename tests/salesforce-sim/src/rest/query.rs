@@ -54,21 +54,22 @@ fn page_size(headers: &HeaderMap) -> usize {
 }
 
 fn run_query(app: &App, user: &User, size: usize, text: &str, deleted_too: bool) -> Response {
-    let (query, rows) = {
+    let (query, rows, faults) = {
         let org = app.org.lock().unwrap();
         let query = match soql::parse(text) {
             Ok(query) => query,
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
         };
         match query.run(&org, user, deleted_too) {
-            Ok(rows) => (query, rows),
+            Ok(rows) => (query, rows, org.faults.clone()),
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
         }
     };
     if query.count {
         return Json(json!({"totalSize": rows.len(), "done": true, "records": []})).into_response();
     }
-    let rows: Vec<String> = rows.iter().map(|(id, row)| record_json(&query.object, id, row)).collect();
+    let rows: Vec<String> =
+        rows.iter().map(|(id, row)| record_json(&faults, &query.object, id, row)).collect();
     let total = rows.len();
     answer_page(app, Page { rows, total, size })
 }

@@ -63,7 +63,7 @@ pub(crate) async fn read_one(
         .filter(|field| wanted.as_ref().is_none_or(|wanted| wanted.contains(&field.name)))
         .map(|field| (field.name, record.values.get(field.name).cloned()))
         .collect();
-    json_response(StatusCode::OK, record_json(schema.name, &parts["id"], &fields))
+    json_response(StatusCode::OK, record_json(&org.faults, schema.name, &parts["id"], &fields))
 }
 
 pub(crate) async fn update_one(

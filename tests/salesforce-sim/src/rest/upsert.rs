@@ -86,7 +86,7 @@ pub(crate) async fn read_by_value(State(app): State<App>, Path(parts): Parts) ->
     };
     let fields: Vec<(&'static str, Option<Stored>)> =
         schema.fields.iter().map(|field| (field.name, record.values.get(field.name).cloned())).collect();
-    json_response(StatusCode::OK, record_json(schema.name, id, &fields))
+    json_response(StatusCode::OK, record_json(&org.faults, schema.name, id, &fields))
 }
 
 pub(crate) async fn upsert_many(

@@ -190,11 +190,15 @@ async fn a_value_without_a_canonical_form_is_rejected_with_its_field() {
     let keys = world.rows(["one"]);
     world.ports.database.edit("contacts", &keys[0], "FirstName", Some("many"));
     let summary = world.run_keys(&keys).await;
-    assert_eq!((summary.rejected, summary.held, summary.records_created), (1, 1, 0));
+    assert_eq!(
+        (summary.rejected, summary.held, summary.records_created),
+        (1, 0, 1),
+        "only its field is held"
+    );
     let rejected = world.ports.state.all_rejected();
     assert_eq!((rejected[0].code.as_str(), rejected[0].side), ("VALUE", Side::Postgres));
     assert_eq!(rejected[0].fields, ["FirstName"]);
-    assert!(rejected[0].message.starts_with("FirstName holds not a date"), "{rejected:?}");
+    assert!(rejected[0].message.starts_with("FirstName in Postgres is not a date"), "{rejected:?}");
 }
 
 #[tokio::test]

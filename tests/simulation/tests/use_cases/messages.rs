@@ -194,14 +194,21 @@ async fn touches_are_deferred_until_the_call_budget_has_a_call_again() {
         let wait = world.ports.state.next_due().unwrap().duration_since(now).as_secs_f64();
         assert!((59.0..61.0).contains(&wait), "0.4 calls are left, so 60 s and not {wait} s");
     }
-    let mut world = World::new();
-    world.ports.set_daily_share(10);
-    for _ in 0..1_000 {
-        world.ports.salesforce().probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_share_of_an_allowance_that_no_answer_names_is_a_share_of_the_smallest_one() {
+    // A tenth of 15,000 calls a day, of which a tenth may be used at once.
+    for (calls, created) in [(0, 1), (140, 1), (160, 0)] {
+        let mut world = World::new();
+        world.ports.set_daily_share(10);
+        for _ in 0..calls {
+            world.ports.salesforce().probe().await.unwrap();
+        }
+        let touch = world.touch("one");
+        world.apply(&[delivery("a", 1, vec![touch])]).await;
+        assert_eq!(world.created().len(), created, "after {calls} calls");
     }
-    let touch = world.touch("one");
-    world.apply(&[delivery("a", 1, vec![touch])]).await;
-    assert_eq!(world.created().len(), 1, "a share of what is not known limits nothing");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use super::record::{master_of, values_of};
 use super::requests::Write;
 use crate::yielding::yield_now;
 use org::{Org, Record};
+use std::collections::BTreeSet;
 use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
     CallUsage, Clock, DeletedRecord, FoundRecord, NewRecord, PortError, ReadAnswer, ReadOutcome,
@@ -52,6 +53,7 @@ impl MemoryOrg {
             marker: text(&definition.marker),
             external_id: text(&definition.external_id),
             values: values.map(|field| (field.clone(), record.text(field))).collect(),
+            undecodable: BTreeSet::new(),
         })
     }
 }
@@ -148,6 +150,6 @@ impl Salesforce for MemoryOrg {
         let mut inner = self.inner.lock().unwrap();
         let (calls, told) = (inner.calls, inner.told);
         inner.told = calls;
-        CallUsage { calls: calls - told, org: self.allowance, app: None }
+        CallUsage { calls: calls - told, answered: calls > 0, org: self.allowance, app: None }
     }
 }
