@@ -82,10 +82,11 @@ pub async fn describe_table(
 async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescription>, DatabaseError> {
     let columns = connection
         .query_typed(
-            // A column of a domain has the domain's base type as its type. The cast uses the name of the
-            // domain.
-            "SELECT a.attname::text, format_type(b.oid, b.modifier), CASE a.atttypid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
-                                    ELSE format_type(a.atttypid, NULL) END,
+            // A column of a domain has the domain's base type as its type. The cast names that base type too, and
+            // without a length: a cast to a type with a length, or to a domain over one, shortens a text silently,
+            // whereas the assignment to the column refuses it (PostgreSQL documentation, Character Types).
+            "SELECT a.attname::text, format_type(b.oid, b.modifier), CASE b.oid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
+                                    ELSE format_type(b.oid, NULL) END,
                     a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', b.is_enum
              FROM pg_attribute a
              CROSS JOIN LATERAL (
