@@ -23,6 +23,7 @@
 //! - `base`: the base of a record, with the intent of a run.
 //! - `merge`: the three-way merge of one field.
 //! - `plan`: the plan of one record: creates, updates, deletes, conflicts, and why a record is held.
+//! - `poorer`: whether a side has kept less of a value than it was given.
 //! - `presence`: what one side holds of a record.
 //! - `resolve`: what became of an intent whose run did not finish.
 //! - `oscillation`: recognizes two sides that correct each other without end.
@@ -34,6 +35,7 @@ mod id;
 mod merge;
 mod oscillation;
 mod plan;
+mod poorer;
 mod presence;
 mod resolve;
 mod types;
@@ -48,6 +50,7 @@ pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId,
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use oscillation::{OSCILLATING, oscillating, swings};
 pub use plan::{Action, FieldWrite, Held, RecordPlan, Unreadable, plan};
+pub use poorer::is_poorer;
 pub use presence::{Cell, Image, Parent, Presence};
 pub use resolve::{Evidence, resolve};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};

@@ -29,6 +29,8 @@
 //! - `database`: the `Database` port.
 //! - `transaction`: the `Transaction` port: locks, reads, history, and the run's own log rows.
 //! - `write`: writes rows in batches, and finds the refused rows of a batch.
+//! - `kept`: what a table kept of the values that were written to it.
+//! - `statements`: the statements that lock, insert, update and delete rows.
 //! - `restore`: inserts a deleted row again after an undelete in Salesforce.
 //! - `link`: SQL for a row's link, in a column or in a table of Syncline's own.
 //! - `column`: SQL that turns a column into text, and text into a column's value.
@@ -41,12 +43,14 @@ mod connect;
 mod database;
 mod error;
 mod identity;
+mod kept;
 mod link;
 mod log;
 mod migrate;
 mod names;
 mod restore;
 mod schema;
+mod statements;
 mod table;
 mod tls;
 mod transaction;

@@ -3,20 +3,22 @@
 
 use crate::column::column_value;
 use crate::connect::Connection;
+use crate::kept::{WrittenRow, kept_texts, written_row};
 use crate::names::quote;
+use crate::statements::{returned_key, table};
 use crate::transaction::{PostgresTransaction, key_columns};
-use crate::write::{returned_key, table};
 use std::collections::BTreeMap;
-use syncline_engine::{PostgresKey, Side};
+use syncline_engine::{FieldMapping, PostgresKey, Side};
 use syncline_sync::RowWrite;
 use tokio_postgres::types::{ToSql, Type};
 
-/// Inserts a row under the key `write.key`, and answers the key. `None` if the row cannot be restored,
+/// Inserts a row under the key `write.key`, and answers it. `None` if the row cannot be restored,
 /// for instance because another row has the key by now. The caller then inserts the row under a new key.
 pub(crate) async fn restore(
     transaction: &PostgresTransaction,
+    ordinal: usize,
     write: &RowWrite,
-) -> Result<Option<PostgresKey>, tokio_postgres::Error> {
+) -> Result<Option<WrittenRow>, tokio_postgres::Error> {
     let definition = &transaction.definition;
     let Some(key) = &write.key else { return Ok(None) };
     let (Ok(connection), Ok(texts), Ok(arrays)) =
@@ -25,8 +27,8 @@ pub(crate) async fn restore(
         return Ok(None);
     };
     let (source, join) = transaction.key_join();
-    let ordinal = vec![0_i32];
-    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&ordinal, Type::INT4_ARRAY)];
+    let numbers = vec![0_i32];
+    let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&numbers, Type::INT4_ARRAY)];
     parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
     let sql = format!("SELECT 1 FROM {source} JOIN {} t ON {join}", table(definition));
     if !connection.query_typed(&sql, &parameters).await?.is_empty() {
@@ -35,6 +37,8 @@ pub(crate) async fn restore(
 
     let kept = kept_columns(transaction, connection, key).await?;
     let NewRow { columns, values } = new_row(transaction, write, &texts, kept);
+    let written: Vec<&FieldMapping> =
+        write.fields.keys().filter_map(|field| definition.field(field)).collect();
     let names: Vec<String> = columns.keys().map(|column| quote(column)).collect();
     let expressions: Vec<&str> = columns.values().map(String::as_str).collect();
     let sql = format!(
@@ -42,19 +46,18 @@ pub(crate) async fn restore(
          SELECT {} FROM (SELECT 1) one
          LEFT JOIN {}.tombstone d ON d.sync = $2 AND d.postgres_key = $3
          LEFT JOIN LATERAL jsonb_populate_record(NULL::{table}, d.row) r ON true
-         RETURNING {}",
+         RETURNING {}, {}",
         names.join(", "),
         expressions.join(", "),
         transaction.instance.schema(),
         returned_key(definition),
+        kept_texts(&written),
         table = table(definition),
     );
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&values, Type::TEXT_ARRAY), (&definition.name, Type::TEXT), (&key.0, Type::TEXT)];
     let rows = connection.query_typed(&sql, &parameters).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let key: Vec<String> = row.try_get(0)?;
-    Ok(Some(PostgresKey(serde_json::Value::from(key).to_string())))
+    rows.first().map(|row| written_row(ordinal, row, 0, &written)).transpose()
 }
 
 /// The row to insert. `columns` maps the name of each column to a SQL expression for its value. `values` are

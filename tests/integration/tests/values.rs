@@ -109,7 +109,7 @@ async fn a_value_from_postgres_with_more_than_salesforce_keeps_does_not_loop() {
 }
 
 #[tokio::test]
-async fn a_value_that_a_trigger_truncates_does_not_loop() {
+async fn a_value_that_a_trigger_shortens_is_refused_and_stands_in_salesforce() {
     let world = world().await;
     world
         .database
@@ -119,14 +119,34 @@ async fn a_value_that_a_trigger_truncates_does_not_loop() {
         )
         .await;
     let code = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
-    let id = world.create("Widget__c", &[("Code__c", code), ("Name", "Anvil of the second kind")]);
+    let id = world.create("Widget__c", &[("Code__c", code), ("Name", "Anvil")]);
+    let other =
+        world.create("Widget__c", &[("Code__c", "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"), ("Name", "Hammer")]);
     world.catch_up().await;
     world.to_rest().await;
+    assert_eq!(world.database.text("SELECT string_agg(name, ' ') FROM widgets").await.unwrap(), "Anvil");
+    let refused = |id: &str| format!("SELECT body FROM syncline.rejected WHERE record = '{id}'");
+    let shown = world.database.text(&refused(&other)).await.unwrap();
+    assert!(shown.contains("the column name keeps \\\"Hamme\\\" of \\\"Hammer\\\""), "{shown}");
+
+    world.edit("Widget__c", &id, &[("Name", "Anvil of the second kind"), ("Stage__c", "New")]);
+    world.edit("Widget__c", &other, &[("Name", "Saw")]);
+    world.catch_up().await;
+    world.to_rest().await;
+    assert_eq!(world.field("Widget__c", &id, "Name").as_deref(), Some("Anvil of the second kind"));
+    assert!(world.database.text(&refused(&id)).await.unwrap().contains("SHORTENED"));
     assert_eq!(
-        world.field("Widget__c", &id, "Name").as_deref(),
-        Some("Anvil"),
-        "what the table keeps is what stands"
+        world.database.text("SELECT string_agg(name, ' ' ORDER BY name) FROM widgets").await.unwrap(),
+        "Anvil Saw"
     );
+
+    world
+        .database
+        .run("DROP TRIGGER cut ON widgets; UPDATE widgets SET notes = 'the table takes it now'")
+        .await;
+    world.to_rest().await;
+    let names = world.database.text("SELECT string_agg(name, ' ' ORDER BY name) FROM widgets").await;
+    assert_eq!(names.as_deref(), Some("Anvil of the second kind Saw"));
     at_rest(&world).await;
 }
 
