@@ -173,7 +173,7 @@ async fn apply_creates_what_is_missing_and_changes_nothing_when_run_again() {
     for expected in [
         "id bigint",
         "salesforce_id character varying(18)",
-        "price numeric(18,2)",
+        "price numeric,",
         "seen_at timestamp with time zone",
         "code character varying(36)",
         "active boolean",

@@ -19,6 +19,7 @@
 //! - `definition`: what one sync keeps the same, and by which policies.
 //! - `types`: the types of both sides, and the rule for each pair of types.
 //! - `value`: canonical values, and the rules that make them from text.
+//! - `number`: canonical numbers, and how many of their digits count.
 //! - `fingerprint`: keyed fingerprints of canonical values.
 //! - `base`: the base of a record, with the intent of a run.
 //! - `merge`: the three-way merge of one field.
@@ -33,6 +34,7 @@ mod definition;
 mod fingerprint;
 mod id;
 mod merge;
+mod number;
 mod oscillation;
 mod plan;
 mod poorer;
@@ -48,6 +50,7 @@ pub use definition::{
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
+pub use number::SALESFORCE_DIGITS;
 pub use oscillation::{OSCILLATING, oscillating, swings};
 pub use plan::{Action, FieldWrite, Held, RecordPlan, Unreadable, plan};
 pub use poorer::is_poorer;

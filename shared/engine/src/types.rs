@@ -1,5 +1,6 @@
 //! The types of both sides, which Salesforce type can be kept in which column type, and by which rule.
 
+use crate::number::MOST_DIGITS;
 use crate::value::{Rule, RuleKind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -73,7 +74,8 @@ impl SalesforceType {
             Self::Text { length } => format!("varchar({length})"),
             Self::Boolean => "boolean".to_owned(),
             Self::Int => "integer".to_owned(),
-            Self::Number { precision, scale } => format!("numeric({},{scale})", (*precision).max(1)),
+            // Salesforce keeps more digits than the field displays.
+            Self::Number { .. } => "numeric".to_owned(),
             Self::Date => "date".to_owned(),
             Self::DateTime => "timestamptz".to_owned(),
             Self::Time => "time".to_owned(),
@@ -282,16 +284,23 @@ pub fn pair(salesforce: &SalesforceType, postgres: &PostgresType) -> Result<Rule
         (S::MultiPicklist, _) => return refuse("use text[] or text"),
         (S::Boolean, P::Boolean) => RuleKind::Boolean,
         (S::Boolean, _) => return refuse("use boolean"),
-        (S::Int | S::Number { .. }, P::SmallInt | P::Integer | P::BigInt) => RuleKind::Number { scale: 0 },
-        (S::Int, P::Numeric(_)) => RuleKind::Number { scale: 0 },
-        (S::Number { scale, .. }, P::Numeric(None)) => RuleKind::Number { scale: *scale },
+        (S::Int | S::Number { .. }, P::SmallInt | P::Integer | P::BigInt) => {
+            RuleKind::Number { scale: 0, displayed: None }
+        }
+        (S::Int, P::Numeric(_)) => RuleKind::Number { scale: 0, displayed: None },
+        // Nothing is rounded that the column can hold: Salesforce keeps more digits than the field displays.
+        (S::Number { scale, .. }, P::Numeric(None)) => {
+            RuleKind::Number { scale: MOST_DIGITS, displayed: Some(*scale) }
+        }
         (S::Number { scale, .. }, P::Numeric(Some((_, column)))) => {
-            RuleKind::Number { scale: (*scale).min(*column) }
+            RuleKind::Number { scale: *column, displayed: Some(*scale) }
         }
         (S::Int, P::Real) => RuleKind::Single { scale: 0 },
-        (S::Int, P::Double) => RuleKind::Double { scale: 0 },
-        (S::Number { scale, .. }, P::Real) => RuleKind::Single { scale: *scale },
-        (S::Number { scale, .. }, P::Double) => RuleKind::Double { scale: *scale },
+        (S::Int, P::Double) => RuleKind::Double { scale: 0, displayed: None },
+        (S::Number { .. }, P::Real) => RuleKind::Single { scale: MOST_DIGITS },
+        (S::Number { scale, .. }, P::Double) => {
+            RuleKind::Double { scale: MOST_DIGITS, displayed: Some(*scale) }
+        }
         (S::Int | S::Number { .. }, _) => return refuse("use numeric, integer, bigint or double precision"),
         (S::Date, P::Date) => RuleKind::Date,
         (S::Date, _) => return refuse("use date"),

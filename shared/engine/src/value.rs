@@ -4,9 +4,10 @@
 //! Salesforce field is the content of its JSON string, or the JSON literal of a number or boolean. A number
 //! passes through a floating-point type only if the column has such a type.
 
+use crate::number::{MOST_DIGITS, number};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,7 +120,7 @@ pub enum ValueError {
 /// ```
 /// use syncline_engine::{Rule, RuleKind, Value, ValueError};
 ///
-/// let price = Rule { version: 1, kind: RuleKind::Number { scale: 2 } };
+/// let price = Rule { version: 1, kind: RuleKind::Number { scale: 2, displayed: None } };
 /// // Both sides mean the same number, though they write it differently.
 /// assert_eq!(price.canonical(Some("419.0")), price.canonical(Some("419.0000")));
 /// assert_eq!(price.canonical(Some("")), Ok(Value::Null));
@@ -150,10 +151,15 @@ pub enum RuleKind {
     Boolean,
     /// A decimal number, rounded to `scale` digits after the point. Halves are rounded away from zero.
     Number {
-        /// The number of digits after the point.
+        /// The number of digits after the point that the column keeps.
         scale: u32,
+        /// The number of digits after the point that Salesforce displays. Salesforce keeps more of them, but no more
+        /// than [`SALESFORCE_DIGITS`](crate::SALESFORCE_DIGITS) digits in all for sure, so further digits do not count. `None` in definitions
+        /// that an earlier release stored: there `scale` alone counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        displayed: Option<u32>,
     },
-    /// The nearest single-precision number, rounded like `Number`. For columns of type `real`.
+    /// The nearest single-precision number, rounded to `scale` digits after the point. For columns of type `real`.
     Single {
         /// The number of digits after the point.
         scale: u32,
@@ -162,6 +168,9 @@ pub enum RuleKind {
     Double {
         /// The number of digits after the point.
         scale: u32,
+        /// As in `Number`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        displayed: Option<u32>,
     },
     /// A calendar date.
     Date,
@@ -202,16 +211,14 @@ impl Rule {
                 "false" | "f" => Ok(Value::Boolean(false)),
                 _ => Err(ValueError::Boolean),
             },
-            RuleKind::Number { scale } => Ok(rounded(decimal(text)?, *scale)),
+            RuleKind::Number { scale, displayed } => number(text, *scale, *displayed),
             RuleKind::Single { scale } => {
-                let exact = decimal(text)?;
-                let float = f32::from_str(&exact.to_string()).map_err(|_| ValueError::Number)?;
-                Ok(rounded(decimal(&float.to_string())?, *scale))
+                let float = f32::from_str(text).ok().filter(|float| float.is_finite());
+                number(&float.ok_or(ValueError::Number)?.to_string(), *scale, None)
             }
-            RuleKind::Double { scale } => {
-                let exact = decimal(text)?;
-                let float = f64::from_str(&exact.to_string()).map_err(|_| ValueError::Number)?;
-                Ok(rounded(decimal(&float.to_string())?, *scale))
+            RuleKind::Double { scale, displayed } => {
+                let float = f64::from_str(text).ok().filter(|float| float.is_finite());
+                number(&float.ok_or(ValueError::Number)?.to_string(), *scale, *displayed)
             }
             RuleKind::Date => date(text),
             RuleKind::DateTime => date_time(text),
@@ -244,22 +251,6 @@ fn choices(text: &str) -> Result<Value, ValueError> {
     let set: BTreeSet<String> =
         text.split(';').map(str::trim).filter(|choice| !choice.is_empty()).map(str::to_owned).collect();
     Ok(if set.is_empty() { Value::Null } else { Value::Choices(set) })
-}
-
-/// Reads a decimal number exactly. A number with too many digits is an error and is not rounded.
-fn decimal(text: &str) -> Result<Decimal, ValueError> {
-    let parsed = if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text)
-    } else {
-        Decimal::from_str_exact(text)
-    };
-    parsed.map_err(|_| ValueError::Number)
-}
-
-/// Rounds halves away from zero, as Postgres rounds a `numeric`.
-fn rounded(number: Decimal, scale: u32) -> Value {
-    let number = number.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero).normalize();
-    Value::Number(if number.is_zero() { Decimal::ZERO } else { number })
 }
 
 fn date(text: &str) -> Result<Value, ValueError> {
@@ -328,8 +319,8 @@ fn json(text: &str, depth: u8) -> Result<String, ValueError> {
         Some(b'"') => written(&serde_json::from_str::<String>(text).map_err(|_| ValueError::Json)?)?,
         _ => {
             let literal: &RawValue = serde_json::from_str(text).map_err(|_| ValueError::Json)?;
-            match decimal(literal.get()) {
-                Ok(number) => number.normalize().to_string(),
+            match number(literal.get(), MOST_DIGITS, None) {
+                Ok(number) => number.to_string(),
                 Err(_) => literal.get().to_owned(),
             }
         }
@@ -351,9 +342,9 @@ mod tests {
             (RuleKind::Id, "001D000000IqhSL", "001D000000IqhSLIAZ"),
             (RuleKind::Uuid, "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"),
             (RuleKind::Choices, "b;a", "a; b;a"),
-            (RuleKind::Number { scale: 2 }, "419.0", "419.0000"),
-            (RuleKind::Number { scale: 2 }, "-0.001", "0"),
-            (RuleKind::Number { scale: 2 }, "1.0E3", "1000"),
+            (RuleKind::Number { scale: 2, displayed: None }, "419.0", "419.0000"),
+            (RuleKind::Number { scale: 2, displayed: None }, "-0.001", "0"),
+            (RuleKind::Number { scale: 2, displayed: None }, "1.0E3", "1000"),
             (RuleKind::Boolean, "t", "true"),
             (RuleKind::DateTime, "2026-09-08T23:40:33.000+0000", "2026-09-08 23:40:33.9+00"),
             (RuleKind::DateTime, "2026-09-08T23:40:33.000Z", "2026-09-08 23:40:33"),
@@ -385,19 +376,31 @@ mod tests {
     #[test]
     fn a_number_is_refused_rather_than_rounded_silently() {
         assert_eq!(
-            canonical(RuleKind::Number { scale: 2 }, "9999999999999999.99").unwrap().to_string(),
+            canonical(RuleKind::Number { scale: 2, displayed: None }, "9999999999999999.99")
+                .unwrap()
+                .to_string(),
             "9999999999999999.99"
         );
         let long = "1.12345678901234567890123456789";
-        assert_eq!(canonical(RuleKind::Number { scale: 2 }, long), Err(ValueError::Number));
-        assert_eq!(canonical(RuleKind::Number { scale: 2 }, "NaN"), Err(ValueError::Number));
-        assert_eq!(canonical(RuleKind::Double { scale: 2 }, "Infinity"), Err(ValueError::Number));
+        let kept = RuleKind::Number { scale: MOST_DIGITS, displayed: None };
+        assert_eq!(canonical(kept, long), Err(ValueError::Number));
+        assert_eq!(canonical(RuleKind::Number { scale: 2, displayed: None }, "NaN"), Err(ValueError::Number));
+        assert_eq!(
+            canonical(RuleKind::Double { scale: 2, displayed: None }, "Infinity"),
+            Err(ValueError::Number)
+        );
     }
 
     #[test]
     fn halves_round_away_from_zero_as_in_postgres() {
-        assert_eq!(canonical(RuleKind::Number { scale: 0 }, "2.5").unwrap().to_string(), "3");
-        assert_eq!(canonical(RuleKind::Number { scale: 0 }, "-2.5").unwrap().to_string(), "-3");
+        assert_eq!(
+            canonical(RuleKind::Number { scale: 0, displayed: None }, "2.5").unwrap().to_string(),
+            "3"
+        );
+        assert_eq!(
+            canonical(RuleKind::Number { scale: 0, displayed: None }, "-2.5").unwrap().to_string(),
+            "-3"
+        );
     }
 
     #[test]

@@ -157,9 +157,11 @@ fn rule() -> impl Strategy<Value = RuleKind> {
         Just(RuleKind::Text),
         Just(RuleKind::Choices),
         Just(RuleKind::Boolean),
-        (0u32..6).prop_map(|scale| RuleKind::Number { scale }),
+        ((0u32..6), proptest::option::of(0u32..6))
+            .prop_map(|(scale, displayed)| RuleKind::Number { scale, displayed }),
         (0u32..6).prop_map(|scale| RuleKind::Single { scale }),
-        (0u32..6).prop_map(|scale| RuleKind::Double { scale }),
+        ((0u32..6), proptest::option::of(0u32..6))
+            .prop_map(|(scale, displayed)| RuleKind::Double { scale, displayed }),
         Just(RuleKind::Date),
         Just(RuleKind::DateTime),
         Just(RuleKind::Uuid),

@@ -193,9 +193,13 @@ impl Org {
             }
             (FieldType::Boolean, Stored::Boolean(yes)) => Ok(Stored::Boolean(yes)),
             (FieldType::Number(_, precision, scale), Stored::Number(literal)) => {
+                // A number with more digits than Decimal has is read as a double-precision number: only its size matters.
+                let float = || literal.parse::<f64>().ok().and_then(Decimal::from_f64_retain);
                 let number = Decimal::from_str_exact(&literal)
                     .or_else(|_| Decimal::from_scientific(&literal))
-                    .map_err(|_| wrong(&Stored::Number(literal.clone())))?;
+                    .ok()
+                    .or_else(float)
+                    .ok_or_else(|| wrong(&Stored::Number(literal.clone())))?;
                 let largest = 10_u128.checked_pow(precision - scale).unwrap_or(u128::MAX);
                 if number.abs().trunc() >= Decimal::from(u64::try_from(largest).unwrap_or(u64::MAX)) {
                     let message =
