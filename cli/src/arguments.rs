@@ -80,9 +80,10 @@ pub(crate) enum Command {
         limit: usize,
     },
 
-    /// Shows rejected records with the error of the side that refused them, and held records with the reason.
+    /// Shows rejected records with the error of the side that refused them, held records with the reason, and
+    /// records whose lookup waits for its parent.
     Rejected {
-        /// How many rejected records and how many held records to show, newest first.
+        /// How many records of each kind to show, the newest first.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },

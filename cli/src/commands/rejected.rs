@@ -10,8 +10,9 @@ use syncline_sync::Operator as _;
 pub(crate) async fn rejected<H: Home>(target: &Target<H>, limit: usize) -> Result<(), Failure> {
     let rejected = target.operator().await?.last_rejected(limit).await?;
     let held = target.operator().await?.last_held(limit).await?;
-    if rejected.is_empty() && held.is_empty() {
-        println!("nothing is rejected and nothing is held");
+    let waiting = target.operator().await?.waiting(limit).await?;
+    if rejected.is_empty() && held.is_empty() && waiting.is_empty() {
+        println!("nothing is rejected, nothing is held, and nothing waits for a parent");
         return Ok(());
     }
     if !rejected.is_empty() {
@@ -47,7 +48,32 @@ pub(crate) async fn rejected<H: Home>(target: &Target<H>, limit: usize) -> Resul
         }
         println!("{table}");
     }
+    if !waiting.is_empty() {
+        let mut table = table(&["sync", "record", "waits for a parent", "since (UTC)"]);
+        for one in waiting {
+            let id = one.salesforce_id.as_ref().map(syncline_engine::SalesforceId::as_str);
+            let parents: Vec<String> = one.parents.iter().map(parent).collect();
+            table.add_row([
+                one.sync,
+                record(id, one.postgres_key.as_ref().map(|key| key.0.as_str())),
+                parents.join("\n"),
+                one.since.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            ]);
+        }
+        println!("{table}");
+        println!(
+            "The lookup stays empty on the other side until its parent is linked. If the parent does not exist, correct the lookup."
+        );
+    }
     Ok(())
+}
+
+/// A parent as a person knows it.
+fn parent(parent: &Parent) -> String {
+    match parent {
+        Parent::Salesforce(sync, id) => format!("{id} of sync {sync}"),
+        Parent::Postgres(sync, key) => format!("row {} of sync {sync}", plain_key(&key.0)),
+    }
 }
 
 fn reason(held: &Held) -> String {
@@ -63,13 +89,10 @@ fn reason(held: &Held) -> String {
         Held::Unreadable(Unreadable { side, field, error }) => {
             format!("{field} in {side} is {error}; correct the value there")
         }
-        Held::Waiting { field, parent } => {
-            let parent = match parent {
-                Parent::Salesforce(sync, id) => format!("{id} of sync {sync}"),
-                Parent::Postgres(sync, key) => format!("row {} of sync {sync}", plain_key(&key.0)),
-            };
+        Held::Waiting { field, parent: missing } => {
             format!(
-                "{field} is required, and its parent ({parent}) is not linked yet: it is written once the parent is linked"
+                "{field} is required, and its parent ({}) is not linked yet: it is written once the parent is linked",
+                parent(missing)
             )
         }
     }

@@ -7,7 +7,7 @@ use syncline_sync::Overview;
 
 /// Prints the numbers of an instance.
 pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
-    let Overview { linked, log, queue, deferred, conflicts, rejected, held, dead, paused, breakers } =
+    let Overview { linked, log, queue, deferred, waiting, conflicts, rejected, held, dead, paused, breakers } =
         target.overview().await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
@@ -25,6 +25,11 @@ pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
     );
     let option = target.home.option();
     println!("waiting:      {log}, {queue} messages in the queue, {deferred} deferred touches");
+    if waiting > 0 {
+        println!(
+            "parents:      {waiting} of the deferred touches wait for a parent that is not linked; `syncline rejected{option}` shows them"
+        );
+    }
     println!("conflicts:    {conflicts} so far; `syncline conflicts{option}` shows them");
     println!("records:      {rejected} rejected, {held} held; `syncline rejected{option}` shows them");
     if dead > 0 {

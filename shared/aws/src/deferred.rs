@@ -3,10 +3,11 @@
 use crate::bases::{list_of, lists};
 use crate::item::{Condition, Item, ItemKey, json, moment, number, text, token};
 use crate::table::{Table, each};
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use syncline_engine::Parent;
-use syncline_sync::{Deferred, Due, PortError, Touch};
+use syncline_sync::{Deferred, Due, PortError, Touch, WaitingRecord};
 
 /// How often folding a touch into the stored one is tried while other runs change the stored touch at the
 /// same time.
@@ -82,7 +83,7 @@ async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Resu
         let item = Item::at(&item_key)
             .with("body", text(body))
             .with("token", text(token()))
-            .with("free", aws_sdk_dynamodb::types::AttributeValue::Bool(waits))
+            .with("free", AttributeValue::Bool(waits))
             .listed(list_of("due", &item_key.pk), moment(next.due));
         if table.put(item, Some(condition)).await? {
             return Ok(());
@@ -145,6 +146,32 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
         }
     }
     Ok(())
+}
+
+/// The number of touches of a list that wait for a parent.
+pub(crate) async fn count_waiting(table: &Table, list: String) -> Result<u64, PortError> {
+    table.count(list, Some(("free", AttributeValue::Bool(false)))).await
+}
+
+/// Records that wait for a parent, at most `limit`.
+pub(crate) async fn waiting(table: &Table, limit: usize) -> Result<Vec<WaitingRecord>, PortError> {
+    let mut waiting = Vec::new();
+    for list in lists("due") {
+        let mut start = None;
+        loop {
+            let (items, next) = table.page(&list, "", start).await?;
+            for item in items.iter().filter(|item| item.text("group").is_empty() && !item.flag("free")) {
+                let DeferredItem { touch, waits_for } = item.body()?;
+                waiting.push(WaitingRecord::of(touch, waits_for));
+            }
+            start = next;
+            if start.is_none() || waiting.len() >= limit {
+                break;
+            }
+        }
+    }
+    waiting.truncate(limit);
+    Ok(waiting)
 }
 
 /// Stores a message unopened, with its group, until it is due.

@@ -1,6 +1,7 @@
 //! What a person's commands need: what the instance is bound to, its definitions, its lists and numbers.
 
 use crate::applied::{InstanceSettings, definition_item_key};
+use crate::deferred;
 use crate::item::{Condition, Item, ItemKey, json, number, text};
 use crate::queue::SqsQueue;
 use crate::state::DynamoState;
@@ -9,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use syncline_engine::Definition;
 use syncline_sync::{
     Binding, Breaker, Conflict, DatabaseIdentity, DeadLetter, HeldRecord, Operator, Overview, PortError,
-    Rejected, ShownConflict, State as _,
+    Rejected, ShownConflict, State as _, WaitingRecord,
 };
 
 /// The state and the queues of a stack, as a person's commands see them.
@@ -135,10 +136,15 @@ impl Operator for StackOperator {
         }
         let count = async |kind: &'static str| {
             let counts =
-                each(crate::bases::lists(kind).map(|list| self.state.table.count(list)).collect()).await?;
+                each(crate::bases::lists(kind).map(|list| self.state.table.count(list, None)).collect())
+                    .await?;
             Ok::<u64, PortError>(counts.into_iter().sum())
         };
         overview.deferred = count("due").await?;
+        let waiting = each(
+            crate::bases::lists("due").map(|list| deferred::count_waiting(&self.state.table, list)).collect(),
+        );
+        overview.waiting = waiting.await?.into_iter().sum();
         overview.conflicts = count("conflict").await?;
         overview.rejected = count("rejected").await?;
         overview.held = count("held").await?;
@@ -163,6 +169,10 @@ impl Operator for StackOperator {
             Ok(HeldRecord { at: item.text("at").parse().unwrap_or(held.at), ..held })
         };
         self.newest("held", limit).await?.iter().map(of_item).collect()
+    }
+
+    async fn waiting(&self, limit: usize) -> Result<Vec<WaitingRecord>, PortError> {
+        deferred::waiting(&self.state.table, limit).await
     }
 
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, PortError> {

@@ -393,10 +393,14 @@ impl Table {
         Ok((items, page.last_evaluated_key.map(Item)))
     }
 
-    /// Counts the items of a list.
-    pub(crate) async fn count(&self, list: String) -> Result<u64, PortError> {
+    /// Counts the items of a list, or those of them whose attribute has this value.
+    pub(crate) async fn count(
+        &self,
+        list: String,
+        only: Option<(&str, AttributeValue)>,
+    ) -> Result<u64, PortError> {
         let mut count = 0_u64;
-        let mut pages = self
+        let mut request = self
             .client
             .query()
             .table_name(&self.name)
@@ -404,9 +408,14 @@ impl Table {
             .key_condition_expression("#list = :list")
             .expression_attribute_names("#list", "list")
             .expression_attribute_values(":list", text(list))
-            .select(aws_sdk_dynamodb::types::Select::Count)
-            .into_paginator()
-            .send();
+            .select(aws_sdk_dynamodb::types::Select::Count);
+        if let Some((name, value)) = only {
+            request = request
+                .filter_expression("#only = :only")
+                .expression_attribute_names("#only", name)
+                .expression_attribute_values(":only", value);
+        }
+        let mut pages = request.into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed(&self.what("Query"), error))?;
             count += u64::try_from(page.count).unwrap_or(0);

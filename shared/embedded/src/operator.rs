@@ -8,7 +8,7 @@ use syncline_engine::{Definition, SyncName};
 use syncline_postgres::{Connection, DatabaseError, Instance, Pool, store_error};
 use syncline_sync::{
     Binding, Breaker, DatabaseIdentity, DeadLetter, HeldRecord, Operator, Overview, PortError, Rejected,
-    ShownConflict,
+    ShownConflict, WaitingRecord,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -158,7 +158,8 @@ impl Operator for EmbeddedOperator {
         let sql = "SELECT (SELECT count(*) FROM {schema}.log), (SELECT count(*) FROM {schema}.queue_message),
                 (SELECT count(*) FROM {schema}.deferred), (SELECT count(*) FROM {schema}.conflict),
                 (SELECT count(*) FROM {schema}.rejected), (SELECT count(*) FROM {schema}.held),
-                (SELECT count(*) FROM {schema}.queue_dead)";
+                (SELECT count(*) FROM {schema}.queue_dead),
+                (SELECT count(*) FROM {schema}.deferred WHERE cardinality(waits_for) > 0)";
         let mut overview = Overview::default();
         if let Some(row) = self.query(&connection, sql).await?.first() {
             overview.log = Some(count(row, 0)?);
@@ -168,6 +169,7 @@ impl Operator for EmbeddedOperator {
             overview.rejected = count(row, 4)?;
             overview.held = count(row, 5)?;
             overview.dead = count(row, 6)?;
+            overview.waiting = count(row, 7)?;
         }
         let sql = "SELECT d.sync, count(b.key) FROM {schema}.definition d
              LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live GROUP BY d.sync ORDER BY d.sync";
@@ -215,6 +217,20 @@ impl Operator for EmbeddedOperator {
 
     async fn last_held(&self, limit: usize) -> Result<Vec<HeldRecord>, PortError> {
         self.listed("held", limit).await
+    }
+
+    async fn waiting(&self, limit: usize) -> Result<Vec<WaitingRecord>, PortError> {
+        let connection = self.applied().await?;
+        let sql = "SELECT touch, waits_for FROM {schema}.deferred WHERE cardinality(waits_for) > 0
+                   ORDER BY sync, record LIMIT $1";
+        let rows = run(&connection, &self.schema, sql, &[(&rows_of(limit), Type::INT8)]).await?;
+        let waiting = |row: &Row| {
+            let touch = serde_json::from_str(&text(row, 0)?).map_err(|error| unreadable(&error))?;
+            let parents: Vec<String> = column(row, 1)?;
+            let parents = parents.iter().map(|parent| serde_json::from_str(parent)).collect::<Result<_, _>>();
+            Ok(WaitingRecord::of(touch, parents.map_err(|error| unreadable(&error))?))
+        };
+        rows.iter().map(waiting).collect()
     }
 
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, PortError> {

@@ -62,4 +62,4 @@ pub use ports::{
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};
-pub use view::{DeadLetter, Overview, ShownConflict};
+pub use view::{DeadLetter, Overview, ShownConflict, WaitingRecord};

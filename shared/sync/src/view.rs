@@ -1,8 +1,9 @@
 //! What a person's commands show of an instance.
 
 use crate::ports::{Conflict, MessageBody};
+use crate::touch::Touch;
 use jiff::Timestamp;
-use syncline_engine::Side;
+use syncline_engine::{Parent, PostgresKey, SalesforceId, Side};
 
 /// A conflict, as text for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Overview {
     pub queue: u64,
     /// The number of deferred touches.
     pub deferred: u64,
+    /// How many of the deferred touches wait for a parent that is not linked.
+    pub waiting: u64,
     /// The number of conflicts in the conflict log.
     pub conflicts: u64,
     /// The number of rejected records.
@@ -66,6 +69,30 @@ pub struct Overview {
     pub paused: Vec<(String, String)>,
     /// The sides whose breaker is open, each with its last error message.
     pub breakers: Vec<(String, String)>,
+}
+
+/// A record with a lookup that cannot be written before its parent is linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRecord {
+    /// The name of the sync.
+    pub sync: String,
+    /// The Salesforce Id of the record, if known.
+    pub salesforce_id: Option<SalesforceId>,
+    /// The key of the record's row, if known.
+    pub postgres_key: Option<PostgresKey>,
+    /// The parents that are not linked.
+    pub parents: Vec<Parent>,
+    /// When the change that waits was first noticed.
+    pub since: Timestamp,
+}
+
+impl WaitingRecord {
+    /// Shows a deferred touch that waits for these parents.
+    #[must_use]
+    pub fn of(touch: Touch, parents: Vec<Parent>) -> Self {
+        let Touch { sync, id, key, at, .. } = touch;
+        Self { sync, salesforce_id: id, postgres_key: key, parents, since: at }
+    }
 }
 
 /// A message that was received too often, because its runs crashed.

@@ -50,7 +50,7 @@ async fn the_operator_of_a_stack_keeps_the_contract() {
     };
     state.put_settings(&settings).await.unwrap();
     let operator = StackOperator { state, queue, dead };
-    contract::operator(&operator, "00D000000000001AAA", &identity).await;
+    contract::operator(&operator, &operator.state, "00D000000000001AAA", &identity).await;
 }
 
 #[tokio::test]

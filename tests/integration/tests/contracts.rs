@@ -40,8 +40,9 @@ async fn the_embedded_state_keeps_the_contract() {
 async fn the_embedded_operator_keeps_the_contract() {
     let (_database, pool, instance) = prepared().await;
     let identity = read_identity(&pool.get().await.unwrap(), "127.0.0.1").await.unwrap();
+    let state = EmbeddedState::new(pool.clone(), &instance);
     let operator = EmbeddedOperator::new(pool, &instance);
-    contract::operator(&operator, "00D5e000000SIMuEAO", &identity).await;
+    contract::operator(&operator, &state, "00D5e000000SIMuEAO", &identity).await;
 }
 
 #[tokio::test]

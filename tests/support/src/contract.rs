@@ -8,7 +8,7 @@ use syncline_engine::{
 };
 use syncline_sync::{
     Binding, Breaker, Cleared, Conflict, Cursor, DatabaseIdentity, Deferred, HeldRecord, Operator, Outcomes,
-    Pause, PauseCause, Put, Queue, RecordRef, Rejected, Source, State, Touch,
+    Pause, PauseCause, Put, Queue, RecordRef, Rejected, Source, State, Touch, WaitingRecord,
 };
 
 const SYNC: &str = "contacts";
@@ -55,7 +55,12 @@ fn conflict(number: u32) -> Conflict {
 
 /// The contract of every [`Operator`]. The instance has to be bound to `organization_id` and `identity`, and
 /// nothing else may be stored in it yet.
-pub async fn operator<O: Operator>(operator: &O, organization_id: &str, identity: &DatabaseIdentity) {
+pub async fn operator<O: Operator, S: State>(
+    operator: &O,
+    state: &S,
+    organization_id: &str,
+    identity: &DatabaseIdentity,
+) {
     let bound = Binding { organization_id: organization_id.to_owned(), identity: Some(identity.clone()) };
     assert_eq!(operator.binding().await.unwrap(), Some(bound));
     let moved = DatabaseIdentity { database: "another".to_owned(), ..identity.clone() };
@@ -83,9 +88,24 @@ pub async fn operator<O: Operator>(operator: &O, organization_id: &str, identity
     assert_eq!(operator.conflicts(10).await.unwrap(), []);
     assert_eq!(operator.last_rejected(10).await.unwrap(), []);
     assert_eq!(operator.last_held(10).await.unwrap(), []);
+    assert_eq!((overview.waiting, operator.waiting(10).await.unwrap()), (0, vec![]));
     assert_eq!(operator.dead_letters().await.unwrap(), []);
     assert_eq!(operator.redrive().await.unwrap(), 0);
     assert_eq!(operator.forget_bases().await.unwrap(), 0);
+
+    let parent = Parent::Postgres("accounts".to_owned(), PostgresKey::of_columns(["9999"]));
+    let touch = |number: u32| Touch::of_id(SYNC, id(number), Source::Person, at(1));
+    let deferred =
+        |number: u32, waits_for: Vec<Parent>| Deferred { touch: touch(number), due: at(60), waits_for };
+    let outcomes = Outcomes {
+        deferred: vec![deferred(1, vec![parent.clone()]), deferred(2, vec![])],
+        ..Outcomes::default()
+    };
+    state.store("contacts", outcomes).await.unwrap();
+    let overview = operator.overview(&["contacts".to_owned()]).await.unwrap();
+    assert_eq!((overview.deferred, overview.waiting), (2, 1));
+    let shown = WaitingRecord::of(touch(1), vec![parent]);
+    assert_eq!(operator.waiting(10).await.unwrap(), [shown], "the other one waits for nobody");
 }
 
 fn rejected(number: u32) -> Rejected {

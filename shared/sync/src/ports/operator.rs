@@ -1,7 +1,7 @@
 //! The port for a person's commands: what the commands need of an instance, wherever its state is kept.
 
 use super::{HeldRecord, PortError, Rejected};
-use crate::view::{DeadLetter, Overview, ShownConflict};
+use crate::view::{DeadLetter, Overview, ShownConflict, WaitingRecord};
 use std::future::Future;
 use syncline_engine::{Definition, SyncName};
 
@@ -92,6 +92,9 @@ pub trait Operator: Send + Sync {
     /// Answers the newest held records, at most `limit`, newest first, each with the moment since when it is
     /// held.
     fn last_held(&self, limit: usize) -> impl Future<Output = Result<Vec<HeldRecord>, PortError>> + Send;
+
+    /// Answers records that wait for a parent that is not linked, at most `limit`.
+    fn waiting(&self, limit: usize) -> impl Future<Output = Result<Vec<WaitingRecord>, PortError>> + Send;
 
     /// Answers the dead letters.
     fn dead_letters(&self) -> impl Future<Output = Result<Vec<DeadLetter>, PortError>> + Send;
