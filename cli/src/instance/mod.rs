@@ -12,6 +12,7 @@ pub(crate) use one_process::OneProcess;
 pub(crate) use stack::OpenStack;
 
 use crate::failure::Failure;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use syncline_config::Config;
 use syncline_postgres::{Connection, ConnectionSettings, DatabaseIdentity, Instance, Pool, SslMode};
@@ -149,6 +150,15 @@ impl<H: Home> Target<H> {
     }
 }
 
+/// The address to which Salesforce sends outbound messages: the base of the address, the path, and the secret as one
+/// segment of the path.
+pub(crate) fn outbound_address(base: &str, secret: &SecretString) -> String {
+    /// What a segment of a path may contain as it is (RFC 3986, unreserved characters).
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let secret = utf8_percent_encode(secret.expose_secret(), ENCODED);
+    format!("{}/salesforce/outbound/{secret}", base.trim_end_matches('/'))
+}
+
 /// A pool of connections to the database at an address, and the database's host and port.
 pub(crate) fn pool_of(
     config: &Config,
@@ -160,4 +170,17 @@ pub(crate) fn pool_of(
         .map_err(|error| Failure::about(format!("{found}: {error}"), error))?;
     let pool = Pool::new(&settings, CONNECTIONS + 2 * config.serve.workers)?;
     Ok((pool, settings.host()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_with_signs_that_mean_something_in_an_address_is_one_segment_of_it() {
+        let address = |secret: &str| outbound_address("https://acme.example/", &SecretString::from(secret));
+        assert_eq!(address("s3cret-_.~"), "https://acme.example/salesforce/outbound/s3cret-_.~");
+        assert_eq!(address("a/b+c=="), "https://acme.example/salesforce/outbound/a%2Fb%2Bc%3D%3D");
+        assert_eq!(address("a?b#c%"), "https://acme.example/salesforce/outbound/a%3Fb%23c%25");
+    }
 }

@@ -1,8 +1,7 @@
 //! The one-process mode: an instance whose state is in the synced database, and whose secrets the file names.
 
-use super::{Found, Home, pool_of};
+use super::{Found, Home, outbound_address, pool_of};
 use crate::failure::Failure;
-use secrecy::ExposeSecret;
 use syncline_config::{Config, SecretRef};
 use syncline_embedded::{EmbeddedOperator, EmbeddedState, instance_row};
 use syncline_postgres::{Connection, DatabaseIdentity, Instance, Pool};
@@ -81,8 +80,8 @@ impl Home for OneProcess {
         let secret =
             ingest.secret.read().map_err(|error| Failure::about(format!("ingest.secret: {error}"), error))?;
         let address = format!(
-            "https://YOUR-HOST/salesforce/outbound/{}\n(YOUR-HOST is the host of your reverse proxy, which forwards calls to {})",
-            secret.expose_secret(),
+            "{}\n(YOUR-HOST is the host of your reverse proxy, which forwards calls to {})",
+            outbound_address("https://YOUR-HOST", &secret),
             config.serve.listen
         );
         std::future::ready(Ok(address)).await

@@ -1,9 +1,9 @@
 //! An instance in a stack in AWS: what commands with `--stack` read and write there.
 
-use super::{Found, Home};
+use super::{Found, Home, outbound_address};
 use crate::failure::Failure;
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use syncline_aws::{
     DynamoState, InstanceSettings, SETTINGS_FORM, SqsQueue, Stack, StackOperator, Stage, Whereabouts,
     postgres_address, read_secret, sdk_config,
@@ -160,7 +160,7 @@ impl Home for OpenStack {
             )));
         };
         let (secret, _) = self.secret("IngestSecret").await?;
-        Ok(format!("{}/salesforce/outbound/{}", url.trim_end_matches('/'), secret.expose_secret()))
+        Ok(outbound_address(url, &secret))
     }
 }
 

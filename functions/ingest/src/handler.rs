@@ -4,6 +4,7 @@
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use std::num::NonZeroU32;
 use subtle::ConstantTimeEq;
@@ -37,10 +38,13 @@ impl Caller {
         Self { secret, organization_id, pace }
     }
 
-    /// True if `secret` is the right one; compared in constant time. Never true if the right secret is empty.
+    /// True if `secret` is the right one, as it is or percent-encoded: whether the path that a program gets is decoded
+    /// depends on what stands in front of it. Compared in constant time. Never true if the right secret is empty.
     fn knows(&self, secret: &str) -> bool {
         let own = self.secret.expose_secret();
-        !own.is_empty() && bool::from(secret.as_bytes().ct_eq(own.as_bytes()))
+        let decoded: Vec<u8> = percent_decode_str(secret).collect();
+        let same = secret.as_bytes().ct_eq(own.as_bytes()) | decoded.ct_eq(own.as_bytes());
+        !own.is_empty() && bool::from(same)
     }
 }
 
@@ -220,6 +224,17 @@ mod tests {
         assert_eq!(called(&caller, "s3cret", b"<a/>").await, 400);
         let open = Caller::new(SecretString::from(""), "00D5e000000SIMuEAO".into());
         assert_eq!(called(&open, "", b"<a/>").await, 404, "an empty secret must permit nobody");
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_known_as_it_is_and_percent_encoded() {
+        let caller = Caller::new(SecretString::from("a/b+c=="), "00D5e000000SIMuEAO".into());
+        for right in ["a/b+c==", "a%2Fb%2Bc%3D%3D", "a%2Fb+c=="] {
+            assert_eq!(called(&caller, right, b"<a/>").await, 400, "{right}");
+        }
+        assert_eq!(called(&caller, "a%2Fb", b"<a/>").await, 404);
+        let percent = Caller::new(SecretString::from("100%25"), "00D5e000000SIMuEAO".into());
+        assert_eq!(called(&percent, "100%25", b"<a/>").await, 400, "decoded already by what stands in front");
     }
 
     #[tokio::test]

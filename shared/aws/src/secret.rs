@@ -33,7 +33,8 @@ impl Stage {
     }
 }
 
-/// Reads a version of a secret, named by its name or ARN (API reference, `GetSecretValue`). `None` where that
+/// Reads a version of a secret, named by its name or ARN (API reference, `GetSecretValue`), without white space at its
+/// end. `None` where that
 /// version has no text value, and where the secret has no pending or previous version.
 ///
 /// # Errors
@@ -46,7 +47,8 @@ pub async fn read_secret(
 ) -> Result<Option<SecretString>, PortError> {
     let answer = client.get_secret_value().secret_id(secret).version_stage(stage.word()).send().await;
     match answer {
-        Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+        // `aws secretsmanager create-secret --secret-string file://…` keeps the line end of the file.
+        Ok(answer) => Ok(answer.secret_string.map(|text| SecretString::from(text.trim_end().to_owned()))),
         Err(error)
             if stage != Stage::Current
                 && error

@@ -64,7 +64,7 @@ impl SecretRef {
         }
     }
 
-    /// Reads the secret from the environment or from a file. White space at the end of a file is left out.
+    /// Reads the secret from the environment or from a file. White space at its end is left out.
     ///
     /// # Errors
     /// When the environment variable is not set or is empty, when the file cannot be read, or when the secret
@@ -72,7 +72,9 @@ impl SecretRef {
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Env(name) => match std::env::var(name) {
-                Ok(value) if !value.is_empty() => Ok(SecretString::from(value)),
+                Ok(value) if !value.trim_end().is_empty() => {
+                    Ok(SecretString::from(value.trim_end().to_owned()))
+                }
                 _ => Err(SecretError::NotSet(name.clone())),
             },
             Self::File(path) => match std::fs::read_to_string(path) {
@@ -83,5 +85,23 @@ impl SecretRef {
             },
             Self::SecretsManager(name) => Err(SecretError::Elsewhere(name.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    #[test]
+    fn white_space_at_the_end_of_a_secret_does_not_belong_to_it() {
+        let path = std::env::temp_dir().join(format!("syncline-secret-{}", std::process::id()));
+        std::fs::write(&path, "a/b+c==\r\n").unwrap();
+        let secret = SecretRef::File(path.clone()).read().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(secret.expose_secret(), "a/b+c==");
+        // Cargo sets this variable for every test, without a line end.
+        let name = SecretRef::Env("CARGO_PKG_NAME".to_owned()).read().unwrap();
+        assert_eq!(name.expose_secret(), "syncline-config");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{DatabaseError, words};
 use crate::tls::{self, SslMode};
+use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ impl ConnectionSettings {
     /// # Ok::<(), syncline_postgres::DatabaseError>(())
     /// ```
     pub fn parse(address: &str, sslmode: Option<SslMode>) -> Result<Self, DatabaseError> {
+        let address = address.trim_end();
+        check_escapes(address)?;
         let (address, parameters) = take_ssl_parameters(address);
         let mut config = tokio_postgres::Config::from_str(&address)
             .map_err(|error| DatabaseError::Address(words(&error)))?;
@@ -53,6 +56,8 @@ impl ConnectionSettings {
         for (name, value) in parameters {
             match name.as_str() {
                 "sslmode" => in_address = Some(value.parse()?),
+                // libpq takes the system's authorities for this name.
+                _ if value == "system" => root_certificate = None,
                 _ => root_certificate = Some(PathBuf::from(value)),
             }
         }
@@ -92,6 +97,37 @@ impl ConnectionSettings {
     }
 }
 
+/// Refuses an address in which the user name or the password contains a character that separates the parts of an
+/// address. Read as a separator, it would make a host of a part of the password, and messages name the host.
+fn check_escapes(address: &str) -> Result<(), DatabaseError> {
+    let Some((_, rest)) =
+        address.split_once("://").filter(|(scheme, _)| matches!(*scheme, "postgres" | "postgresql"))
+    else {
+        return Ok(());
+    };
+    let is_host = |text: &str| {
+        let port = text.split_once(':').map_or("", |(_, port)| port);
+        port.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    // An `@` may also stand in a parameter, behind `?`, of an address without user name and password.
+    let authority = match rest.split_once('?') {
+        Some((before, _))
+            if before.contains('@') || is_host(before.split('/').next().unwrap_or_default()) =>
+        {
+            before
+        }
+        _ => rest,
+    };
+    let Some((user, host)) = authority.split_once('@') else { return Ok(()) };
+    let separates = |text: &str, separators: &[char]| text.contains(separators);
+    if separates(user, &['/', '?', '#']) || host.contains('@') {
+        return Err(DatabaseError::Address(
+            "the user name or the password contains a character that means something else in an address; percent-encode it: @ is %40, / is %2F, ? is %3F, # is %23 and % is %25".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Takes `sslmode` and `sslrootcert` out of an address, and returns the rest of the address and these
 /// parameters. The driver does not know all of PostgreSQL's modes, so it must not see them.
 fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
@@ -109,7 +145,8 @@ fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
     for part in list.split(separator).filter(|part| !part.is_empty()) {
         match part.split_once('=') {
             Some((name @ ("sslmode" | "sslrootcert"), value)) => {
-                taken.push((name.to_owned(), value.replace("%2F", "/")));
+                let value = if is_url { percent_decode_str(value).decode_utf8_lossy() } else { value.into() };
+                taken.push((name.to_owned(), value.into_owned()));
             }
             _ => kept.push(part),
         }
@@ -213,6 +250,36 @@ mod tests {
         assert_eq!(mode("postgres://u@db.acme.com/app?sslmode=require"), SslMode::Require);
         let error = ConnectionSettings::parse("postgres://u@h/db?sslmode=prefer", None).unwrap_err();
         assert!(error.to_string().contains("verify-full"), "{error}");
+    }
+
+    #[test]
+    fn a_password_that_is_not_escaped_is_refused_and_not_shown() {
+        for password in ["p@ss:5432/w:rd", "pa/ss", "pa?ss", "pa#ss", "a@b", "p?a=b@c"] {
+            let address = format!("postgres://u:{password}@db.acme.com/app?connect_timeout=5");
+            let error = ConnectionSettings::parse(&address, None).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("percent-encode it"), "{password}: {error}");
+            assert!(!error.contains(password), "{error}");
+        }
+        for address in [
+            "postgres://u:p%40ss%3A5432%2Fw%3Ard@db.acme.com/app",
+            "postgres://db.acme.com:5432/app?application_name=a@b&user=u",
+            "postgres://u@db.acme.com/app?application_name=a@b",
+            "postgres:///app?host=/var/run",
+            "postgres://u:p:w@db.acme.com/app\n",
+            "host=db.acme.com user=u password=p@ss:5432/w",
+        ] {
+            assert!(ConnectionSettings::parse(address, None).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_root_certificate_is_named_as_libpq_names_it() {
+        let root = |value: &str| {
+            let address = format!("postgres://u@db.acme.com/app?sslrootcert={value}");
+            ConnectionSettings::parse(&address, None).unwrap().root_certificate
+        };
+        assert_eq!(root("system"), None);
+        assert_eq!(root("%2fetc%2Fca.pem"), Some(PathBuf::from("/etc/ca.pem")));
     }
 
     #[test]
