@@ -127,7 +127,7 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
     for list in lists("due") {
         let mut start = None;
         loop {
-            let (items, next) = table.page(&list, &moment(now), start).await?;
+            let (items, next) = table.page(&list, Some(&moment(now)), start).await?;
             let mut calls = Vec::new();
             for item in items.iter().filter(|item| item.flag("free")) {
                 // Where more than 100 a second are waiting, the times start again at the beginning of the
@@ -159,7 +159,7 @@ pub(crate) async fn waiting(table: &Table, limit: usize) -> Result<Vec<WaitingRe
     for list in lists("due") {
         let mut start = None;
         loop {
-            let (items, next) = table.page(&list, "", start).await?;
+            let (items, next) = table.page(&list, None, start).await?;
             for item in items.iter().filter(|item| item.text("group").is_empty() && !item.flag("free")) {
                 let DeferredItem { touch, waits_for } = item.body()?;
                 waiting.push(WaitingRecord::of(touch, waits_for));

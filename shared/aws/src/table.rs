@@ -367,28 +367,30 @@ impl Table {
         Ok(items)
     }
 
-    /// Reads one page of a list's items after a moment, and where the next page begins; `None` after the last
-    /// page. A list may be larger than memory, so it is read page by page.
+    /// Reads one page of a list's items, those after a moment or all of them, and where the next page begins;
+    /// `None` after the last page. A list may be larger than memory, so it is read page by page.
     pub(crate) async fn page(
         &self,
         list: &str,
-        after: &str,
+        after: Option<&str>,
         start: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), PortError> {
-        let page = self
+        let condition = if after.is_some() { "#list = :list AND #at > :after" } else { "#list = :list" };
+        let mut request = self
             .client
             .query()
             .table_name(&self.name)
             .index_name(LISTED)
-            .key_condition_expression("#list = :list AND #at > :after")
+            .key_condition_expression(condition)
             .expression_attribute_names("#list", "list")
-            .expression_attribute_names("#at", "at")
             .expression_attribute_values(":list", text(list))
-            .expression_attribute_values(":after", text(after))
-            .set_exclusive_start_key(start.map(|start| start.0))
-            .send()
-            .await
-            .map_err(|error| failed(&self.what("Query"), error))?;
+            .set_exclusive_start_key(start.map(|start| start.0));
+        if let Some(after) = after {
+            request = request
+                .expression_attribute_names("#at", "at")
+                .expression_attribute_values(":after", text(after));
+        }
+        let page = request.send().await.map_err(|error| failed(&self.what("Query"), error))?;
         let items = page.items.unwrap_or_default().into_iter().map(Item).collect();
         Ok((items, page.last_evaluated_key.map(Item)))
     }

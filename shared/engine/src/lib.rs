@@ -23,7 +23,8 @@
 //! - `fingerprint`: keyed fingerprints of canonical values.
 //! - `base`: the base of a record, with the intent of a run.
 //! - `merge`: the three-way merge of one field.
-//! - `plan`: the plan of one record: creates, updates, deletes, conflicts, and why a record is held.
+//! - `plan`: makes the plan of one record: creates, updates, deletes, conflicts, and why a record is held.
+//! - `record_plan`: the plan itself, which the other crates carry out.
 //! - `poorer`: whether a side has kept less of a value than it was given.
 //! - `presence`: what one side holds of a record.
 //! - `resolve`: what became of an intent whose run did not finish.
@@ -39,6 +40,7 @@ mod oscillation;
 mod plan;
 mod poorer;
 mod presence;
+mod record_plan;
 mod resolve;
 mod types;
 mod value;
@@ -52,9 +54,10 @@ pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId,
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use number::SALESFORCE_DIGITS;
 pub use oscillation::{OSCILLATING, oscillating, swings};
-pub use plan::{Action, FieldWrite, Held, RecordPlan, Unreadable, plan};
+pub use plan::plan;
 pub use poorer::is_poorer;
 pub use presence::{Cell, Image, Parent, Presence};
+pub use record_plan::{Action, FieldWrite, Held, RecordPlan, Unreadable};
 pub use resolve::{Evidence, resolve};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};
 pub use value::{Rule, RuleKind, Value, ValueError};

@@ -3,7 +3,7 @@
 
 use crate::base::{Base, Swing};
 use crate::id::{FieldName, Side};
-use crate::plan::{Action, RecordPlan};
+use crate::record_plan::{Action, RecordPlan};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::id::BaseKey;
     use crate::merge::Reason;
-    use crate::plan::FieldWrite;
+    use crate::record_plan::FieldWrite;
     use crate::value::Value;
 
     fn write(to: Side) -> RecordPlan {
