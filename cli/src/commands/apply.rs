@@ -4,8 +4,11 @@
 use super::inspect::{Inspected, LinkColumn};
 use crate::failure::Failure;
 use crate::instance::{Connected, Home};
-use syncline_postgres::{add_link, add_link_table, install_capture, install_schema, quote, read_identity};
+use syncline_postgres::{
+    add_link, add_link_table, describe_table, install_capture, install_schema, quote, read_identity,
+};
 use syncline_sync::Operator as _;
+use syncline_sync::define::identified;
 
 impl<H: Home> Connected<H> {
     /// Sets up what is missing and stores the definitions. Answers one line for each thing that was done.
@@ -42,7 +45,10 @@ impl<H: Home> Connected<H> {
                 );
                 Failure::about(words, error)
             })?;
-            let stored = operator.put_definition(definition).await?;
+            let described = describe_table(&connection, &definition.schema, &definition.table).await?;
+            let definition =
+                described.map_or_else(|| definition.clone(), |table| identified(definition.clone(), &table));
+            let stored = operator.put_definition(&definition).await?;
             done.push(format!(
                 "sync {} is applied: {} = {}.{}, {} fields, definition {}",
                 stored.name,

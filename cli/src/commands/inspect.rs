@@ -239,6 +239,7 @@ fn generated(
             .replace("timestamptz", "timestamp with time zone");
         ColumnDescription {
             name: name.to_owned(),
+            number: None,
             postgres_type: PostgresType::from_format_type(&catalog),
             cast: catalog.split('(').next().unwrap_or(&catalog).to_owned(),
             not_null: name == "id",
@@ -249,6 +250,7 @@ fn generated(
     let mut described = vec![column("id", "bigint"), column(&sync.link, "varchar(18)")];
     described.extend(columns.iter().map(|(name, kind)| column(name, kind)));
     let table = TableDescription {
+        oid: None,
         schema: sync.schema.clone(),
         table: sync.table.clone(),
         kind: "r".to_owned(),

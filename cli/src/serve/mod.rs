@@ -75,7 +75,7 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         .iter()
         .filter(|wanted| {
             let known = stored.iter().find(|known| known.name == wanted.name);
-            known.is_none_or(|known| Definition { version: known.version, ..(*wanted).clone() } != *known)
+            known.is_none_or(|known| (*wanted).clone().following(known).version != known.version)
         })
         .map(|wanted| wanted.name.clone())
         .collect();

@@ -73,20 +73,20 @@ impl Operator for StackOperator {
         let known: Option<Definition> =
             self.state.table.get(&item_key).await?.map(|item| item.body()).transpose()?;
         let mut next = definition.clone();
-        let mut condition = Condition::absent();
+        let (mut condition, mut same_version) = (Condition::absent(), false);
         if let Some(known) = known {
-            next.version = known.version;
+            next = next.following(&known);
             if next == known {
                 return Ok(known);
             }
-            next.version += 1;
+            same_version = next.version == known.version;
             condition = Condition::equal("version", number(known.version));
         }
         let item = Item::at(&item_key).with("version", number(next.version)).with("body", text(json(&next)?));
-        let writes = vec![
-            Write::Put(item, Some(condition)),
-            Write::Delete(ItemKey::new(&["cursor", &next.name], "-"), None),
-        ];
+        let mut writes = vec![Write::Put(item, Some(condition))];
+        if !same_version {
+            writes.push(Write::Delete(ItemKey::new(&["cursor", &next.name], "-"), None));
+        }
         if !self.state.table.transact(writes).await? {
             return Err(PortError::Store {
                 message: format!(

@@ -120,26 +120,37 @@ impl Operator for EmbeddedOperator {
 
     async fn put_definition(&self, definition: &Definition) -> Result<Definition, PortError> {
         let connection = self.applied().await?;
-        let mut next = definition.clone();
-        let known = self.stored(&connection).await?.into_iter().find(|known| known.name == next.name);
-        if let Some(known) = known {
-            next.version = known.version;
-            if next == known {
-                return Ok(known);
-            }
-            next.version += 1;
+        let known = self.stored(&connection).await?.into_iter().find(|known| known.name == definition.name);
+        let next =
+            known.as_ref().map_or_else(|| definition.clone(), |known| definition.clone().following(known));
+        let version_before = known.as_ref().map(|known| known.version);
+        if known.is_some_and(|known| known == next) {
+            return Ok(next);
         }
         let body = serde_json::to_string(&next).map_err(|error| unreadable(&error))?;
         let version = i32::try_from(next.version).unwrap_or(i32::MAX);
+        let before = version_before.map(|version| i32::try_from(version).unwrap_or(i32::MAX));
         // Without its cursor, the sync scans both sides from the beginning, so every record is compared under
-        // the new definition.
-        let forget = "DELETE FROM {schema}.cursor WHERE sync = $1";
-        run(&connection, &self.schema, forget, &[(&next.name, Type::TEXT)]).await?;
-        let put = "INSERT INTO {schema}.definition (sync, version, body) VALUES ($1, $2, $3)
-                   ON CONFLICT (sync) DO UPDATE SET version = excluded.version, body = excluded.body, applied_at = now()";
-        let parameters: [crate::state::Parameter<'_>; 3] =
-            [(&next.name, Type::TEXT), (&version, Type::INT4), (&body, Type::TEXT)];
-        run(&connection, &self.schema, put, &parameters).await?;
+        // the new definition. One statement does both, so neither happens alone.
+        let put = "WITH put AS (
+                       INSERT INTO {schema}.definition AS d (sync, version, body) VALUES ($1, $2, $3)
+                       ON CONFLICT (sync) DO UPDATE
+                           SET version = excluded.version, body = excluded.body, applied_at = now()
+                           WHERE d.version = $4
+                       RETURNING version),
+                   forgotten AS (
+                       DELETE FROM {schema}.cursor WHERE sync = $1 AND EXISTS (SELECT FROM put WHERE version IS DISTINCT FROM $4))
+                   SELECT version FROM put";
+        let parameters: [crate::state::Parameter<'_>; 4] =
+            [(&next.name, Type::TEXT), (&version, Type::INT4), (&body, Type::TEXT), (&before, Type::INT4)];
+        if run(&connection, &self.schema, put, &parameters).await?.is_empty() {
+            return Err(PortError::Store {
+                message: format!(
+                    "another `syncline apply` stored sync {} at the same time; run `syncline apply` again",
+                    next.name
+                ),
+            });
+        }
         Ok(next)
     }
 

@@ -139,8 +139,30 @@ pub struct FieldMapping {
     /// Examples are a formula field and a generated column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub derived: bool,
+    /// The number of the column in its table (`attnum` of the PostgreSQL catalog). A column that is dropped and added
+    /// again gets another number. `None` if an earlier release stored the definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column_number: Option<i16>,
+    /// The Id of the custom field in Salesforce (its `DurableId`). A field that is deleted and created again gets
+    /// another Id. `None` for a standard field, which cannot be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_id: Option<String>,
     /// The lookup, if the column holds keys of parent rows.
     pub lookup: Option<Lookup>,
+}
+
+impl FieldMapping {
+    /// True if this mapping pairs the same field with the same column as `before` did. Columns are told apart by their
+    /// numbers within one table, otherwise by their names.
+    fn continues(&self, before: &Self, same_table: bool) -> bool {
+        let column = match (self.column_number, before.column_number) {
+            (Some(one), Some(other)) if same_table => one == other,
+            _ => self.column == before.column,
+        };
+        let other_field =
+            matches!((&self.field_id, &before.field_id), (Some(one), Some(other)) if one != other);
+        column && !other_field
+    }
 }
 
 /// The definition of a sync, as the engine and the adapters use it. `syncline apply` stores it, and it does
@@ -184,6 +206,14 @@ pub struct Definition {
     /// True if the table is partitioned.
     #[serde(default)]
     pub partitioned: bool,
+    /// The oid of the table. Numbers of columns mean something only within one table. `None` if an earlier release
+    /// stored the definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_oid: Option<u32>,
+    /// Fields that were mapped once and are not mapped any more. Bases still know what was agreed on them, so these
+    /// mappings tell whether a field that is mapped again is still the same field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmapped: Vec<FieldMapping>,
     /// True if users can merge records of this object in Salesforce. A record that was deleted by a merge
     /// names its master record.
     #[serde(default)]
@@ -205,6 +235,65 @@ impl Definition {
     #[must_use]
     pub fn writes(&self, field: &FieldMapping, side: Side) -> bool {
         self.direction.writes(side) && field.direction.writes(side)
+    }
+
+    /// This definition as the successor of `known`, the one that was applied last. It gets the next version if it
+    /// means anything else than `known`. Where a field or its column is another one than before, the field's rule gets
+    /// another version, so that it is merged as at the first link: an empty value then overwrites nothing.
+    ///
+    /// # Example
+    ///
+    /// A column was dropped, and added again under its name.
+    ///
+    /// ```
+    /// # use syncline_engine::*;
+    /// # let definition: Definition = serde_json::from_value(serde_json::json!({
+    /// #   "form": 1, "name": "contacts", "version": 1, "object": "Contact", "schema": "public", "table": "contacts",
+    /// #   "key": [["id", "bigint"]], "link": "salesforce_id", "table_shared": false, "primary": "salesforce",
+    /// #   "direction": "both", "on_first_link": "fill-empty", "external_id": null, "marker": null,
+    /// #   "poll_interval_s": 60, "table_oid": 16400, "fields": [{ "field": "Email", "column": "email",
+    /// #     "salesforce_type": { "text": { "length": 80 } }, "postgres_type": "text", "cast": "text",
+    /// #     "rule": { "version": 1, "kind": "text" }, "direction": "both", "salesforce_required": false,
+    /// #     "salesforce_updateable": true, "postgres_required": false, "lookup": null }] })).unwrap();
+    /// # let with_number = |number| {
+    /// #     let mut definition = definition.clone();
+    /// #     definition.fields[0].column_number = Some(number);
+    /// #     definition
+    /// # };
+    /// let applied = with_number(4);
+    /// let next = with_number(7).following(&applied);
+    /// assert_eq!(next.version, applied.version + 1);
+    /// assert_ne!(next.fields[0].rule.version, applied.fields[0].rule.version);
+    /// assert_eq!(with_number(4).following(&applied), applied);
+    /// ```
+    #[must_use]
+    pub fn following(mut self, known: &Self) -> Self {
+        let same_table = self.table_oid.is_some() && self.table_oid == known.table_oid;
+        for mapping in &mut self.fields {
+            let before = known.fields.iter().chain(&known.unmapped).find(|one| one.field == mapping.field);
+            if let Some(before) = before {
+                mapping.rule = mapping.rule.as_often_replaced_as(&before.rule);
+                if !mapping.continues(before, same_table) {
+                    mapping.rule = mapping.rule.replaced();
+                }
+            }
+        }
+        let left = known.fields.iter().chain(&known.unmapped).filter(|one| self.field(&one.field).is_none());
+        self.unmapped = left.cloned().collect();
+        self.version = known.version;
+        if self.without_identities() != known.without_identities() {
+            self.version += 1;
+        }
+        self
+    }
+
+    /// The definition without what only identifies the table, its columns and the fields.
+    fn without_identities(&self) -> Self {
+        let mut plain = Self { table_oid: None, unmapped: vec![], ..self.clone() };
+        for mapping in &mut plain.fields {
+            (mapping.column_number, mapping.field_id) = (None, None);
+        }
+        plain
     }
 
     /// The mapping of the field with this API name; `None` if the field is not mapped.

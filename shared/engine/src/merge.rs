@@ -98,6 +98,8 @@ pub enum Decision {
 /// #     salesforce_updateable: true,
 /// #     postgres_required: false,
 /// #     derived: false,
+/// #     column_number: None,
+/// #     field_id: None,
 /// #     lookup: None,
 /// # };
 /// # let definition = Definition {
@@ -118,6 +120,8 @@ pub enum Decision {
 /// #     link_table: false,
 /// #     partitioned: false,
 /// #     mergeable: false,
+/// #     table_oid: None,
+/// #     unmapped: vec![],
 /// #     external_id: None,
 /// #     marker: None,
 /// #     poll_interval_s: 60,

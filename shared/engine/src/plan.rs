@@ -34,6 +34,8 @@ use std::collections::BTreeMap;
 ///     salesforce_updateable: true,
 ///     postgres_required: false,
 ///     derived: false,
+///     column_number: None,
+///     field_id: None,
 ///     lookup: None,
 /// };
 /// let definition = Definition {
@@ -54,6 +56,8 @@ use std::collections::BTreeMap;
 ///     link_table: false,
 ///     partitioned: false,
 ///     mergeable: false,
+///     table_oid: None,
+///     unmapped: vec![],
 ///     external_id: Some("Syncline_Id__c".into()),
 ///     marker: Some("Syncline_Write__c".into()),
 ///     poll_interval_s: 60,

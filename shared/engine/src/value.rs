@@ -128,10 +128,29 @@ pub enum ValueError {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// The version. Each kind of rule counts its own versions.
+    /// The version. The lower byte is the version of this kind of rule. The upper byte counts how often the field or
+    /// its column was replaced by another one of the same name.
     pub version: u16,
     /// What the rule does.
     pub kind: RuleKind,
+}
+
+/// The step from one replacement of a field to the next in [`Rule::version`].
+const REPLACEMENT: u16 = 0x100;
+
+impl Rule {
+    /// The same rule for a field that took the place of another one, or whose column did.
+    #[must_use]
+    pub fn replaced(&self) -> Self {
+        Self { version: self.version.wrapping_add(REPLACEMENT), kind: self.kind.clone() }
+    }
+
+    /// The same rule for a field that was replaced as often as that of `other`.
+    #[must_use]
+    pub fn as_often_replaced_as(&self, other: &Self) -> Self {
+        let version = other.version / REPLACEMENT * REPLACEMENT + self.version % REPLACEMENT;
+        Self { version, kind: self.kind.clone() }
+    }
 }
 
 /// What a [`Rule`] does with the text of a side. Each kind removes blanks and control characters at both ends

@@ -25,6 +25,8 @@ fn definition(primary: Side) -> Definition {
         salesforce_updateable: true,
         postgres_required: false,
         derived: false,
+        column_number: None,
+        field_id: None,
         lookup: None,
     });
     Definition {
@@ -45,6 +47,8 @@ fn definition(primary: Side) -> Definition {
         link_table: false,
         partitioned: false,
         mergeable: false,
+        table_oid: None,
+        unmapped: vec![],
         external_id: Some("Syncline_Id__c".into()),
         marker: Some("Syncline_Write__c".into()),
         poll_interval_s: 60,

@@ -6,8 +6,16 @@
 //! | plain | a statement trigger with transition tables for each of INSERT, UPDATE and DELETE |
 //! | plain | a row trigger that fires for replicated writes only (`ENABLE REPLICA`) |
 //! | partitioned | a row trigger that always fires (`ENABLE ALWAYS`), in every partition |
-//! | both | a row trigger for updates that change the key (`ENABLE ALWAYS` with a link table) |
+//! | both | a row trigger that notes updates of the key (`ENABLE ALWAYS` with a link table or partitions) |
 //! | both | a TRUNCATE trigger, on a partitioned table also on each leaf partition |
+//!
+//! An update that moves a row to another partition is a delete in the one and an insert in the other, and fires no
+//! trigger after an update. Only a trigger before the update sees the old and the new key together, so in a partitioned
+//! table the trigger for changed keys is one of these. Its name comes last, so that it sees what the other triggers made
+//! of the row (PostgreSQL documentation, Overview of Trigger Behavior).
+//!
+//! No trigger has a condition or a list of columns, because PostgreSQL refuses to change the type of a column that
+//! stands in one.
 //!
 //! A row trigger of a partitioned table also fires for a row that is written to a partition directly. The
 //! TRUNCATE trigger of a partitioned table does not fire for the TRUNCATE of a partition, so each leaf has
@@ -93,7 +101,7 @@ async fn install_trigger(
     sql: &str,
     enable: Option<&str>,
 ) -> Result<(), DatabaseError> {
-    let trigger = instance.capture_name(&definition.name, event);
+    let trigger = instance.trigger_name(definition, event);
     let bare = trigger.trim_matches('"').replace("\"\"", "\"");
     let known = transaction
         .query_typed(
@@ -229,6 +237,12 @@ fn rekey_function(instance: &Instance, definition: &Definition, head: &str, log:
         String::new()
     };
     let (schema, sync) = (instance.schema(), definition.name.replace('\'', "''"));
+    let changed: Vec<String> = definition
+        .key
+        .iter()
+        .map(|(column, _)| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", quote(column)))
+        .collect();
+    let changed = changed.join(" OR ");
     let follow = format!(
         "{links}
            INSERT INTO {schema}.rekeyed (sync, key, old_key)
@@ -238,9 +252,11 @@ fn rekey_function(instance: &Instance, definition: &Definition, head: &str, log:
     format!(
         "CREATE OR REPLACE FUNCTION {}.{}() {head} AS $capture$
          BEGIN
-           {follow}
-           {log}
-           RETURN NULL;
+           IF {changed} THEN
+             {follow}
+             {log}
+           END IF;
+           RETURN NEW;
          END $capture$;",
         instance.schema(),
         instance.capture_name(&definition.name, "rekey"),
@@ -260,16 +276,10 @@ fn triggers(
     let every_row =
         format!("AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {row}");
     let mut triggers = vec![("truncate", truncate_trigger(instance, definition, &table), None)];
-    let columns: Vec<String> = definition.key.iter().map(|(column, _)| quote(column)).collect();
-    let changed: Vec<String> =
-        columns.iter().map(|column| format!("OLD.{column} IS DISTINCT FROM NEW.{column}")).collect();
-    let sql = format!(
-        "AFTER UPDATE OF {} ON {table} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}",
-        columns.join(", "),
-        changed.join(" OR "),
-        function("rekey")
-    );
-    triggers.push(("rekey", sql, definition.link_table.then_some("ALWAYS")));
+    let time = if definition.partitioned { "BEFORE" } else { "AFTER" };
+    let rekey = format!("{time} UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {}", function("rekey"));
+    let always = definition.link_table || definition.partitioned;
+    triggers.push(("rekey", rekey, always.then_some("ALWAYS")));
     if definition.partitioned {
         triggers.push(("row", every_row, Some("ALWAYS")));
         return triggers;

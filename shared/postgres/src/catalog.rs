@@ -51,6 +51,7 @@ pub async fn describe_table(
     let Some(row) = rows.first() else { return Ok(None) };
     let oid: i64 = row.try_get(0)?;
     let mut description = TableDescription {
+        oid: u32::try_from(oid).ok(),
         schema: schema.to_owned(),
         table: table.to_owned(),
         kind: row.try_get(1)?,
@@ -66,7 +67,7 @@ pub async fn describe_table(
         key: Vec::new(),
         unique_columns: Vec::new(),
     };
-    description.columns = columns_of(connection, oid).await?;
+    description.columns = columns_of(connection, &name).await?.1;
     for (primary, columns) in unique_indexes_of(connection, oid).await? {
         if primary {
             description.key.clone_from(&columns);
@@ -78,8 +79,12 @@ pub async fn describe_table(
     Ok(Some(description))
 }
 
-/// The columns of the table with this oid, in the order of the table.
-async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescription>, DatabaseError> {
+/// The oid of the table with this quoted name, and its columns in the order of the table. No oid if there is no such
+/// table.
+pub(crate) async fn columns_of(
+    connection: &Connection,
+    table: &str,
+) -> Result<(Option<u32>, Vec<ColumnDescription>), tokio_postgres::Error> {
     let columns = connection
         .query_typed(
             // A column of a domain has the domain's base type as its type. The cast names that base type too, and
@@ -87,7 +92,8 @@ async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescr
             // whereas the assignment to the column refuses it (PostgreSQL documentation, Character Types).
             "SELECT a.attname::text, format_type(b.oid, b.modifier), CASE b.oid WHEN 'bpchar'::regtype THEN 'bpchar' WHEN 'bit'::regtype THEN 'varbit'
                                     ELSE format_type(b.oid, NULL) END,
-                    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', b.is_enum
+                    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', b.is_enum,
+                    a.attnum, a.attrelid::int8
              FROM pg_attribute a
              CROSS JOIN LATERAL (
                  WITH RECURSIVE base AS (
@@ -97,16 +103,18 @@ async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescr
                      SELECT t.oid, base.typtypmod, t.typtype, t.typbasetype, t.typtypmod, base.depth + 1
                      FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd')
                  SELECT base.oid, base.modifier, base.typtype = 'e' AS is_enum FROM base ORDER BY depth DESC LIMIT 1) b
-             WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            &[(&oid, Type::INT8)],
+             WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            &[(&table, Type::TEXT)],
         )
         .await?;
-    let mut described = Vec::new();
+    let (mut oid, mut described) = (None, Vec::new());
     for row in columns {
+        oid = u32::try_from(row.try_get::<_, i64>(8)?).ok();
         let type_name: String = row.try_get(1)?;
         let is_enum: bool = row.try_get(6)?;
         described.push(ColumnDescription {
             name: row.try_get(0)?,
+            number: Some(row.try_get(7)?),
             postgres_type: if is_enum {
                 PostgresType::Enum(type_name)
             } else {
@@ -118,7 +126,7 @@ async fn columns_of(connection: &Connection, oid: i64) -> Result<Vec<ColumnDescr
             generated: row.try_get(5)?,
         });
     }
-    Ok(described)
+    Ok((oid, described))
 }
 
 /// The columns of each unique index of the table with this oid, and whether the index is that of the primary

@@ -1,7 +1,9 @@
 //! The `Database` port of `syncline-sync` on a PostgreSQL database.
 
 use crate::capture::install_capture;
+use crate::catalog::columns_of;
 use crate::connect::{Connection, Pool};
+use crate::drift::as_it_is_now;
 use crate::error::{DatabaseError, port_error};
 use crate::identity::{IDENTITY_SQL, identity_of};
 use crate::link::{link_join, link_value};
@@ -75,6 +77,9 @@ impl Database for PostgresDatabase {
         limit: usize,
     ) -> Result<Vec<(PostgresKey, Option<SalesforceId>)>, PortError> {
         let connection = self.connection().await?;
+        let name = format!("{}.{}", quote(&definition.schema), quote(&definition.table));
+        let (oid, columns) = columns_of(&connection, &name).await.map_err(|error| port_error(&error))?;
+        let definition = &as_it_is_now(definition.clone(), oid, &columns)?;
         let columns: Vec<String> =
             definition.key.iter().map(|(column, _)| format!("t.{}", quote(column))).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

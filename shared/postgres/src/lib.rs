@@ -21,6 +21,7 @@
 //! - `identity`: reads what tells the database from its copies.
 //! - `catalog`: describes a table: its columns, its key, and what the role may do with it.
 //! - `table`: generates tables, and adds the link to a table.
+//! - `drift`: what changed at a table since its definition was applied.
 //! - `names`: quotes identifiers, and names the schema and the triggers of an instance.
 //! - `migrate`: runs versioned migrations of a schema.
 //! - `schema`: Syncline's own tables (`migrations/`), the partitions of history, and reading history.
@@ -41,6 +42,7 @@ mod catalog;
 mod column;
 mod connect;
 mod database;
+mod drift;
 mod error;
 mod identity;
 mod kept;

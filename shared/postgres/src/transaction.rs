@@ -1,7 +1,9 @@
 //! The `Transaction` port: the transaction in which a run reads and writes the table of one sync.
 
+use crate::catalog::columns_of;
 use crate::column::column_text;
 use crate::connect::Connection;
+use crate::drift::as_it_is_now;
 use crate::error::port_error;
 use crate::link::{link_join, link_value, linked_rows};
 use crate::names::{Instance, quote};
@@ -65,13 +67,25 @@ pub(crate) fn key_columns(definition: &Definition, key: &PostgresKey) -> Result<
 }
 
 impl PostgresTransaction {
+    /// Begins the transaction and keeps the table from being altered until it ends. The lock is the one that a read
+    /// takes anyway (PostgreSQL documentation, Explicit Locking).
+    ///
+    /// # Errors
+    /// [`PortError::Definition`] if the definition does not fit the table any more.
     pub(crate) async fn begin(
         connection: Connection,
         instance: Instance,
         definition: Definition,
     ) -> Result<Self, PortError> {
-        let transaction = Self { connection: Some(connection), instance, definition, log_before: None };
-        transaction.connection()?.batch_execute(BEGIN).await.map_err(|error| port_error(&error))?;
+        let mut transaction = Self { connection: Some(connection), instance, definition, log_before: None };
+        let table = transaction.table();
+        let begin = format!("{BEGIN}; LOCK TABLE ONLY {table} IN ACCESS SHARE MODE");
+        let connection = transaction.connection()?;
+        // Both are sent at once, and the server carries out one after the other.
+        let (begun, columns) = tokio::join!(connection.batch_execute(&begin), columns_of(connection, &table));
+        begun.map_err(|error| port_error(&error))?;
+        let (oid, columns) = columns.map_err(|error| port_error(&error))?;
+        transaction.definition = as_it_is_now(transaction.definition.clone(), oid, &columns)?;
         Ok(transaction)
     }
 

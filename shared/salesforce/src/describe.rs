@@ -89,6 +89,7 @@ impl From<&DescribedField> for FieldDescription {
     fn from(field: &DescribedField) -> Self {
         Self {
             name: field.name.clone(),
+            id: None,
             salesforce_type: field.salesforce_type(),
             required: field.required(),
             createable: field.createable,

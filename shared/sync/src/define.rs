@@ -147,6 +147,8 @@ pub fn define(
         delete_limit: wanted.delete_limit,
         link_table: wanted.link_table,
         partitioned: table.kind == "p",
+        table_oid: table.oid,
+        unmapped: Vec::new(),
         mergeable: object.field("MasterRecordId").is_some(),
         external_id: (external_id == Some(true)).then(|| wanted.external_id.clone()),
         marker: marker.map(|_| wanted.marker.clone()),
@@ -154,6 +156,17 @@ pub fn define(
         fields,
     };
     Ok((definition, problems.list))
+}
+
+/// The definition with the oid of the table and the numbers of its columns. A table that `apply` creates has them only
+/// after the definition was made.
+#[must_use]
+pub fn identified(mut definition: Definition, table: &TableDescription) -> Definition {
+    definition.table_oid = table.oid;
+    for mapping in &mut definition.fields {
+        mapping.column_number = table.column(&mapping.column).and_then(|column| column.number);
+    }
+    definition
 }
 
 fn installed(object: &ObjectDescription, name: &str) -> Option<bool> {
@@ -322,6 +335,8 @@ fn mapping(
             Direction::ToPostgres => !described.createable && !described.updateable,
             Direction::ToSalesforce => column.generated,
         },
+        column_number: column.number,
+        field_id: described.id.clone(),
         lookup: field.lookup.clone().map(|sync| Lookup { sync }),
     })
 }

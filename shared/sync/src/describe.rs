@@ -7,6 +7,8 @@ use syncline_engine::{PostgresType, SalesforceType};
 pub struct FieldDescription {
     /// The API name of the field.
     pub name: String,
+    /// The Id of a custom field. `None` for a standard field, or if the user may not read it.
+    pub id: Option<String>,
     /// The type of the field.
     pub salesforce_type: SalesforceType,
     /// True if Salesforce refuses a create without this field.
@@ -46,6 +48,8 @@ impl ObjectDescription {
 pub struct ColumnDescription {
     /// The name of the column.
     pub name: String,
+    /// The number of the column in its table (`attnum`). `None` while the table does not exist.
+    pub number: Option<i16>,
     /// The type of the column.
     pub postgres_type: PostgresType,
     /// The name of the type to which SQL casts a value for this column.
@@ -65,6 +69,8 @@ pub struct TableDescription {
     pub schema: String,
     /// The name of the table.
     pub table: String,
+    /// The oid of the table. `None` while the table does not exist.
+    pub oid: Option<u32>,
     /// The `relkind` of the catalog: `r` is a plain table, `p` is a partitioned table.
     pub kind: String,
     /// True if row security hides rows from the role, or would hide them if the role read them.

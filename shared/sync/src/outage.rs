@@ -31,7 +31,13 @@ pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortErro
                 ports.state().put_breaker(Side::Salesforce, &breaker).await?;
             }
         }
-        Disposition::Pause(cause) => pause(ports, sync, cause, &error.to_string()).await?,
+        Disposition::Pause(cause) => {
+            let way_out = match cause {
+                PauseCause::Definition => format!(". Then run `syncline resume {sync}`"),
+                _ => String::new(),
+            };
+            pause(ports, sync, cause, &format!("{error}{way_out}")).await?;
+        }
     }
     Ok(())
 }

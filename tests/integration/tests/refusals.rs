@@ -177,6 +177,7 @@ async fn an_applied_change_of_the_definition_looks_at_every_record_again() {
     let mut field = wider.fields[1].clone();
     field.field = "Department".into();
     field.column = "department".into();
+    field.column_number = None;
     wider.fields.push(field);
     world.database.run("ALTER TABLE contacts ADD department text").await;
     let stored = world.operator().put_definition(&wider).await.unwrap();

@@ -26,6 +26,8 @@ pub fn field(name: &str, column: &str) -> FieldMapping {
         salesforce_updateable: true,
         postgres_required: false,
         derived: false,
+        column_number: None,
+        field_id: None,
         lookup: None,
     }
 }
@@ -51,6 +53,8 @@ pub fn contact_definition(primary: Side) -> Definition {
         link_table: false,
         partitioned: false,
         mergeable: false,
+        table_oid: None,
+        unmapped: vec![],
         external_id: Some("Syncline_Id__c".to_owned()),
         marker: Some("Syncline_Write__c".to_owned()),
         poll_interval_s: 60,

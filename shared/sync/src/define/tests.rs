@@ -4,6 +4,7 @@ use crate::describe::ColumnDescription;
 fn described(name: &str, required: bool) -> FieldDescription {
     FieldDescription {
         name: name.into(),
+        id: None,
         salesforce_type: SalesforceType::Text { length: 80 },
         required,
         createable: true,
@@ -17,6 +18,7 @@ fn described(name: &str, required: bool) -> FieldDescription {
 fn column(name: &str, kind: PostgresType) -> ColumnDescription {
     ColumnDescription {
         name: name.into(),
+        number: None,
         cast: kind.to_string(),
         postgres_type: kind,
         not_null: name == "id" || name == "tenant",
@@ -58,6 +60,7 @@ fn fixture() -> (Wanted, ObjectDescription, TableDescription) {
         fields: names.map(|(name, required)| described(name, required)).to_vec(),
     };
     let table = TableDescription {
+        oid: None,
         schema: "public".into(),
         table: "contacts".into(),
         kind: "r".into(),
