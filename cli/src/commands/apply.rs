@@ -5,10 +5,12 @@ use super::inspect::{Inspected, LinkColumn};
 use crate::failure::Failure;
 use crate::instance::{Connected, Home};
 use syncline_postgres::{
-    add_link, add_link_table, describe_table, install_capture, install_schema, quote, read_identity,
+    add_link, add_link_table, capture_gaps, describe_table, install_capture, install_schema, quote,
+    read_identity,
 };
 use syncline_sync::Operator as _;
 use syncline_sync::define::identified;
+use syncline_sync::poll::{note_gap, note_whole};
 
 impl<H: Home> Connected<H> {
     /// Sets up what is missing and stores the definitions. Answers one line for each thing that was done.
@@ -34,9 +36,17 @@ impl<H: Home> Connected<H> {
                 Failure::about(words, error)
             })?;
         }
+        let already = operator.definitions().await?;
         for definition in &inspected.definitions {
             if definition.link_table {
                 add_link_table(&connection, &self.target.instance, &definition.name).await?;
+            }
+            let known = already.iter().any(|known| known.name == definition.name);
+            let gap =
+                capture_gaps(&connection, &self.target.instance, std::slice::from_ref(definition)).await?;
+            let gap = gap.get(&definition.name).filter(|_| known);
+            if let Some(gap) = gap {
+                note_gap(&home.state(&self.target.config).await?, &definition.name, gap).await?;
             }
             install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
                 let words = format!(
@@ -45,6 +55,13 @@ impl<H: Home> Connected<H> {
                 );
                 Failure::about(words, error)
             })?;
+            if let Some(gap) = gap {
+                note_whole(&home.state(&self.target.config).await?, &definition.name).await?;
+                done.push(format!(
+                    "capture of sync {} was not whole and is repaired: {gap}; every record is compared",
+                    definition.name
+                ));
+            }
             let described = describe_table(&connection, &definition.schema, &definition.table).await?;
             let definition =
                 described.map_or_else(|| definition.clone(), |table| identified(definition.clone(), &table));

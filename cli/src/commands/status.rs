@@ -7,12 +7,28 @@ use syncline_sync::Overview;
 
 /// Prints the numbers of an instance.
 pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
-    let Overview { linked, log, queue, deferred, waiting, conflicts, rejected, held, dead, paused, breakers } =
-        target.overview().await?;
+    let Overview {
+        linked,
+        log,
+        queue,
+        deferred,
+        waiting,
+        capture_gaps,
+        conflicts,
+        rejected,
+        held,
+        dead,
+        paused,
+        breakers,
+    } = target.overview().await?;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
         let paused = paused.iter().find(|(name, _)| *name == sync);
-        let state = paused.map_or_else(|| "active".to_owned(), |(_, reason)| format!("paused: {reason}"));
+        let state = match (paused, capture_gaps.iter().any(|(name, _)| *name == sync)) {
+            (Some((_, reason)), _) => format!("paused: {reason}"),
+            (None, true) => "capture is not whole".to_owned(),
+            (None, false) => "active".to_owned(),
+        };
         syncs.add_row([sync, count.to_string(), state]);
     }
     println!("{syncs}");
@@ -40,6 +56,11 @@ pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
     if !paused.is_empty() {
         println!(
             "A paused sync writes nothing. Do what its reason says; `syncline resume SYNC{option}` resumes it."
+        );
+    }
+    for (sync, gap) in capture_gaps {
+        println!(
+            "Edits of the table of sync {sync} may go unnoticed: {gap}. `syncline apply{option}` repairs it; then every record is compared."
         );
     }
     for (side, message) in breakers {

@@ -27,8 +27,8 @@ pub async fn poll_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result
     Ok(touched + poll::due(ports).await?)
 }
 
-/// Probes a side that was away, advances the pulse (which checks the database's identity), then reads the
-/// next page of every sync's first scan or catch-up. Answers how many touches it queued, and whether a scan
+/// Probes a side that was away, advances the pulse (which checks the database's identity), looks once a
+/// minute whether capture is whole, then reads the next page of every sync's first scan or catch-up. Answers how many touches it queued, and whether a scan
 /// has further pages. A sync whose scan fails does not stop the others.
 ///
 /// # Errors
@@ -38,6 +38,10 @@ pub async fn poll_log<P: Ports>(ports: &P, definitions: &[Definition]) -> Result
 pub async fn poll_scans<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(usize, bool), PortError> {
     watch(ports, definitions).await?;
     let (mut touched, mut more, mut failure) = (0, false, None);
+    if let Err(error) = poll::check_capture(ports, definitions).await {
+        tracing::warn!(%error, "whether capture is whole could not be looked at; the next poll tries it again");
+        failure = Some(error);
+    }
     for definition in definitions {
         match poll::scan(ports, definition).await {
             Ok((count, waits)) => {

@@ -109,6 +109,11 @@ impl Condition {
         Self { expression: "attribute_not_exists(pk)".to_owned(), values: HashMap::new() }
     }
 
+    /// The condition that there is no item with this key, or that it lacks this attribute.
+    pub(crate) fn without(name: &str) -> Self {
+        Self { expression: format!("attribute_not_exists(#{name})"), values: HashMap::new() }
+    }
+
     /// The condition that an attribute has this value.
     pub(crate) fn equal(name: &str, value: AttributeValue) -> Self {
         Self {

@@ -127,6 +127,9 @@ impl Operator for StackOperator {
             if let Some(pause) = self.state.paused(sync).await? {
                 overview.paused.push((sync.clone(), pause.message));
             }
+            if let Some(gap) = self.state.cursor(sync).await?.capture_gap {
+                overview.capture_gaps.push((sync.clone(), gap));
+            }
         }
         for side in [syncline_engine::Side::Salesforce, syncline_engine::Side::Postgres] {
             let breaker: Breaker = self.state.breaker(side).await?;

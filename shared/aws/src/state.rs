@@ -154,8 +154,17 @@ impl State for DynamoState {
         self.document(&["cursor", sync]).await
     }
 
-    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
-        self.put_document(&["cursor", sync], cursor).await
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<Option<Cursor>, PortError> {
+        // Releases before revisions stored cursors without one, which count as revision 0.
+        let condition = match cursor.revision {
+            0 => Condition::without("revision"),
+            revision => Condition::equal("revision", number(revision)),
+        };
+        let next = cursor.next_revision();
+        let item = Item::at(&ItemKey::new(&["cursor", sync], "-"))
+            .with("revision", number(next.revision))
+            .with("body", text(json(&next)?));
+        Ok(self.table.put(item, Some(condition)).await?.then_some(next))
     }
 
     async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {

@@ -191,6 +191,11 @@ impl Operator for EmbeddedOperator {
         for row in self.query(&connection, sql).await? {
             overview.paused.push((column(&row, 0)?, column(&row, 1)?));
         }
+        let sql = "SELECT sync, body::jsonb ->> 'capture_gap' FROM {schema}.cursor
+             WHERE body::jsonb ->> 'capture_gap' IS NOT NULL ORDER BY sync";
+        for row in self.query(&connection, sql).await? {
+            overview.capture_gaps.push((column(&row, 0)?, column(&row, 1)?));
+        }
         for row in self.query(&connection, "SELECT side, body FROM {schema}.breaker ORDER BY side").await? {
             let breaker = serde_json::from_str::<Breaker>(&text(&row, 1)?);
             if let Some(breaker) = breaker.ok().filter(Breaker::is_open) {

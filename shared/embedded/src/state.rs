@@ -143,9 +143,20 @@ impl State for EmbeddedState {
         self.body("SELECT body FROM {schema}.cursor WHERE sync = $1", sync).await
     }
 
-    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
-        let sql = "INSERT INTO {schema}.cursor (sync, body) VALUES ($1, $2) ON CONFLICT (sync) DO UPDATE SET body = excluded.body";
-        self.put_body(sql, sync, cursor).await
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<Option<Cursor>, PortError> {
+        // Releases before revisions stored cursors without one, which count as revision 0.
+        let sql = "INSERT INTO {schema}.cursor AS c (sync, body)
+                   SELECT $1, $2 WHERE $3 = 0 OR EXISTS (SELECT FROM {schema}.cursor WHERE sync = $1)
+                   ON CONFLICT (sync) DO UPDATE SET body = excluded.body
+                       WHERE coalesce((c.body::jsonb ->> 'revision')::int8, 0) = $3
+                   RETURNING 1";
+        let next = cursor.next_revision();
+        let body = serde_json::to_string(&next).map_err(|error| unreadable(&error))?;
+        let revision = saturated(cursor.revision);
+        let parameters: [Parameter<'_>; 3] =
+            [(&sync, Type::TEXT), (&body, Type::TEXT), (&revision, Type::INT8)];
+        let stored = self.query(sql, &parameters).await?;
+        Ok((!stored.is_empty()).then_some(next))
     }
 
     async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {

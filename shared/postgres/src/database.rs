@@ -1,6 +1,6 @@
 //! The `Database` port of `syncline-sync` on a PostgreSQL database.
 
-use crate::capture::install_capture;
+use crate::capture::{gaps, install_capture};
 use crate::catalog::columns_of;
 use crate::connect::{Connection, Pool};
 use crate::drift::as_it_is_now;
@@ -12,7 +12,8 @@ use crate::names::{Instance, quote};
 use crate::schema::make_partitions;
 use crate::transaction::{PostgresTransaction, key_columns};
 use jiff::Timestamp;
-use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
+use std::collections::BTreeMap;
+use syncline_engine::{Definition, PostgresKey, SalesforceId, Side, SyncName};
 use syncline_sync::{Database, DatabaseIdentity, PortError};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -128,6 +129,20 @@ impl Database for PostgresDatabase {
         let beat: i64 =
             rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| port_error(&error))?;
         Ok(u64::try_from(beat).unwrap_or(0))
+    }
+
+    async fn capture_gaps(
+        &self,
+        definitions: &[Definition],
+    ) -> Result<BTreeMap<SyncName, String>, PortError> {
+        let connection = self.connection().await?;
+        gaps(&connection, &self.instance, definitions).await.map_err(database_error)
+    }
+
+    async fn repair_capture(&self, definition: &Definition) -> Result<(), PortError> {
+        let mut connection = self.connection().await?;
+        self.check_identity(&connection).await?;
+        install_capture(&mut connection, &self.instance, definition).await.map_err(database_error)
     }
 
     async fn housekeeping(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {

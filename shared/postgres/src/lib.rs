@@ -25,7 +25,7 @@
 //! - `names`: quotes identifiers, and names the schema and the triggers of an instance.
 //! - `migrate`: runs versioned migrations of a schema.
 //! - `schema`: Syncline's own tables (`migrations/`), the partitions of history, and reading history.
-//! - `capture`: the triggers and trigger functions that log the keys of changed rows.
+//! - `capture`: the triggers and trigger functions that log the keys of changed rows, and whether all of it is there.
 //! - `log`: takes rows out of the capture log as touches.
 //! - `database`: the `Database` port.
 //! - `transaction`: the `Transaction` port: locks, reads, history, and the run's own log rows.
@@ -58,7 +58,7 @@ mod tls;
 mod transaction;
 mod write;
 
-pub use capture::install_capture;
+pub use capture::{gaps as capture_gaps, install_capture};
 pub use catalog::{describe_table, has_schema};
 pub use connect::{Connection, ConnectionSettings, Pool};
 pub use database::PostgresDatabase;

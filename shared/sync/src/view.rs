@@ -57,6 +57,8 @@ pub struct Overview {
     pub deferred: u64,
     /// How many of the deferred touches wait for a parent that is not linked.
     pub waiting: u64,
+    /// The syncs whose capture is not known to be whole, with what is wrong.
+    pub capture_gaps: Vec<(String, String)>,
     /// The number of conflicts in the conflict log.
     pub conflicts: u64,
     /// The number of rejected records.

@@ -368,8 +368,17 @@ async fn small_things_read_back<S: State>(state: &S) {
     assert_eq!(state.cursor(SYNC).await.unwrap(), Cursor::default());
     let cursor =
         Cursor { stamp: Some(at(7)), id: Some(id(1)), salesforce_scanned: true, ..Cursor::default() };
-    state.put_cursor(SYNC, &cursor).await.unwrap();
-    assert_eq!(state.cursor(SYNC).await.unwrap(), cursor);
+    let stored = state.put_cursor(SYNC, &cursor).await.unwrap().unwrap();
+    assert_eq!(stored, Cursor { revision: 1, ..cursor.clone() });
+    assert_eq!(state.cursor(SYNC).await.unwrap(), stored);
+    assert_eq!(state.put_cursor(SYNC, &cursor).await.unwrap(), None, "it was replaced since it was read");
+    let newer = Cursor { stamp: Some(at(8)), ..stored.clone() };
+    assert!(state.put_cursor(SYNC, &newer).await.unwrap().is_some());
+    assert_eq!(state.put_cursor(SYNC, &stored).await.unwrap(), None);
+    assert_eq!(state.cursor(SYNC).await.unwrap().stamp, Some(at(8)));
+    let never_stored = Cursor { revision: 3, ..Cursor::default() };
+    assert_eq!(state.put_cursor("another", &never_stored).await.unwrap(), None, "it was deleted since");
+    assert_eq!(state.cursor("another").await.unwrap(), Cursor::default());
     assert_eq!(state.breaker(Side::Salesforce).await.unwrap(), Breaker::default());
     let breaker = Breaker::default().failed(at(1), "no answer");
     state.put_breaker(Side::Salesforce, &breaker).await.unwrap();

@@ -4,7 +4,7 @@
 
 use crate::event::{By, EventLog, Sets, Values, What};
 use crate::table::{Change, Overlay, RowRefusal, TableRules};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use syncline_engine::{PostgresKey, Side};
 use syncline_sync::{HistoryOutcome, HistoryRow, PortError, Touch};
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) poisoned: Option<PostgresKey>,
     pub(crate) hung: Option<PostgresKey>,
     pub(crate) commits: usize,
+    pub(crate) uncaptured: BTreeSet<String>,
+    pub(crate) triggers_refused: bool,
 }
 
 impl Inner {
@@ -142,7 +144,9 @@ impl MemoryDatabase {
             };
         }
         let asked = |row: &LogRow| row.touch.key.as_ref().is_some_and(|key| overlay.asked.contains_key(key));
-        inner.log.extend(overlay.log.into_iter().filter(|row| !self.silent || asked(row)));
+        let uncaptured = inner.uncaptured.clone();
+        let captured = |row: &LogRow| !uncaptured.contains(&row.touch.sync) && (!self.silent || asked(row));
+        inner.log.extend(overlay.log.into_iter().filter(captured));
         inner.log.sort_by_key(|row| row.number);
     }
 
@@ -274,6 +278,16 @@ impl MemoryDatabase {
             self.commit(&mut inner, overlay, By::User);
             inner.unlock(transaction);
         }
+    }
+
+    /// Drops the capture triggers of a sync's table: from now on, changes of its rows go unnoticed.
+    pub fn drop_capture(&self, sync: &str) {
+        self.inner.lock().unwrap().uncaptured.insert(sync.to_owned());
+    }
+
+    /// Sets whether the database refuses to create triggers.
+    pub fn refuse_triggers(&self, refused: bool) {
+        self.inner.lock().unwrap().triggers_refused = refused;
     }
 
     /// Truncates the table, as a user.

@@ -360,6 +360,26 @@ impl Database for MemoryDatabase {
         Ok(inner.beat)
     }
 
+    async fn capture_gaps(&self, definitions: &[Definition]) -> Result<BTreeMap<String, String>, PortError> {
+        yield_now().await;
+        self.call()?;
+        let inner = self.inner.lock().unwrap();
+        let gone = definitions.iter().filter(|one| inner.uncaptured.contains(&one.name));
+        Ok(gone.map(|one| (one.name.clone(), "the triggers are gone".to_owned())).collect())
+    }
+
+    async fn repair_capture(&self, definition: &Definition) -> Result<(), PortError> {
+        yield_now().await;
+        self.call()?;
+        let mut inner = self.inner.lock().unwrap();
+        if inner.triggers_refused {
+            let message = "must be owner of the table".to_owned();
+            return Err(PortError::Definition { side: Side::Postgres, message });
+        }
+        inner.uncaptured.remove(&definition.name);
+        Ok(())
+    }
+
     async fn housekeeping(&self, _definitions: &[Definition], _before: Timestamp) -> Result<(), PortError> {
         yield_now().await;
         self.call()

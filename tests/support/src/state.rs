@@ -285,10 +285,15 @@ impl State for MemoryState {
         Ok(self.inner.lock().unwrap().cursors.get(sync).cloned().unwrap_or_default())
     }
 
-    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<Option<Cursor>, PortError> {
         yield_now().await;
-        self.inner.lock().unwrap().cursors.insert(sync.to_owned(), cursor.clone());
-        Ok(())
+        let cursors = &mut self.inner.lock().unwrap().cursors;
+        if cursors.get(sync).map_or(0, |stored| stored.revision) != cursor.revision {
+            return Ok(None);
+        }
+        let next = cursor.next_revision();
+        cursors.insert(sync.to_owned(), next.clone());
+        Ok(Some(next))
     }
 
     async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {

@@ -73,7 +73,7 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
     if cursor.scan_started.is_none() && page.date.duration_since(stamp) > OLDEST_CURSOR {
         // Records deleted that long ago have left the recycle bin, so the first scans begin again and read
         // every record.
-        ports.state().put_cursor(&definition.name, &fresh(definition)).await?;
+        ports.state().put_cursor(&definition.name, &stored.anew(definition.version)).await?;
         return Ok((0, true));
     }
     ports.process_memory().queued_by_catch_up().resume(&definition.name, &stored);
@@ -98,14 +98,10 @@ async fn page<P: Ports>(ports: &P, definition: &Definition) -> Result<(usize, bo
         cursor.stamp = Some(row.stamp);
         cursor.id = Some(row.id.clone());
     }
-    ports.state().put_cursor(&definition.name, &cursor).await?;
-    ports.process_memory().queued_by_catch_up().stored(&definition.name, &cursor);
+    if let Some(stored) = ports.state().put_cursor(&definition.name, &cursor).await? {
+        ports.process_memory().queued_by_catch_up().stored(&definition.name, &stored);
+    }
     Ok((sent, !page.last))
-}
-
-/// The cursor with which the scans begin anew.
-fn fresh(definition: &Definition) -> Cursor {
-    Cursor { form: 1, definition: definition.version, ..Cursor::default() }
 }
 
 /// The cursor from which the scans go on. Under a new definition they begin anew, so that every record is compared
@@ -113,7 +109,7 @@ fn fresh(definition: &Definition) -> Cursor {
 fn under(definition: &Definition, stored: Cursor) -> Cursor {
     match stored.definition {
         0 => Cursor { definition: definition.version, ..stored },
-        version if version < definition.version => fresh(definition),
+        version if version < definition.version => stored.anew(definition.version),
         _ => stored,
     }
 }

@@ -206,6 +206,17 @@ pub trait Database: Send + Sync {
     /// that the instance is bound to.
     fn beat(&self) -> impl Future<Output = Result<u64, PortError>> + Send;
 
+    /// Looks whether capture is whole on the tables of these syncs: whether every trigger is there, on this table,
+    /// switched on in the right way, and calls our function. Answers what is wrong, in words, for each sync where
+    /// something is. Nothing is said of a table that does not exist.
+    fn capture_gaps(
+        &self,
+        definitions: &[Definition],
+    ) -> impl Future<Output = Result<BTreeMap<SyncName, String>, PortError>> + Send;
+
+    /// Makes capture whole again on the table of a sync.
+    fn repair_capture(&self, definition: &Definition) -> impl Future<Output = Result<(), PortError>> + Send;
+
     /// Does the regular maintenance: installs capture on what was added to the tables, such as partitions,
     /// and deletes Syncline's own rows older than `before`.
     fn housekeeping(

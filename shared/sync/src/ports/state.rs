@@ -46,8 +46,14 @@ pub trait State: Send + Sync {
     /// Loads how far the scans of a sync have come.
     fn cursor(&self, sync: &str) -> impl Future<Output = Result<Cursor, PortError>> + Send;
 
-    /// Saves how far the scans of a sync have come.
-    fn put_cursor(&self, sync: &str, cursor: &Cursor) -> impl Future<Output = Result<(), PortError>> + Send;
+    /// Saves how far the scans of a sync have come, if the stored cursor still has the revision of this one. Answers
+    /// the cursor as it is stored, with the next revision. `None` if another cursor was stored meanwhile, or the one
+    /// that was read is deleted: nothing is stored then.
+    fn put_cursor(
+        &self,
+        sync: &str,
+        cursor: &Cursor,
+    ) -> impl Future<Output = Result<Option<Cursor>, PortError>> + Send;
 
     /// Loads the breaker of a side.
     fn breaker(&self, side: Side) -> impl Future<Output = Result<Breaker, PortError>> + Send;

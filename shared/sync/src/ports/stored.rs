@@ -199,6 +199,34 @@ pub struct Cursor {
     pub id: Option<SalesforceId>,
     /// When the next catch-up is due.
     pub next: Option<Timestamp>,
+    /// How often the cursor was stored; 0 if none is stored. Only the cursor that was read is replaced.
+    #[serde(default)]
+    pub revision: u64,
+    /// What was found wrong with the capture of the table, as long as it is not known to be whole again. Once it is,
+    /// both sides are scanned from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture_gap: Option<String>,
+}
+
+impl Cursor {
+    /// The cursor with which the scans begin anew, in place of this one. What was found wrong with capture stays
+    /// noted.
+    #[must_use]
+    pub fn anew(self, definition: u32) -> Self {
+        Self {
+            form: 1,
+            definition,
+            revision: self.revision,
+            capture_gap: self.capture_gap,
+            ..Self::default()
+        }
+    }
+
+    /// The cursor as it is stored in place of the one that was read.
+    #[must_use]
+    pub fn next_revision(&self) -> Self {
+        Self { revision: self.revision + 1, ..self.clone() }
+    }
 }
 
 /// How a side answers. An open breaker means that Syncline makes no calls to the side, except a probe.

@@ -1,9 +1,11 @@
 //! What a process remembers between its runs. None of it is needed for correctness: a process that has
 //! forgotten it offers a record once too often, or begins with small runs.
 
+mod looks;
 mod queued_by_catch_up;
 mod speed;
 
+pub use looks::Looks;
 pub use queued_by_catch_up::QueuedByCatchUp;
 pub use speed::Speed;
 
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct ProcessMemory {
     queued_by_catch_up: Arc<Mutex<QueuedByCatchUp>>,
     speed: Arc<Mutex<Speed>>,
+    looks: Arc<Mutex<Looks>>,
 }
 
 impl ProcessMemory {
@@ -27,9 +30,15 @@ impl ProcessMemory {
         self.speed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When this process last looked at what needs a look only now and then.
+    pub fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets everything, as the end of the process does.
     pub fn forget(&self) {
         *self.queued_by_catch_up() = QueuedByCatchUp::default();
         *self.speed() = Speed::default();
+        *self.looks() = Looks::default();
     }
 }

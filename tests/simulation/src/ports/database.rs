@@ -212,6 +212,14 @@ impl Database for SimDatabase {
         Ok(beat)
     }
 
+    async fn capture_gaps(&self, definitions: &[Definition]) -> Result<BTreeMap<String, String>, PortError> {
+        self.inner().capture_gaps(definitions).await
+    }
+
+    async fn repair_capture(&self, definition: &Definition) -> Result<(), PortError> {
+        self.inner().repair_capture(definition).await
+    }
+
     async fn housekeeping(&self, definitions: &[Definition], before: Timestamp) -> Result<(), PortError> {
         self.inner().housekeeping(definitions, before).await
     }

@@ -172,10 +172,10 @@ impl State for SimState {
         self.memory.state.cursor(sync).await
     }
 
-    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<(), PortError> {
+    async fn put_cursor(&self, sync: &str, cursor: &Cursor) -> Result<Option<Cursor>, PortError> {
         self.shared.store("put cursor")?;
-        self.memory.state.put_cursor(sync, cursor).await?;
-        self.shared.stored("put cursor", ())
+        let stored = self.memory.state.put_cursor(sync, cursor).await?;
+        self.shared.stored("put cursor", stored)
     }
 
     async fn breaker(&self, side: Side) -> Result<Breaker, PortError> {

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use support::{Landing, MemoryDatabase, MemoryPorts, MemoryQueue, MemoryState};
 use syncline_engine::{Base, Definition, FirstLink, Side};
 use syncline_sync::{
-    Clock, Conflict, Cursor, PortError, Ports, Queue, State, Step, Touch, consume, enqueue, poll, watch,
+    Clock, Conflict, PortError, Ports, Queue, State, Step, Touch, consume, enqueue, poll, watch,
 };
 
 mod at_rest;
@@ -401,12 +401,9 @@ impl Schedule {
         self.redefined = true;
         self.hit("act: change the definition");
         self.to_end(async |ports| {
-            ports
-                .memory
-                .state
-                .put_cursor(world::CONTACTS, &Cursor { form: 1, ..Cursor::default() })
-                .await
-                .unwrap();
+            let state = &ports.memory.state;
+            let stored = state.cursor(world::CONTACTS).await.unwrap();
+            state.put_cursor(world::CONTACTS, &stored.anew(0)).await.unwrap();
         });
     }
 

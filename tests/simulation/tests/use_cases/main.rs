@@ -4,6 +4,7 @@
 
 mod bases;
 mod between_steps;
+mod capture;
 mod created_anew;
 mod echoes;
 mod fates;

@@ -1,0 +1,146 @@
+//! What there is of capture in the database.
+
+use super::faults::{Fault, faults};
+use crate::connect::Connection;
+use crate::error::DatabaseError;
+use crate::names::{Instance, quote};
+use std::collections::BTreeMap;
+use syncline_engine::{Definition, SyncName};
+use tokio_postgres::types::{ToSql, Type};
+
+/// A table of a sync: the table itself, or one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Relation {
+    /// The position of the sync's definition.
+    pub(super) sync: usize,
+    /// The quoted name, with the schema.
+    pub(super) name: String,
+    /// True if it is the sync's table itself.
+    pub(super) root: bool,
+    /// True if it is partitioned.
+    pub(super) partitioned: bool,
+}
+
+/// A trigger that calls a function of the instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FoundTrigger {
+    /// The quoted name of the table, with the schema.
+    pub(super) table: String,
+    /// The trigger's name.
+    pub(super) name: String,
+    /// `tgenabled`.
+    pub(super) mode: String,
+    /// `tgtype`.
+    pub(super) kind: i16,
+    /// True if it has neither a condition nor a list of columns.
+    pub(super) unconditional: bool,
+    /// The name of the function.
+    pub(super) function: String,
+    /// True if the role of the connection may drop it: it owns the table, and the trigger is not one that PostgreSQL
+    /// gave to a partition.
+    pub(super) droppable: bool,
+}
+
+/// What there is in the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) relations: Vec<Relation>,
+    pub(super) triggers: Vec<FoundTrigger>,
+    /// The text of each function of the instance, by name.
+    pub(super) functions: BTreeMap<String, String>,
+}
+
+/// The tables of the syncs whose names are the texts of `$1`, and their partitions.
+const RELATIONS: &str = "WITH tables AS (
+        SELECT s.place, to_regclass(s.name)::oid AS root FROM unnest($1::text[]) WITH ORDINALITY AS s(name, place)),
+    relations AS (
+        SELECT place, root, root AS oid FROM tables WHERE root IS NOT NULL
+        UNION SELECT t.place, t.root, p.relid FROM tables t, LATERAL pg_partition_tree(t.root) p WHERE t.root IS NOT NULL)
+    SELECT r.place, format('%I.%I', n.nspname, c.relname), r.oid = r.root, c.relkind = 'p'
+    FROM relations r JOIN pg_class c ON c.oid = r.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') ORDER BY 1, 3 DESC, 2";
+
+/// The triggers on any table that call a function of the schema `$1`.
+const TRIGGERS: &str =
+    "SELECT format('%I.%I', n.nspname, c.relname), t.tgname::text, t.tgenabled::text, t.tgtype,
+        t.tgqual IS NULL AND t.tgattr::text = '', p.proname::text,
+        pg_has_role(c.relowner, 'USAGE') AND t.tgparentid = 0
+    FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace AND s.nspname = $1
+    JOIN pg_trigger t ON t.tgfoid = p.oid
+    JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace";
+
+/// The functions of the schema `$1`. One without the rights of its owner does not count.
+const FUNCTIONS: &str = "SELECT p.proname::text, p.prosrc FROM pg_proc p
+    JOIN pg_namespace s ON s.oid = p.pronamespace AND s.nspname = $1 WHERE p.prosecdef";
+
+/// Reads what there is of capture. All three statements are sent at once.
+pub(super) async fn look(
+    connection: &tokio_postgres::Client,
+    instance: &Instance,
+    definitions: &[Definition],
+) -> Result<Found, DatabaseError> {
+    let names: Vec<String> =
+        definitions.iter().map(|one| format!("{}.{}", quote(&one.schema), quote(&one.table))).collect();
+    let schema = instance.schema_name();
+    let tables: [(&(dyn ToSql + Sync), Type); 1] = [(&names, Type::TEXT_ARRAY)];
+    let schema: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
+    let (relations, triggers, functions) = tokio::try_join!(
+        connection.query_typed(RELATIONS, &tables),
+        connection.query_typed(TRIGGERS, &schema),
+        connection.query_typed(FUNCTIONS, &schema),
+    )?;
+    let mut found = Found::default();
+    for row in relations {
+        let place: i64 = row.try_get(0)?;
+        found.relations.push(Relation {
+            sync: usize::try_from(place).unwrap_or(1) - 1,
+            name: row.try_get(1)?,
+            root: row.try_get(2)?,
+            partitioned: row.try_get(3)?,
+        });
+    }
+    for row in triggers {
+        found.triggers.push(FoundTrigger {
+            table: row.try_get(0)?,
+            name: row.try_get(1)?,
+            mode: row.try_get(2)?,
+            kind: row.try_get(3)?,
+            unconditional: row.try_get(4)?,
+            function: row.try_get(5)?,
+            droppable: row.try_get(6)?,
+        });
+    }
+    for row in functions {
+        found.functions.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(found)
+}
+
+/// What is wrong with the capture of each of these syncs, in words. A sync whose capture is whole, or whose table does
+/// not exist, is left out.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub async fn gaps(
+    connection: &Connection,
+    instance: &Instance,
+    definitions: &[Definition],
+) -> Result<BTreeMap<SyncName, String>, DatabaseError> {
+    let found = look(connection, instance, definitions).await?;
+    let mut gaps = BTreeMap::new();
+    for (place, definition) in definitions.iter().enumerate() {
+        let relations = found
+            .relations
+            .iter()
+            .filter(|one| one.sync == place)
+            .map(|one| Relation { sync: 0, ..one.clone() });
+        let of_sync = Found { relations: relations.collect(), ..found.clone() };
+        let mut faults = faults(instance, definition, &of_sync);
+        faults.retain(Fault::is_gap);
+        if !of_sync.relations.is_empty() && !faults.is_empty() {
+            let words: Vec<String> = faults.iter().map(|fault| fault.words(instance, definition)).collect();
+            gaps.insert(definition.name.clone(), words.join("; "));
+        }
+    }
+    Ok(gaps)
+}
