@@ -58,7 +58,14 @@ pub(crate) enum Command {
     ///
     /// Connects to both sides and checks every sync. If one sync does not fit, apply changes nothing and
     /// names every problem. It can be run again at any time and leaves alone what exists already.
-    Apply,
+    ///
+    /// A sync that is applied for the first time, with records on both sides that are not linked, is refused,
+    /// because nothing tells which of them are the same: each side would get all those of the other.
+    Apply {
+        /// Applies such a sync all the same.
+        #[arg(long)]
+        create_on_both_sides: bool,
+    },
 
     /// Runs Syncline as one process, which receives outbound messages, polls, and keeps both sides the same.
     ///
@@ -68,6 +75,10 @@ pub(crate) enum Command {
         /// Applies the configuration before serving, as the command apply does.
         #[arg(long)]
         apply: bool,
+
+        /// With --apply, the option of apply of this name.
+        #[arg(long, requires = "apply")]
+        create_on_both_sides: bool,
     },
 
     /// Shows how many records are linked, waiting, in conflict, rejected or held, and which syncs are paused.

@@ -33,6 +33,7 @@ mod serve;
 
 use arguments::{Arguments, Command, StateCommand};
 use clap::Parser as _;
+use commands::FirstLinks;
 use failure::Failure;
 use instance::{Connected, Home, OneProcess, Target};
 use std::path::PathBuf;
@@ -92,8 +93,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             );
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Serve { apply } => {
-            Box::pin(serve::run(config, *apply)).await?;
+        Command::Serve { apply, create_on_both_sides } => {
+            let apply = apply.then(|| first_links(*create_on_both_sides));
+            Box::pin(serve::run(config, apply)).await?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -106,13 +108,18 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Box::pin(about(Target::new(config, OneProcess), arguments.command)).await
 }
 
+/// What `--create-on-both-sides` says.
+fn first_links(create_on_both_sides: bool) -> FirstLinks {
+    if create_on_both_sides { FirstLinks::Create } else { FirstLinks::Stop }
+}
+
 /// Runs a command about an instance.
 async fn about<H: Home>(target: Target<H>, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Apply => {
+        Command::Apply { create_on_both_sides } => {
             let connected = Connected::connect(target).await?;
             let inspected = connected.inspect().await?;
-            for line in connected.install(&inspected).await? {
+            for line in connected.install(&inspected, first_links(create_on_both_sides)).await? {
                 println!("{line}");
             }
         }

@@ -219,3 +219,61 @@ async fn every_command_has_help() {
         assert!(output.status.success() && output.stdout.len() > 100, "{command}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_link_of_two_filled_sides_stops_and_says_what_it_would_create() {
+    let installation = Installation::new().await;
+    {
+        let mut org = installation.simulator.org.lock().unwrap();
+        let user = org.users[1].clone();
+        for name in ["one", "two", "three"] {
+            let name = Some(salesforce_sim::Stored::Text(name.to_owned()));
+            org.create("Contact", &[("LastName".to_owned(), name)].into(), &user).unwrap();
+        }
+    }
+    installation.database.run("INSERT INTO contacts (last_name) VALUES ('one'), ('two')").await;
+    let words = refused(&installation, &["apply"]);
+    for expected in [
+        "sync.contacts: public.contacts holds 2 rows without a link, and Salesforce holds 3 records of Contact",
+        "create 2 records of Contact and 3 rows",
+        "into the column salesforce_id",
+        "--create-on-both-sides",
+    ] {
+        assert!(words.contains(expected), "{expected} is missing from {words}");
+    }
+    assert!(refused(&installation, &["serve", "--apply"]).contains("--create-on-both-sides"));
+    let column = "SELECT count(*) FROM information_schema.columns
+                  WHERE table_name = 'contacts' AND column_name = 'salesforce_id'";
+    assert_eq!(installation.database.count(column).await, 0, "nothing was changed");
+
+    // Each row has the Id of its record: nothing is left to guess, and one record gets a row.
+    let ids: Vec<String> = {
+        let org = installation.simulator.org.lock().unwrap();
+        org.records["Contact"].keys().cloned().collect()
+    };
+    installation
+        .database
+        .run(&format!(
+            "ALTER TABLE contacts ADD salesforce_id varchar(18);
+             UPDATE contacts SET salesforce_id = '{}' WHERE last_name = 'one';
+             UPDATE contacts SET salesforce_id = '{}' WHERE last_name = 'two'",
+            ids[0], ids[1]
+        ))
+        .await;
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_link_of_two_filled_sides_goes_on_when_told_to() {
+    let installation = Installation::new().await;
+    {
+        let mut org = installation.simulator.org.lock().unwrap();
+        let user = org.users[1].clone();
+        let name = Some(salesforce_sim::Stored::Text("one".to_owned()));
+        org.create("Contact", &[("LastName".to_owned(), name)].into(), &user).unwrap();
+    }
+    installation.database.run("INSERT INTO contacts (last_name) VALUES ('another')").await;
+    assert!(installation.command(&["apply", "--create-on-both-sides"]).status().unwrap().success());
+    // It was decided once.
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+}

@@ -1,12 +1,13 @@
 //! `apply`: sets up what is missing on both sides, and stores the definitions. [`super::inspect`] finds out first
 //! what there is.
 
+use super::first_link::FirstLinks;
 use super::inspect::{Inspected, LinkColumn};
 use crate::failure::Failure;
 use crate::instance::{Connected, Home};
 use syncline_postgres::{
     add_link, add_link_table, capture_gaps, describe_table, install_capture, install_schema, quote,
-    read_identity,
+    read_identity, remove_capture,
 };
 use syncline_sync::Operator as _;
 use syncline_sync::define::identified;
@@ -14,15 +15,23 @@ use syncline_sync::poll::{note_gap, note_whole};
 
 impl<H: Home> Connected<H> {
     /// Sets up what is missing and stores the definitions. Answers one line for each thing that was done.
-    pub(crate) async fn install(&self, inspected: &Inspected) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn install(
+        &self,
+        inspected: &Inspected,
+        first_links: FirstLinks,
+    ) -> Result<Vec<String>, Failure> {
         let mut done = inspected.notes.clone();
         let mut connection = self.pool.get().await?;
-        self.check_binding(self.target.operator().await?.binding().await?.as_ref()).await?;
+        let operator = self.target.operator().await?;
+        self.check_binding(operator.binding().await?.as_ref()).await?;
+        let already = operator.definitions().await?;
+        if first_links == FirstLinks::Stop {
+            self.check_first_links(&inspected.definitions, &already).await?;
+        }
         install_schema(&mut connection, &self.target.instance).await?;
         let identity = read_identity(&connection, &self.host).await?;
         let home = &self.target.home;
         home.install(&self.target.config, &mut connection, &self.organization_id, &identity).await?;
-        let operator = self.target.operator().await?;
         done.push(format!("schema {} is ready", self.target.instance.schema_name()));
         for sql in &inspected.create {
             connection.batch_execute(sql).await?;
@@ -36,18 +45,18 @@ impl<H: Home> Connected<H> {
                 Failure::about(words, error)
             })?;
         }
-        let already = operator.definitions().await?;
+        let state = home.state(&self.target.config).await?;
         for definition in &inspected.definitions {
             if definition.link_table {
                 add_link_table(&connection, &self.target.instance, &definition.name).await?;
             }
-            let known = already.iter().any(|known| known.name == definition.name);
             let gap =
                 capture_gaps(&connection, &self.target.instance, std::slice::from_ref(definition)).await?;
-            let gap = gap.get(&definition.name).filter(|_| known);
-            if let Some(gap) = gap {
-                note_gap(&home.state(&self.target.config).await?, &definition.name, gap).await?;
-            }
+            // A sync that was never scanned has nothing to be scanned anew.
+            let gap = match gap.get(&definition.name) {
+                Some(gap) if note_gap(&state, &definition.name, gap).await? => Some(gap),
+                _ => None,
+            };
             install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
                 let words = format!(
                     "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
@@ -56,7 +65,7 @@ impl<H: Home> Connected<H> {
                 Failure::about(words, error)
             })?;
             if let Some(gap) = gap {
-                note_whole(&home.state(&self.target.config).await?, &definition.name).await?;
+                note_whole(&state, &definition.name).await?;
                 done.push(format!(
                     "capture of sync {} was not whole and is repaired: {gap}; every record is compared",
                     definition.name
@@ -76,6 +85,17 @@ impl<H: Home> Connected<H> {
                 stored.version
             ));
         }
+        home.serve_only(&self.target.config).await?;
+        for gone in already.iter().filter(|known| inspected.definition(&known.name).is_none()) {
+            done.push(match remove_capture(&mut connection, &self.target.instance, gone).await {
+                Ok(()) => format!("sync {} is no longer served; capture is taken off {}.{}", gone.name, gone.schema, gone.table),
+                Err(error) => format!(
+                    "sync {} is no longer served, but capture cannot be taken off {}.{}: {error}; drop the triggers whose names begin with {} by hand",
+                    gone.name, gone.schema, gone.table, self.target.instance.schema_name()
+                ),
+            });
+        }
+        done.push(home.taken_up().to_owned());
         Ok(done)
     }
 }

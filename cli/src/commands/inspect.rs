@@ -32,6 +32,13 @@ pub(crate) struct LinkColumn {
     pub(crate) partitioned: bool,
 }
 
+impl Inspected {
+    /// The definition of the sync of this name; `None` if the configuration has no such sync.
+    pub(crate) fn definition(&self, sync: &str) -> Option<&Definition> {
+        self.definitions.iter().find(|definition| definition.name == sync)
+    }
+}
+
 /// A sync with what both sides say of it.
 struct Described<'c> {
     sync: &'c Sync,

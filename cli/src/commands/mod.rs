@@ -3,6 +3,7 @@
 mod apply;
 mod conflicts;
 mod dead_letters;
+mod first_link;
 mod history;
 mod inspect;
 mod pause;
@@ -12,6 +13,7 @@ mod status;
 
 pub(crate) use conflicts::conflicts;
 pub(crate) use dead_letters::dead_letters;
+pub(crate) use first_link::FirstLinks;
 pub(crate) use history::history;
 pub(crate) use pause::{pause, resume};
 pub(crate) use rejected::rejected;

@@ -56,6 +56,12 @@ pub(crate) trait Home {
         identity: &DatabaseIdentity,
     ) -> Result<(), Failure>;
 
+    /// Stores that only the syncs of the configuration are served from now on.
+    async fn serve_only(&self, config: &Config) -> Result<(), Failure>;
+
+    /// When what was applied is taken up by what runs, for `apply` to say.
+    fn taken_up(&self) -> &'static str;
+
     /// Sees to it that no run is under way while bases are forgotten.
     async fn before_bases_are_forgotten(&self) -> Result<(), Failure>;
 

@@ -66,6 +66,15 @@ impl Home for OneProcess {
         Ok(())
     }
 
+    async fn serve_only(&self, config: &Config) -> Result<(), Failure> {
+        let syncs: Vec<String> = config.syncs.iter().map(|sync| sync.name.clone()).collect();
+        Ok(self.operator(config).await?.serve_only(&syncs).await?)
+    }
+
+    fn taken_up(&self) -> &'static str {
+        "a running `syncline serve` takes this up within 10 seconds"
+    }
+
     async fn before_bases_are_forgotten(&self) -> Result<(), Failure> {
         // A person stops `serve` first, as the command's help says.
         std::future::ready(Ok(())).await

@@ -131,6 +131,15 @@ impl Home for OpenStack {
         Ok(self.operator.state.put_settings(&settings).await?)
     }
 
+    async fn serve_only(&self, _: &Config) -> Result<(), Failure> {
+        // The settings that `install` stored name the syncs that are served.
+        std::future::ready(Ok(())).await
+    }
+
+    fn taken_up(&self) -> &'static str {
+        "the functions take this up with their next call"
+    }
+
     async fn before_bases_are_forgotten(&self) -> Result<(), Failure> {
         let Some(applied) = self.operator.state.applied().await? else {
             return Err(Failure::new(format!(

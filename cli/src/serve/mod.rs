@@ -3,6 +3,7 @@
 
 mod ports;
 
+use crate::commands::FirstLinks;
 use crate::failure::Failure;
 use crate::instance::{Connected, OneProcess, Target};
 use axum::Router;
@@ -16,7 +17,7 @@ use ports::{Runtime, runtime};
 use std::sync::Arc;
 use std::time::Duration;
 use syncline_config::Config;
-use syncline_embedded::instance_row;
+use syncline_embedded::{EmbeddedOperator, instance_row};
 use syncline_engine::Definition;
 use syncline_postgres::Pool;
 use syncline_sync::{Operator as _, Ports, Queue, Settings};
@@ -31,20 +32,32 @@ const LOG_INTERVAL: Duration = Duration::from_millis(200);
 const QUEUE_INTERVAL: Duration = Duration::from_millis(500);
 /// The time between two looks at whether a scan is due.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two looks at whether something was applied.
+const DEFINITIONS_INTERVAL: Duration = Duration::from_secs(5);
 /// The most messages that one run takes.
 const MESSAGES: usize = 4;
 
 struct Shared {
     runtime: Runtime,
-    definitions: Vec<Definition>,
+    /// The definitions of the syncs that are served, as they were applied last.
+    definitions: watch::Sender<Arc<Vec<Definition>>>,
+    operator: EmbeddedOperator,
     caller: Option<Caller>,
     /// Wakes idle workers: messages were sent, or groups of the queue became free.
     sent: Notify,
     pool: Pool,
 }
 
-/// Checks that the configuration is what is applied, then serves until SIGTERM or SIGINT.
-pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
+impl Shared {
+    /// The definitions at this moment. A run works with the same ones until its end.
+    fn definitions(&self) -> Arc<Vec<Definition>> {
+        self.definitions.borrow().clone()
+    }
+}
+
+/// Checks that the configuration is what is applied, then serves until SIGTERM or SIGINT. With `apply`, the
+/// configuration is applied first.
+pub(crate) async fn run(config: Config, apply: Option<FirstLinks>) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.serve.listen).await.map_err(|error| {
         let words = format!(
             "serve cannot listen on {}: {error}; set serve.listen in the configuration to another address and port",
@@ -56,8 +69,8 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
     let secret = secret.map_err(|error| Failure::about(format!("ingest.secret: {error}"), error))?;
     let connected = Connected::connect(Target::new(config, OneProcess)).await?;
     let inspected = connected.inspect().await?;
-    if apply {
-        for line in connected.install(&inspected).await? {
+    if let Some(first_links) = apply {
+        for line in connected.install(&inspected, first_links).await? {
             tracing::info!("{line}");
         }
     }
@@ -68,9 +81,10 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         ));
     };
     connected.check_binding(connected.target.operator().await?.binding().await?.as_ref()).await?;
-    let stored = connected.target.operator().await?.definitions().await?;
+    let operator = connected.target.operator().await?;
+    let stored = operator.definitions().await?;
     drop(connection);
-    let different: Vec<String> = inspected
+    let mut different: Vec<String> = inspected
         .definitions
         .iter()
         .filter(|wanted| {
@@ -79,16 +93,14 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
         })
         .map(|wanted| wanted.name.clone())
         .collect();
+    let lacks = |known: &&Definition| inspected.definitions.iter().all(|wanted| wanted.name != known.name);
+    different.extend(stored.iter().filter(lacks).map(|known| format!("{} (not in the file)", known.name)));
     if !different.is_empty() {
         return Err(Failure::new(format!(
             "the configuration file differs from what is applied for these syncs: {}; run `syncline apply`, or `syncline serve --apply`",
             different.join(", ")
         )));
     }
-    let wanted: Vec<Definition> = stored
-        .into_iter()
-        .filter(|known| inspected.definitions.iter().any(|wanted| wanted.name == known.name))
-        .collect();
     connected.client.bind(&row.organization_id);
     let settings = Settings {
         daily_calls: Some(connected.target.config.salesforce.daily_calls),
@@ -107,7 +119,8 @@ pub(crate) async fn run(config: Config, apply: bool) -> Result<(), Failure> {
             row.identity,
             settings,
         ),
-        definitions: wanted,
+        definitions: watch::Sender::new(Arc::new(stored)),
+        operator,
         caller,
         sent: Notify::new(),
         pool: connected.pool,
@@ -124,6 +137,7 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
     tasks.spawn(log_loop(shared.clone(), stopped.clone()));
     tasks.spawn(scan_loop(shared.clone(), stopped.clone()));
     tasks.spawn(housekeeping_loop(shared.clone(), stopped.clone()));
+    tasks.spawn(definitions_loop(shared.clone(), stopped.clone()));
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(health))
@@ -139,7 +153,7 @@ async fn work(shared: Arc<Shared>, listener: TcpListener, workers: usize) -> Res
             tracing::error!(%error, "the HTTP server stopped because of an error");
         }
     });
-    tracing::info!(%address, syncs = shared.definitions.len(), "serving");
+    tracing::info!(%address, syncs = shared.definitions().len(), "serving");
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let failed = tokio::select! {
@@ -186,7 +200,8 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
                 pause(&shared, &mut stopped, QUEUE_INTERVAL, true).await;
             }
             Ok(deliveries) => {
-                let applied = applier::handle(&shared.runtime, &shared.definitions, &deliveries, None).await;
+                let applied =
+                    applier::handle(&shared.runtime, &shared.definitions(), &deliveries, None).await;
                 if let Err(error) = queue.release(&applied.release).await {
                     tracing::warn!(
                         %error,
@@ -207,7 +222,7 @@ async fn applier_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
 async fn log_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut wait = LOG_INTERVAL;
     while !pause(&shared, &mut stopped, wait, false).await {
-        wait = match poll::poll_log(&shared.runtime, &shared.definitions).await {
+        wait = match poll::poll_log(&shared.runtime, &shared.definitions()).await {
             Ok(touched) => {
                 if touched > 0 {
                     shared.sent.notify_waiters();
@@ -228,7 +243,7 @@ async fn log_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
 async fn scan_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut wait = Duration::ZERO;
     while !pause(&shared, &mut stopped, wait, false).await {
-        wait = match poll::poll_scans(&shared.runtime, &shared.definitions).await {
+        wait = match poll::poll_scans(&shared.runtime, &shared.definitions()).await {
             Ok((touched, more)) => {
                 if touched > 0 {
                     shared.sent.notify_waiters();
@@ -242,7 +257,7 @@ async fn scan_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
 
 async fn housekeeping_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = poll::housekeeping(&shared.runtime, &shared.definitions).await {
+        if let Err(error) = poll::housekeeping(&shared.runtime, &shared.definitions()).await {
             tracing::warn!(%error, "housekeeping failed; serve tries it again in 1 hour");
         }
         if pause(&shared, &mut stopped, Duration::from_secs(3_600), false).await {
@@ -251,11 +266,59 @@ async fn housekeeping_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<boo
     }
 }
 
+/// Takes up what `syncline apply` stores: new definitions, and syncs that are added or taken away.
+async fn definitions_loop(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    while !pause(&shared, &mut stopped, DEFINITIONS_INTERVAL, false).await {
+        match shared.operator.definitions().await {
+            Ok(applied) => {
+                let served = shared.definitions();
+                for line in taken_up(&served, &applied) {
+                    tracing::info!("{line}");
+                }
+                if *served != applied {
+                    shared.definitions.send_replace(Arc::new(applied));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "whether something was applied could not be read; serve goes on with what it knows and tries again in 5 seconds"
+                );
+            }
+        }
+    }
+}
+
+/// What changes when `applied` is served instead of `served`, one line for each sync.
+fn taken_up(served: &[Definition], applied: &[Definition]) -> Vec<String> {
+    let of = |all: &[Definition], name: &str| all.iter().find(|one| one.name == name).cloned();
+    let mut lines = Vec::new();
+    for definition in applied {
+        let name = &definition.name;
+        match of(served, name) {
+            None => lines.push(format!("sync {name} was applied and is served from now on")),
+            Some(before) if before.version != definition.version => lines.push(format!(
+                "definition {} of sync {name} was applied and is taken up; every record is compared under it",
+                definition.version
+            )),
+            Some(_) => {}
+        }
+    }
+    for definition in served.iter().filter(|one| of(applied, &one.name).is_none()) {
+        lines.push(format!(
+            "sync {} is not in the configuration any more and is no longer served",
+            definition.name
+        ));
+    }
+    lines
+}
+
 async fn outbound(State(shared): State<Arc<Shared>>, Path(secret): Path<String>, body: Bytes) -> Response {
     let Some(caller) = &shared.caller else {
         return (StatusCode::NOT_FOUND, "no [ingest] is configured\n").into_response();
     };
-    let door = Door::of(&shared.runtime, &shared.definitions, caller);
+    let definitions = shared.definitions();
+    let door = Door::of(&shared.runtime, &definitions, caller);
     let answer = ingest::handle(door, &secret, &body).await;
     if answer.status == 200 {
         shared.sent.notify_waiters();

@@ -9,6 +9,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../migrations/0001_state_and_queue.sql") },
     Migration { sql: include_str!("../migrations/0002_counters_pace_pulse_dead_letters.sql") },
     Migration { sql: include_str!("../migrations/0003_cause_of_a_pause.sql") },
+    Migration { sql: include_str!("../migrations/0004_served_syncs.sql") },
 ];
 
 /// The row of the table `instance`.

@@ -84,9 +84,33 @@ impl EmbeddedOperator {
         run(connection, &self.schema, sql, &[]).await
     }
 
-    /// The stored definitions, by the names of their syncs.
+    /// Serves these syncs only, from now on. The definitions of others stay stored.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn serve_only(&self, syncs: &[SyncName]) -> Result<(), PortError> {
+        let sql = "UPDATE {schema}.definition SET served = sync = ANY($1) WHERE served <> (sync = ANY($1))";
+        run(&self.applied().await?, &self.schema, sql, &[(&syncs, Type::TEXT_ARRAY)]).await.map(|_| ())
+    }
+
+    /// The stored definitions, by the names of their syncs, those of syncs that are not served included.
     async fn stored(&self, connection: &Connection) -> Result<Vec<Definition>, PortError> {
-        let sql = "SELECT body FROM {schema}.definition ORDER BY sync";
+        self.read_definitions(connection, "SELECT body FROM {schema}.definition ORDER BY sync").await
+    }
+
+    /// The definitions of the syncs that are served.
+    async fn served(&self, connection: &Connection) -> Result<Vec<Definition>, PortError> {
+        // The column `served` is missing until `syncline apply` of a release that knows the column has run.
+        let sql = "SELECT body FROM {schema}.definition d
+                   WHERE coalesce((to_jsonb(d) ->> 'served')::boolean, true) ORDER BY sync";
+        self.read_definitions(connection, sql).await
+    }
+
+    async fn read_definitions(
+        &self,
+        connection: &Connection,
+        sql: &str,
+    ) -> Result<Vec<Definition>, PortError> {
         let definition = |row: &Row| {
             serde_json::from_str(&text(row, 0)?).map_err(|error| PortError::NotConfigured {
                 message: format!(
@@ -113,7 +137,7 @@ impl Operator for EmbeddedOperator {
     async fn definitions(&self) -> Result<Vec<Definition>, PortError> {
         let connection = connection(&self.pool).await?;
         match instance_row(&connection, &self.instance).await.map_err(refused)? {
-            Some(_) => self.stored(&connection).await,
+            Some(_) => self.served(&connection).await,
             None => Ok(Vec::new()),
         }
     }
@@ -183,7 +207,8 @@ impl Operator for EmbeddedOperator {
             overview.waiting = count(row, 7)?;
         }
         let sql = "SELECT d.sync, count(b.key) FROM {schema}.definition d
-             LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live GROUP BY d.sync ORDER BY d.sync";
+             LEFT JOIN {schema}.base b ON b.sync = d.sync AND b.live
+             WHERE coalesce((to_jsonb(d) ->> 'served')::boolean, true) GROUP BY d.sync ORDER BY d.sync";
         for row in self.query(&connection, sql).await? {
             overview.linked.push((column(&row, 0)?, count(&row, 1)?));
         }

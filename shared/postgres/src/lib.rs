@@ -58,7 +58,7 @@ mod tls;
 mod transaction;
 mod write;
 
-pub use capture::{gaps as capture_gaps, install_capture};
+pub use capture::{gaps as capture_gaps, install_capture, remove_capture};
 pub use catalog::{describe_table, has_schema};
 pub use connect::{Connection, ConnectionSettings, Pool};
 pub use database::PostgresDatabase;

@@ -1,5 +1,6 @@
 //! Logging to standard error, for people or as JSON. Log lines never hold values of records.
 
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 
@@ -30,8 +31,11 @@ impl FromStr for LogFormat {
 pub fn init_telemetry(format: LogFormat) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tokio_postgres=warn"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // The only error is that logging was started before, which does no harm.
     let _ = match format {
         LogFormat::Human => builder.try_init(),

@@ -75,6 +75,23 @@ impl Client {
         Ok(rows.iter().map(texts).collect())
     }
 
+    /// The number of records of an object that are not deleted and that this user can see.
+    ///
+    /// # Errors
+    /// When Salesforce refuses the query or does not answer.
+    pub async fn count(&self, object: &str) -> Result<u64, SalesforceError> {
+        #[derive(Deserialize)]
+        struct Count {
+            #[serde(rename = "totalSize")]
+            total: u64,
+        }
+        let soql = format!("SELECT COUNT() FROM {object}");
+        let answer = self.read(Method::GET, &self.path("query"), &[("q", &soql)], None).await?;
+        let count: Count = serde_json::from_slice(&answer.body)
+            .map_err(|error| SalesforceError::Malformed(format!("query: {error}")))?;
+        Ok(count.total)
+    }
+
     async fn pages(&self, resource: &str, soql: &str) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
         match self.all_pages(resource, soql).await {
             Err(SalesforceError::Refused { code, .. }) if code == "INVALID_QUERY_LOCATOR" => {

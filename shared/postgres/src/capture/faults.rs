@@ -100,7 +100,7 @@ pub(super) fn faults(instance: &Instance, definition: &Definition, found: &Found
             faults.extend(fault_of(instance, definition, &relation.name, trigger, &ours));
         }
     }
-    for trigger in ours.iter().filter(|trigger| trigger.droppable) {
+    for trigger in ours.iter().filter(|trigger| trigger.owned && !trigger.of_parent) {
         let relation = found.relations.iter().find(|relation| relation.name == trigger.table);
         let belongs = relation.is_some_and(|relation| {
             expected(definition, relation).iter().any(|one| one.name(instance, definition) == trigger.name)

@@ -36,9 +36,10 @@ pub(super) struct FoundTrigger {
     pub(super) unconditional: bool,
     /// The name of the function.
     pub(super) function: String,
-    /// True if the role of the connection may drop it: it owns the table, and the trigger is not one that PostgreSQL
-    /// gave to a partition.
-    pub(super) droppable: bool,
+    /// True if PostgreSQL gave it to a partition, because the partitioned table has it.
+    pub(super) of_parent: bool,
+    /// True if the role of the connection owns the table.
+    pub(super) owned: bool,
 }
 
 /// What there is in the database.
@@ -64,7 +65,7 @@ const RELATIONS: &str = "WITH tables AS (
 const TRIGGERS: &str =
     "SELECT format('%I.%I', n.nspname, c.relname), t.tgname::text, t.tgenabled::text, t.tgtype,
         t.tgqual IS NULL AND t.tgattr::text = '', p.proname::text,
-        pg_has_role(c.relowner, 'USAGE') AND t.tgparentid = 0
+        t.tgparentid <> 0, pg_has_role(c.relowner, 'USAGE')
     FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace AND s.nspname = $1
     JOIN pg_trigger t ON t.tgfoid = p.oid
     JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -107,7 +108,8 @@ pub(super) async fn look(
             kind: row.try_get(3)?,
             unconditional: row.try_get(4)?,
             function: row.try_get(5)?,
-            droppable: row.try_get(6)?,
+            of_parent: row.try_get(6)?,
+            owned: row.try_get(7)?,
         });
     }
     for row in functions {

@@ -71,6 +71,31 @@ pub async fn install_capture(
     }
 }
 
+/// Takes capture off the table of a sync that is no longer served: nobody takes what it would log. The functions stay,
+/// and do nothing.
+///
+/// # Errors
+/// When the database refuses, for instance because the role does not own the table.
+pub async fn remove_capture(
+    connection: &mut Connection,
+    instance: &Instance,
+    definition: &Definition,
+) -> Result<(), DatabaseError> {
+    let transaction = connection.transaction().await?;
+    transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await?;
+    let found = look(transaction.client(), instance, std::slice::from_ref(definition)).await?;
+    let functions = functions(instance, definition);
+    for trigger in &found.triggers {
+        let ours = functions.iter().any(|function| function.name == trigger.function);
+        if ours && !trigger.of_parent {
+            let sql = format!("DROP TRIGGER {} ON {}", quote(&trigger.name), trigger.table);
+            transaction.batch_execute(&sql).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
 /// One try of [`install_capture`], in one transaction. The table comes first, because PostgreSQL gives the triggers for
 /// each row to its partitions.
 async fn try_install(

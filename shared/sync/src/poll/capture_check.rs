@@ -39,17 +39,18 @@ pub async fn check_capture<P: Ports>(ports: &P, definitions: &[Definition]) -> R
 }
 
 /// Notes what is wrong with the capture of a sync, before it is repaired. Both sides are scanned from the beginning once
-/// [`note_whole`] was called, or the next poll finds capture whole. A sync that never was scanned needs no note.
+/// [`note_whole`] was called, or the next poll finds capture whole. A sync that never was scanned needs no note. Answers
+/// whether it was noted.
 ///
 /// # Errors
 /// When the state store fails.
-pub async fn note_gap<S: State>(state: &S, sync: &SyncName, gap: &str) -> Result<(), PortError> {
+pub async fn note_gap<S: State>(state: &S, sync: &SyncName, gap: &str) -> Result<bool, PortError> {
     let cursor = state.cursor(sync).await?;
-    if cursor != Cursor::default() {
-        let noted = Cursor { capture_gap: Some(gap.to_owned()), ..cursor };
-        state.put_cursor(sync, &noted).await?;
+    if cursor == Cursor::default() {
+        return Ok(false);
     }
-    Ok(())
+    let noted = Cursor { capture_gap: Some(gap.to_owned()), ..cursor };
+    Ok(state.put_cursor(sync, &noted).await?.is_some())
 }
 
 /// Notes that capture is whole after a gap: both sides are scanned from the beginning.
