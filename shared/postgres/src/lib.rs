@@ -29,6 +29,7 @@
 //! - `log`: takes rows out of the capture log as touches.
 //! - `database`: the `Database` port.
 //! - `transaction`: the `Transaction` port: locks, reads, history, and the run's own log rows.
+//! - `read`: reads rows in batches, and finds the rows of a batch that cannot be read.
 //! - `write`: writes rows in batches, and finds the refused rows of a batch.
 //! - `kept`: what a table kept of the values that were written to it.
 //! - `statements`: the statements that lock, insert, update and delete rows.
@@ -50,6 +51,7 @@ mod link;
 mod log;
 mod migrate;
 mod names;
+mod read;
 mod restore;
 mod schema;
 mod statements;

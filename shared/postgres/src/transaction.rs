@@ -1,16 +1,16 @@
 //! The `Transaction` port: the transaction in which a run reads and writes the table of one sync.
 
 use crate::catalog::columns_of;
-use crate::column::column_text;
 use crate::connect::Connection;
 use crate::drift::as_it_is_now;
 use crate::error::port_error;
-use crate::link::{link_join, link_value, linked_rows};
 use crate::names::{Instance, quote};
+use crate::read::read_rows;
 use std::collections::BTreeMap;
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    HistoryOutcome, HistoryRow, Origin, PortError, Row, RowOutcome, RowRef, RowWrite, Transaction,
+    HistoryOutcome, HistoryRow, Origin, PortError, Row, RowOutcome, RowRef, RowUnreadable, RowWrite,
+    Transaction,
 };
 use tokio_postgres::types::{ToSql, Type};
 
@@ -115,39 +115,6 @@ impl PostgresTransaction {
     /// The quoted name of the sync's table, with its schema.
     pub(crate) fn table(&self) -> String {
         format!("{}.{}", quote(&self.definition.schema), quote(&self.definition.table))
-    }
-
-    /// The columns that every read selects from the table alias `t`: the key's texts as an array, the link,
-    /// `xmin`, and the texts of the mapped columns as an array. `xmin` changes with every version of the row
-    /// (PostgreSQL documentation, System Columns).
-    fn selected(&self) -> String {
-        let key: Vec<String> =
-            self.definition.key.iter().map(|(column, _)| format!("t.{}::text", quote(column))).collect();
-        let columns: Vec<String> =
-            self.definition.fields.iter().map(|field| column_text(field, "t")).collect();
-        format!(
-            "array[{}], {}, t.xmin::text, array[{}]::text[]",
-            key.join(", "),
-            link_value(&self.definition),
-            columns.join(", ")
-        )
-    }
-
-    /// The row in one line of a result, with the ordinal of the reference that it answers.
-    fn row(&self, row: &tokio_postgres::Row) -> Result<(i32, Row), tokio_postgres::Error> {
-        let ordinal: i32 = row.try_get(0)?;
-        let key: Vec<String> = row.try_get(1)?;
-        let values: Vec<Option<String>> = row.try_get(4)?;
-        let fields = self.definition.fields.iter().map(|mapping| mapping.field.clone());
-        Ok((
-            ordinal,
-            Row {
-                key: PostgresKey(serde_json::Value::from(key).to_string()),
-                link: row.try_get(2)?,
-                row_version: row.try_get(3)?,
-                values: fields.zip(values).collect(),
-            },
-        ))
     }
 
     /// The keys as one array of texts for each key column, for [`Self::key_join`].
@@ -255,55 +222,8 @@ impl Transaction for PostgresTransaction {
         rows.iter().map(|row| row.try_get(0).map_err(|error| port_error(&error))).collect()
     }
 
-    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
-        let mut found: Vec<Vec<Row>> = vec![Vec::new(); refs.len()];
-        let ordinal = |ordinal: usize| i32::try_from(ordinal).unwrap_or(i32::MAX);
-        let (mut key_places, mut keys) = (Vec::new(), Vec::new());
-        let (mut link_places, mut links) = (Vec::new(), Vec::new());
-        for (at, wanted) in refs.iter().enumerate() {
-            if let Some(key) = &wanted.key {
-                key_places.push(ordinal(at));
-                keys.push(key);
-            }
-            if let Some(id) = &wanted.id {
-                link_places.push(ordinal(at));
-                links.push(id.as_str());
-            }
-        }
-        let mut rows = Vec::new();
-        if !keys.is_empty() {
-            let arrays = self.key_arrays(&keys)?;
-            let (source, join) = self.key_join();
-            let sql = format!(
-                "SELECT u.ordinal, {} FROM {source} JOIN {} t ON {join}{}",
-                self.selected(),
-                self.table(),
-                link_join(&self.instance, &self.definition)
-            );
-            let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&key_places, Type::INT4_ARRAY)];
-            parameters.extend(arrays.iter().map(|array| (array as &(dyn ToSql + Sync), Type::TEXT_ARRAY)));
-            rows.extend(self.query(&sql, &parameters).await?);
-        }
-        if !links.is_empty() {
-            let sql = format!(
-                "SELECT u.ordinal, {} FROM unnest($1::int4[], $2::text[]) AS u(ordinal, link) {}",
-                self.selected(),
-                linked_rows(&self.instance, &self.definition, &self.table())
-            );
-            rows.extend(
-                self.query(&sql, &[(&link_places, Type::INT4_ARRAY), (&links, Type::TEXT_ARRAY)]).await?,
-            );
-        }
-        for row in &rows {
-            let (ordinal, row) = self.row(row).map_err(|error| port_error(&error))?;
-            let Some(found) = usize::try_from(ordinal).ok().and_then(|ordinal| found.get_mut(ordinal)) else {
-                continue;
-            };
-            if !found.iter().any(|known| known.key == row.key) {
-                found.push(row);
-            }
-        }
-        Ok(found)
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Result<Vec<Row>, RowUnreadable>>, PortError> {
+        read_rows(self, refs).await
     }
 
     async fn origins(&mut self, keys: &[PostgresKey]) -> Result<Vec<Origin>, PortError> {

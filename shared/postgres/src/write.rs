@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use syncline_sync::{HistoryRow, PortError, RowOutcome, RowWrite};
 use tokio_postgres::error::SqlState;
 
+/// How long a statement waits for a lock, once one has waited for its whole time.
+const SHORT_WAIT: &str = "SET LOCAL lock_timeout = '20ms'";
+
 /// Writes rows with their history, and answers the outcome of each row in the order of `rows`. A row that is
 /// skipped, because it is locked, has changed or was inserted by somebody else, is [`RowOutcome::Moved`].
 ///
@@ -23,6 +26,7 @@ pub(crate) async fn write(
 ) -> Result<Vec<RowOutcome>, PortError> {
     let mut outcomes = vec![RowOutcome::Moved; rows.len()];
     let mut pending: Vec<Vec<usize>> = vec![(0..rows.len()).collect()];
+    let mut waited = false;
     while let Some(ordinals) = pending.pop() {
         let connection = transaction.connection()?;
         connection.batch_execute("SAVEPOINT syncline").await.map_err(|error| port_error(&error))?;
@@ -50,6 +54,12 @@ pub(crate) async fn write(
                     return Err(port_error(&error));
                 }
                 roll_back(connection).await?;
+                if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && !waited {
+                    // A foreign key leads to a row that somebody has locked. The rows that wait for it are found one by
+                    // one, and none of them is waited for again.
+                    connection.batch_execute(SHORT_WAIT).await.map_err(|error| port_error(&error))?;
+                    waited = true;
+                }
                 match ordinals.as_slice() {
                     [ordinal] => outcomes[*ordinal] = refused(&error)?,
                     _ => {

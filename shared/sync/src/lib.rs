@@ -57,8 +57,9 @@ pub use ports::{
     DatabaseIdentity, Deferred, DeletedRecord, Delivery, Due, FoundRecord, HasPorts, HeldRecord,
     HistoryOutcome, HistoryRow, KnownRecord, LogBatch, MessageBody, NewRecord, NoSteps, Operator, Origin,
     Outcomes, Pause, PauseCause, PortError, PortSet, Ports, Put, Queue, Random, ReadAnswer, ReadOutcome,
-    RecordRef, RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowWrite, Salesforce, ScanFrom,
-    ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer, WriteOutcome, longest_call,
+    RecordRef, RecordUpdate, Rejected, RemoteRecord, Row, RowOutcome, RowRef, RowUnreadable, RowWrite,
+    Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer,
+    WriteOutcome, longest_call,
 };
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};

@@ -24,6 +24,7 @@ pub(crate) async fn note_error<P: Ports>(ports: &P, sync: &str, error: &PortErro
                 ports.state().put_breaker(side, &breaker.failed(now, &error.to_string())).await?;
             }
         }
+        Disposition::RetryAlone => {}
         Disposition::QuotaSpent => {
             let breaker = ports.state().breaker(Side::Salesforce).await?;
             if breaker.open_until.is_none() {
@@ -75,6 +76,8 @@ async fn probe<P: Ports>(ports: &P, definitions: &[Definition]) -> Result<(), Po
             Err(error @ PortError::QuotaSpent { .. }) => {
                 ports.state().put_breaker(side, &breaker.quota_spent(now, &error.to_string())).await?;
             }
+            // The side answers, whatever it says.
+            Err(PortError::Busy { .. }) => {}
             Err(error @ PortError::Identity { .. }) => {
                 pause_all(ports, definitions, PauseCause::OtherIdentity, &error.to_string()).await?;
                 ports.state().put_breaker(side, &Breaker::default()).await?;

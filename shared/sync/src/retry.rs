@@ -9,6 +9,8 @@ use syncline_engine::Side;
 pub enum Disposition {
     /// The touches are deferred, and the failure is counted in the side's breaker.
     Retry(Side),
+    /// The touches are deferred. The side itself is not away, so nothing is counted in its breaker.
+    RetryAlone,
     /// The quota is spent. The touches are deferred until Salesforce takes calls again.
     QuotaSpent,
     /// The touches are deferred, and the sync is paused until a person has looked at it.
@@ -22,6 +24,7 @@ pub enum Disposition {
 pub fn disposition(error: &PortError) -> Disposition {
     match error {
         PortError::Outage { side, .. } => Disposition::Retry(*side),
+        PortError::Busy { .. } => Disposition::RetryAlone,
         PortError::QuotaSpent { .. } => Disposition::QuotaSpent,
         PortError::Definition { .. } => Disposition::Pause(PauseCause::Definition),
         PortError::Identity { .. } => Disposition::Pause(PauseCause::OtherIdentity),
@@ -38,6 +41,9 @@ pub enum Backoff {
     /// A side is away, or a parent is not linked. The first wait is 1 s and each next one is twice as long,
     /// up to 15 min.
     Outage,
+    /// A side refused the record, and others may change what it was refused for: a row that has the same unique value,
+    /// a validation rule, a permission. The first wait is 30 s and each next one is four times as long, up to a day.
+    Refusal,
 }
 
 impl Backoff {
@@ -57,11 +63,12 @@ impl Backoff {
     /// ```
     #[must_use]
     pub fn due(self, now: Timestamp, attempt: u32, random: u128) -> Timestamp {
-        let (first_ms, longest_ms): (i64, i64) = match self {
-            Self::Contention => (200, 5_000),
-            Self::Outage => (1_000, 900_000),
+        let (first_ms, longest_ms, doublings): (i64, i64, u32) = match self {
+            Self::Contention => (200, 5_000, 1),
+            Self::Outage => (1_000, 900_000, 1),
+            Self::Refusal => (30_000, 86_400_000, 2),
         };
-        let plain = first_ms.saturating_mul(1_i64 << attempt.min(30)).min(longest_ms);
+        let plain = first_ms.saturating_mul(1_i64 << (doublings * attempt.min(15))).min(longest_ms);
         let percent = 80 + i64::try_from(random % 41).unwrap_or(20);
         now + SignedDuration::from_millis(plain * percent / 100)
     }
@@ -109,6 +116,7 @@ mod tests {
         let side = Side::Salesforce;
         let table = [
             (PortError::Outage { side, message: message.clone() }, Disposition::Retry(side)),
+            (PortError::Busy { side, message: message.clone() }, Disposition::RetryAlone),
             (PortError::QuotaSpent { message: message.clone() }, Disposition::QuotaSpent),
             (
                 PortError::Definition { side, message: message.clone() },
@@ -132,6 +140,9 @@ mod tests {
         assert_eq!(ms(Backoff::Outage, 40, 40), 1_080_000);
         assert_eq!(ms(Backoff::Contention, 9, 20), 5_000);
         assert_eq!(ms(Backoff::Contention, 0, 41 + 20), 200);
+        assert_eq!(ms(Backoff::Refusal, 0, 20), 30_000);
+        assert_eq!(ms(Backoff::Refusal, 2, 20), 480_000);
+        assert_eq!(ms(Backoff::Refusal, 40, 20), 86_400_000);
         let later = Timestamp::from_second(1_000).unwrap();
         assert_eq!(Backoff::Contention.due(later, 0, 20).duration_since(later).as_millis(), 200);
     }

@@ -91,6 +91,10 @@ pub struct Touch {
     /// How many times the touch was deferred.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempt: u32,
+    /// How many times a side refused the record before this touch. A touch of a refused record tries it again although
+    /// the record did not change, because others may have changed what it was refused for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
@@ -128,6 +132,7 @@ impl Touch {
             actor: None,
             at,
             attempt: 0,
+            refusals: 0,
         }
     }
 
@@ -217,6 +222,7 @@ impl Touch {
         self.old_key = other.old_key.or(self.old_key.take());
         self.actor = other.actor.or(self.actor.take());
         self.attempt = self.attempt.min(other.attempt);
+        self.refusals = self.refusals.max(other.refusals);
     }
 }
 

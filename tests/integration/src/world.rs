@@ -160,7 +160,7 @@ impl World {
     /// # Panics
     /// When any of it fails.
     pub async fn new(options: Options) -> Self {
-        Self::through(options, str::to_owned).await
+        Box::pin(Self::through(options, str::to_owned)).await
     }
 
     /// The same, but Syncline connects to the address that `address` makes of the database's own address.
@@ -354,7 +354,7 @@ impl World {
     }
 
     /// Runs poll and applier until no log row, no message and no deferred touch is left. Touches that wait
-    /// for a parent may stay deferred. Returns the summary of all runs.
+    /// for a parent, and touches of refused records, may stay deferred. Returns the summary of all runs.
     ///
     /// # Panics
     /// When it does not come to rest within 400 rounds.
@@ -366,7 +366,10 @@ impl World {
             if deliveries.is_empty() {
                 let deferred = self
                     .database
-                    .count("SELECT count(*) FROM syncline.deferred WHERE cardinality(waits_for) = 0")
+                    .count(
+                        "SELECT count(*) FROM syncline.deferred WHERE cardinality(waits_for) = 0
+                           AND coalesce((touch::jsonb ->> 'refusals')::int, 0) = 0",
+                    )
                     .await;
                 let messages = self.database.count("SELECT count(*) FROM syncline.queue_message").await;
                 let log = self.database.count("SELECT count(*) FROM syncline.log").await;

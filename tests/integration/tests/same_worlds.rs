@@ -258,8 +258,10 @@ impl Real {
             if worked {
                 continue;
             }
-            // What is refused because of its parent waits for the parent as well.
-            let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0 AND NOT EXISTS (
+            // What is refused because of its parent waits for the parent as well, and what is refused or hidden is tried
+            // again for ever.
+            let due = "SELECT count(*) FILTER (WHERE cardinality(waits_for) = 0
+                              AND coalesce((touch::jsonb ->> 'refusals')::int, 0) = 0 AND NOT EXISTS (
                                   SELECT FROM syncline.rejected refused
                                   WHERE refused.body::jsonb ->> 'code'
                                         IN ('23503', 'INVALID_CROSS_REFERENCE_KEY', 'ENTITY_IS_DELETED')

@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) commits: usize,
     pub(crate) uncaptured: BTreeSet<String>,
     pub(crate) triggers_refused: bool,
+    pub(crate) unreadable: BTreeSet<PostgresKey>,
 }
 
 impl Inner {
@@ -315,6 +316,16 @@ impl MemoryDatabase {
         *inner = backup.inner.lock().unwrap().clone();
         inner.next = next;
         inner.commits = commits;
+    }
+
+    /// Sets whether a row can be read under its key.
+    pub fn set_unreadable(&self, key: &PostgresKey, unreadable: bool) {
+        let keys = &mut self.inner.lock().unwrap().unreadable;
+        if unreadable {
+            keys.insert(key.clone())
+        } else {
+            keys.remove(key)
+        };
     }
 
     /// Makes every read of this row panic.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use syncline_engine::{Definition, PostgresKey, SalesforceId, Side};
 use syncline_sync::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite,
-    Touch, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef,
+    RowUnreadable, RowWrite, Touch, Transaction,
 };
 
 /// A batch of rows taken from the capture log.
@@ -114,7 +114,7 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(records.iter().map(lock).collect())
     }
 
-    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Result<Vec<Row>, RowUnreadable>>, PortError> {
         yield_now().await;
         let hung = self.database.inner.lock().unwrap().hung.clone();
         if hung.is_some() && refs.iter().any(|wanted| wanted.key == hung) {
@@ -132,14 +132,18 @@ impl Transaction for MemoryTransaction<'_> {
         }
         visible.retain(|_, row| row.sync == self.sync);
         let of_ref = |wanted: &RowRef| {
-            visible
+            if wanted.key.as_ref().is_some_and(|key| inner.unreadable.contains(key)) {
+                let message = "missing chunk number 0 for toast value 1".to_owned();
+                return Err(RowUnreadable { code: "XX001".to_owned(), message });
+            }
+            Ok(visible
                 .iter()
                 .filter(|(key, row)| {
                     wanted.key.as_ref() == Some(key)
                         || wanted.id.as_ref().is_some_and(|id| row.link.as_deref() == Some(id.as_str()))
                 })
                 .map(|(key, row)| shown(key, row))
-                .collect()
+                .collect())
         };
         Ok(refs.iter().map(of_ref).collect())
     }

@@ -110,7 +110,9 @@ impl MemoryState {
                         || touch.key.is_some() && rejected.postgres_key == touch.key)
             })
         };
-        let waits = |deferred: &Deferred| !deferred.waits_for.is_empty() || refused(&deferred.touch);
+        let waits = |deferred: &Deferred| {
+            !deferred.waits_for.is_empty() || deferred.touch.refusals > 0 || refused(&deferred.touch)
+        };
         inner.deferred.values().all(|(deferred, _)| waits(deferred))
             && inner.bases.values().all(|base| base.intent.is_none())
     }

@@ -29,6 +29,15 @@ pub struct Row {
     pub values: BTreeMap<FieldName, Option<String>>,
 }
 
+/// Why the rows of a reference cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowUnreadable {
+    /// The SQLSTATE.
+    pub code: String,
+    /// The error message of Postgres, with its detail.
+    pub message: String,
+}
+
 /// A row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowWrite {
@@ -135,8 +144,12 @@ pub trait Transaction: Send {
     /// although it has no row.
     fn lock(&mut self, records: &[String]) -> impl Future<Output = Result<Vec<bool>, PortError>> + Send;
 
-    /// Reads the rows that match each reference by key or by link. Each reference gets its own list of rows.
-    fn read(&mut self, refs: &[RowRef]) -> impl Future<Output = Result<Vec<Vec<Row>>, PortError>> + Send;
+    /// Reads the rows that match each reference by key or by link. Each reference gets its own list of rows, or why
+    /// its rows cannot be read. One row that cannot be read does not keep others from being read.
+    fn read(
+        &mut self,
+        refs: &[RowRef],
+    ) -> impl Future<Output = Result<Vec<Result<Vec<Row>, RowUnreadable>>, PortError>> + Send;
 
     /// Answers where rows come from that have these keys and no link.
     fn origins(

@@ -10,7 +10,8 @@ mod state;
 mod stored;
 
 pub use database::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, Row, RowOutcome, RowRef, RowWrite, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, Row, RowOutcome, RowRef, RowUnreadable, RowWrite,
+    Transaction,
 };
 pub use operator::{Binding, DatabaseIdentity, Operator};
 pub use queue::{Delivery, MessageBody, Queue};
@@ -41,6 +42,15 @@ pub enum PortError {
         /// The side that is away.
         side: Side,
         /// The error message of the side, or of the connection.
+        message: String,
+    },
+    /// The side answers, but not to this call at present: somebody has a table locked, or a statement took too long.
+    /// Nothing is said of other calls. This call wrote nothing.
+    #[error("{side} is busy: {message}")]
+    Busy {
+        /// The side that is busy.
+        side: Side,
+        /// The error message of the side.
         message: String,
     },
     /// Salesforce's daily allowance of API calls is used up.

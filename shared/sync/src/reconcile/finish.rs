@@ -1,7 +1,7 @@
 //! After step 8: links of new records are written into their rows, and history gets its outcomes.
 
 use super::fate::{Exits, Stepped};
-use super::read_postgres::TransactionOf;
+use super::read_postgres::{TransactionOf, read_again};
 use super::record::{InRun, Intended};
 use super::{PortError, Ports, Run};
 use crate::ports::{Database, HistoryOutcome, Row, RowOutcome, RowRef, RowWrite, Transaction};
@@ -66,7 +66,7 @@ impl<'a, P: Ports> Run<'a, P> {
         let refs: Vec<RowRef> =
             links.iter().map(|link| RowRef { key: Some(link.key.clone()), id: None }).collect();
         let mut before: Vec<Option<Row>> =
-            transaction.read(&refs).await?.into_iter().map(|rows| rows.into_iter().next()).collect();
+            read_again(transaction, &refs).await?.into_iter().map(|rows| rows.into_iter().next()).collect();
         let mut moved = Vec::new();
         for (row, link) in before.iter_mut().zip(&mut links).filter(|(row, _)| row.is_none()) {
             *row = self.linked_to_replaced(transaction, &link.record, &link.replaced).await?;
@@ -93,7 +93,7 @@ impl<'a, P: Ports> Run<'a, P> {
         let outcomes = transaction.write(&writes).await?;
         let key_of = |write: &RowWrite| write.row.as_ref().map(|(key, _)| key.clone());
         let refs: Vec<RowRef> = writes.iter().map(|write| RowRef { key: key_of(write), id: None }).collect();
-        let after = transaction.read(&refs).await?;
+        let after = read_again(transaction, &refs).await?;
         let mut echoes = Vec::new();
         for (((write, before), outcome), after) in unlinked.iter().zip(outcomes).zip(after) {
             let same = after.first().is_some_and(|row| {

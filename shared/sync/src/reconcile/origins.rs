@@ -3,7 +3,7 @@
 
 use super::fate::{Exits, Fate, Stepped};
 use super::owners::{GivenBack, has_replaced, stands_for_nothing};
-use super::read_postgres::TransactionOf;
+use super::read_postgres::{TransactionOf, read_again};
 use super::record::{InRun, Read};
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{Origin, RecordRef, RowRef, Transaction};
@@ -156,7 +156,7 @@ impl<'a, P: Ports> Run<'a, P> {
         let known = base.postgres_key.clone().filter(|known| *known != row.key);
         if let Some(known) = &known {
             let refs = [RowRef { key: Some(known.clone()), id: base.salesforce_id.clone() }];
-            if transaction.read(&refs).await?.iter().any(|rows| !rows.is_empty()) {
+            if read_again(transaction, &refs).await?.iter().any(|rows| !rows.is_empty()) {
                 return Ok(Claim::Nobody);
             }
         }

@@ -1,10 +1,10 @@
 //! Step 3, whose row it is: rows that still name a record that is gone, and rows that are another record's.
 
 use super::fate::{BaseToSave, Exits, Fate, Leaving, Stepped};
-use super::read_postgres::TransactionOf;
+use super::read_postgres::{TransactionOf, read_again};
 use super::record::{InRun, Read, SalesforceRead, was_deleted_from_postgres};
 use super::{Backoff, PortError, Ports, Put, Run, Touch};
-use crate::ports::{RecordRef, Row, RowRef, State, Transaction};
+use crate::ports::{RecordRef, Row, RowRef, State};
 use std::collections::BTreeMap;
 use syncline_engine::{Absence, Base, Gone, SalesforceId, Side};
 
@@ -68,7 +68,7 @@ impl<'a, P: Ports> Run<'a, P> {
         replaced: &[SalesforceId],
     ) -> Result<Option<Row>, PortError> {
         for id in replaced {
-            let rows = transaction.read(&[RowRef { key: None, id: Some(id.clone()) }]).await?;
+            let rows = read_again(transaction, &[RowRef { key: None, id: Some(id.clone()) }]).await?;
             for row in rows.into_iter().flatten() {
                 // The record may have come back, and stand for itself.
                 let owners = [RecordRef::Id(id.clone()), RecordRef::Key(row.key.clone())];
@@ -201,7 +201,7 @@ impl<'a, P: Ports> Run<'a, P> {
         read: &Read,
     ) -> Result<bool, PortError> {
         let Some(id) = owner.salesforce_id.clone() else { return Ok(false) };
-        let rows = transaction.read(&[RowRef { key: None, id: Some(id) }]).await?;
+        let rows = read_again(transaction, &[RowRef { key: None, id: Some(id) }]).await?;
         let here = read.row.as_ref().map(|row| &row.key);
         Ok(rows.iter().flatten().any(|row| Some(&row.key) != here))
     }

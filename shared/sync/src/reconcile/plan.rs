@@ -35,6 +35,10 @@ impl<P: Ports> Run<'_, P> {
                 exits.leave(planned, Fate::Skipped);
             } else if let Some(held) = planned.plan.held.clone() {
                 missing += u64::from(planned.went_missing());
+                if held == (Held::Missing { side: Side::Salesforce }) {
+                    // It may show again without a new stamp.
+                    exits.touch(self.after_refusal(planned.retouch()));
+                }
                 exits.leave_with(self.hold(planned, held));
             } else if planned.plan.writes_nothing() && planned.read.link.is_none() {
                 exits.leave_with(self.at_rest(planned));
@@ -115,6 +119,7 @@ impl<P: Ports> Run<'_, P> {
             !loaded.was_interrupted()
                 && loaded.moved_to().is_none()
                 && !rejected.depends_on_others()
+                && loaded.touch.refusals == 0
                 && rejected.definition == self.definition.version
                 && rejected.images == planned.images
         })

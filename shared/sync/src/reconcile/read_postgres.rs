@@ -4,7 +4,7 @@ use super::fate::{Exits, Fate, Stepped};
 use super::match_row::{Match, match_row};
 use super::record::{InRun, Read, SalesforceRead};
 use super::{Backoff, PortError, Ports, Run};
-use crate::ports::{Database, HistoryOutcome, RowRef, Transaction};
+use crate::ports::{Database, HistoryOutcome, Row, RowRef, RowUnreadable, Transaction};
 use crate::touch::Touch;
 use syncline_engine::{BaseKey, Op, PostgresKey, SalesforceId, Side};
 
@@ -16,6 +16,32 @@ pub(super) struct Opened<'a, P: Ports + 'a> {
     pub(super) transaction: TransactionOf<'a, P>,
     /// It closed history rows of interrupted runs, so that it has to be committed though no row is written.
     pub(super) closed_history: bool,
+}
+
+/// Records, for each the row that an interrupted run wrote, and how its row is looked up.
+#[derive(Default)]
+struct Sought {
+    records: Vec<SalesforceRead>,
+    landed: Vec<Option<PostgresKey>>,
+    refs: Vec<RowRef>,
+}
+
+/// What was [`Sought`], as far as it can be read, and the rows that were found.
+type Found = (Vec<SalesforceRead>, Vec<Option<PostgresKey>>, Vec<RowRef>, Vec<Vec<Row>>);
+
+/// Reads rows that this transaction has read or written before.
+///
+/// # Errors
+/// When the database fails, or one of the rows cannot be read.
+pub(super) async fn read_again<T: Transaction>(
+    transaction: &mut T,
+    refs: &[RowRef],
+) -> Result<Vec<Vec<Row>>, PortError> {
+    let rows = transaction.read(refs).await?.into_iter().collect::<Result<_, RowUnreadable>>();
+    rows.map_err(|RowUnreadable { code, message }| PortError::Busy {
+        side: Side::Postgres,
+        message: format!("a row cannot be read: {message} ({code})"),
+    })
 }
 
 impl<'a, P: Ports> Run<'a, P> {
@@ -36,7 +62,8 @@ impl<'a, P: Ports> Run<'a, P> {
             id: record.id(),
         };
         let refs: Vec<RowRef> = records.iter().zip(&landed).map(sought).collect();
-        let mut rows = transaction.read(&refs).await?;
+        let (records, landed, refs, mut rows) =
+            self.readable(&mut transaction, Sought { records, landed, refs }, &mut exits).await?;
         self.find_by_replaced(&mut transaction, &records, &mut rows).await?;
         let mut ready = Vec::new();
         for (((record, landed), rows), sought) in records.into_iter().zip(landed).zip(rows).zip(refs) {
@@ -61,6 +88,35 @@ impl<'a, P: Ports> Run<'a, P> {
         let ready = exits.sort(self.reject_rows_of_others(&mut transaction, ready).await?);
         let ready = exits.sort(self.follow_origins(&mut transaction, ready).await?);
         Ok((Opened { transaction, closed_history }, exits.with(ready)))
+    }
+
+    /// Reads the rows. A record whose row cannot be read leaves the run, with the words of the database.
+    async fn readable(
+        &self,
+        transaction: &mut TransactionOf<'a, P>,
+        sought: Sought,
+        exits: &mut Exits,
+    ) -> Result<Found, PortError> {
+        let Sought { records, landed, refs } = sought;
+        let answers = transaction.read(&refs).await?;
+        let (mut readable, mut rows) = (Sought::default(), Vec::new());
+        for (((record, landed), wanted), answer) in records.into_iter().zip(landed).zip(refs).zip(answers) {
+            match answer {
+                Ok(found) => {
+                    readable.records.push(record);
+                    readable.landed.push(landed);
+                    readable.refs.push(wanted);
+                    rows.push(found);
+                }
+                Err(RowUnreadable { code, message }) => {
+                    let message = format!("the row cannot be read: {message}");
+                    exits.touch(self.after_refusal(record.retouch()));
+                    let rejected = self.rejected(&record, Side::Postgres, &code, message, vec![]);
+                    exits.leave(record, Fate::Rejected(rejected));
+                }
+            }
+        }
+        Ok((readable.records, readable.landed, readable.refs, rows))
     }
 
     async fn lock(

@@ -2,6 +2,7 @@
 
 use super::fate::{BaseToSave, Entrance, Exit, Exits, Fate, FateKind, Leaving};
 use super::{Backoff, PortError, Ports, Run, Summary};
+use crate::delete_limit::delete_counter;
 use crate::ports::{Deferred, Outcomes, Put, Random, State, Step, Steps};
 use crate::touch::Touch;
 use jiff::Timestamp;
@@ -94,9 +95,14 @@ impl<P: Ports> Run<'_, P> {
         if !refusals.is_empty() {
             self.ports.state().store(&self.definition.name, refusals).await?;
         }
+        if self.summary.refused_deletes > 0 {
+            let count = self.summary.refused_deletes;
+            self.ports.state().allow(&delete_counter(&self.definition.name), count, self.now()).await?;
+        }
         outcomes.deferred.extend(self.save_bases(bases).await?);
         self.at(Step::SavedBases).await;
-        self.summary.deferred = outcomes.deferred.len();
+        // What is rejected or held counts as that, although it is tried again from time to time.
+        self.summary.deferred = outcomes.deferred.iter().filter(|one| one.touch.refusals == 0).count();
         if !outcomes.is_empty() {
             self.ports.state().store(&self.definition.name, outcomes).await?;
         }
@@ -124,6 +130,14 @@ impl<P: Ports> Run<'_, P> {
     pub(super) fn again(&self, mut touch: Touch, backoff: Backoff) -> Deferred {
         let due = backoff.due(self.now(), touch.attempt, self.ports.random().bits());
         touch.attempt += 1;
+        Deferred { touch, due, waits_for: vec![] }
+    }
+
+    /// Tries the touch of a record again that a side refused or hides, later from time to time: others may change what
+    /// it was refused for.
+    pub(super) fn after_refusal(&self, mut touch: Touch) -> Deferred {
+        let due = Backoff::Refusal.due(self.now(), touch.refusals, self.ports.random().bits());
+        (touch.attempt, touch.refusals) = (0, touch.refusals.saturating_add(1));
         Deferred { touch, due, waits_for: vec![] }
     }
 

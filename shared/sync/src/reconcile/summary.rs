@@ -24,6 +24,8 @@ pub struct Summary {
     pub records_updated: usize,
     /// Salesforce records deleted.
     pub records_deleted: usize,
+    /// Deletes that a side refused. They do not count towards the delete limit.
+    pub refused_deletes: u64,
     /// Conflicts recorded.
     pub conflicts: usize,
     /// Records rejected.
@@ -50,6 +52,7 @@ impl Summary {
         self.records_created += other.records_created;
         self.records_updated += other.records_updated;
         self.records_deleted += other.records_deleted;
+        self.refused_deletes += other.refused_deletes;
         self.conflicts += other.conflicts;
         self.rejected += other.rejected;
         self.held += other.held;
@@ -87,6 +90,7 @@ mod tests {
             records_created: 7 * by,
             records_updated: 8 * by,
             records_deleted: 9 * by,
+            refused_deletes: 13 * u64::try_from(by).unwrap(),
             conflicts: 10 * by,
             rejected: 11 * by,
             held: 12 * by,

@@ -1,7 +1,7 @@
 //! Step 7: rows and their history are written in one short transaction.
 
 use super::fate::{Exits, Fate, Stepped};
-use super::read_postgres::{Opened, TransactionOf};
+use super::read_postgres::{Opened, TransactionOf, read_again};
 use super::record::{InRun, Intended};
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{HistoryRow, Row, RowOutcome, RowRef, RowWrite, Steps, Transaction, depends_on_others};
@@ -105,9 +105,11 @@ impl<'a, P: Ports> Run<'a, P> {
                 RowOutcome::Moved => intended.decided = Some(Fate::AgainOnceSaved),
                 RowOutcome::Refused { code, message, column } => {
                     let fields = self.fields_of(column);
-                    if depends_on_others(&code) {
-                        exits.touch(self.again(intended.retouch(), Backoff::Outage));
-                    }
+                    exits.touch(match depends_on_others(&code) {
+                        true => self.again(intended.retouch(), Backoff::Outage),
+                        false => self.after_refusal(intended.retouch()),
+                    });
+                    self.summary.refused_deletes += u64::from(write.delete);
                     let rejected = self.rejected(intended, Side::Postgres, &code, message, fields);
                     intended.decided = Some(Fate::Rejected(rejected));
                 }
@@ -156,7 +158,7 @@ impl<'a, P: Ports> Run<'a, P> {
         }
         let refs: Vec<RowRef> =
             written.iter().map(|one| RowRef { key: Some(one.key.clone()), id: None }).collect();
-        let rows = transaction.read(&refs).await?;
+        let rows = read_again(transaction, &refs).await?;
         let (mut echoes, mut deleted) = (Vec::new(), Vec::new());
         for (WrittenRow { key, write, before }, rows) in written.iter().zip(rows) {
             match rows.first() {

@@ -182,7 +182,7 @@ impl<P: Ports> Run<'_, P> {
     }
 
     fn note_refusal(
-        &self,
+        &mut self,
         intended: &mut Intended,
         code: String,
         message: String,
@@ -204,9 +204,11 @@ impl<P: Ports> Run<'_, P> {
             intended.decided = Some(Fate::AgainOnceSaved);
             return;
         }
-        if depends_on_others(&code) {
-            exits.touch(self.again(intended.retouch(), Backoff::Outage));
-        }
+        exits.touch(match depends_on_others(&code) {
+            true => self.again(intended.retouch(), Backoff::Outage),
+            false => self.after_refusal(intended.retouch()),
+        });
+        self.summary.refused_deletes += u64::from(*action == Action::Delete);
         let rejected = self.rejected(intended, Side::Salesforce, &code, message, fields);
         intended.decided = Some(Fate::Rejected(rejected));
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use support::{MemoryDatabase, MemoryLog, MemoryPorts, MemoryTransaction};
 use syncline_engine::{Definition, PostgresKey, SalesforceId};
 use syncline_sync::{
-    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef, RowWrite,
-    State, Touch, Transaction,
+    Database, HistoryOutcome, HistoryRow, LogBatch, Origin, PortError, Row, RowOutcome, RowRef,
+    RowUnreadable, RowWrite, State, Touch, Transaction,
 };
 
 /// Postgres as a run meets it.
@@ -73,11 +73,11 @@ impl Transaction for SimTransaction<'_> {
         Ok(locked)
     }
 
-    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Vec<Row>>, PortError> {
+    async fn read(&mut self, refs: &[RowRef]) -> Result<Vec<Result<Vec<Row>, RowUnreadable>>, PortError> {
         let mut rows = self.inner.read(refs).await?;
         if self.shared.is_planted(Planted::DeleteAlwaysWins) {
             let records = self.memory.salesforce.records();
-            for row in rows.iter_mut().flatten() {
+            for row in rows.iter_mut().flatten().flatten() {
                 let record = row.link.as_deref().and_then(|link| SalesforceId::parse(link).ok());
                 let record = record.and_then(|id| records.get(&id)).filter(|record| record.deleted);
                 if let Some(record) = record {

@@ -172,7 +172,11 @@ async fn what_a_side_refuses_is_rejected_in_its_own_words_and_not_asked_for_agai
     }
     let outcomes: Vec<_> = world.ports.database.closed().into_iter().map(|(_, outcome)| outcome).collect();
     assert_eq!(outcomes, [HistoryOutcome::Refused; 2]);
-    assert_eq!((world.ports.state.deferred(), world.ports.salesforce.writes()), (0, (0, 0)));
+    assert_eq!(
+        (world.ports.state.deferred(), world.ports.salesforce.writes()),
+        (2, (0, 0)),
+        "tried again later"
+    );
     let again = world.run_keys(&keys).await;
     assert_eq!((again.skipped, again.rejected), (2, 0));
     world.edit_row(&keys[0], "good");

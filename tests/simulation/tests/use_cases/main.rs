@@ -12,6 +12,7 @@ mod messages;
 mod outages;
 mod polls;
 mod rows;
+mod tried_again;
 
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
