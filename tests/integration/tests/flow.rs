@@ -93,12 +93,12 @@ async fn same_field(primary: Side, expected: &str) {
 
 #[tokio::test]
 async fn the_same_field_conflicts_and_salesforce_wins_as_primary() {
-    same_field(Side::Salesforce, "Dr.").await;
+    Box::pin(same_field(Side::Salesforce, "Dr.")).await;
 }
 
 #[tokio::test]
 async fn the_same_field_conflicts_and_postgres_wins_as_primary() {
-    same_field(Side::Postgres, "Captain").await;
+    Box::pin(same_field(Side::Postgres, "Captain")).await;
 }
 
 #[tokio::test]
