@@ -344,7 +344,7 @@ impl World {
     /// # Panics
     /// When a port fails.
     pub async fn scan(&self) {
-        while poll::poll_scans(self, &self.definitions).await.unwrap().1 {}
+        while Box::pin(poll::poll_scans(self, &self.definitions)).await.unwrap().1 {}
     }
 
     /// What a person's commands read and change.
@@ -361,7 +361,7 @@ impl World {
     pub async fn to_rest(&self) -> Summary {
         let mut summary = Summary::default();
         for round in 0..400 {
-            poll::poll_log(self, &self.definitions).await.unwrap();
+            Box::pin(poll::poll_log(self, &self.definitions)).await.unwrap();
             let deliveries = self.ports.queue.receive(10).await.unwrap();
             if deliveries.is_empty() {
                 let deferred = self
@@ -388,7 +388,7 @@ impl World {
                 }
                 continue;
             }
-            let applied = applier::handle(self, &self.definitions, &deliveries, None).await;
+            let applied = Box::pin(applier::handle(self, &self.definitions, &deliveries, None)).await;
             self.ports.queue.done(&applied.done).await.unwrap();
             self.ports.queue.release(&applied.release).await.unwrap();
             summary.add(&applied.summary);
