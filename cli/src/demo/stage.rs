@@ -259,7 +259,8 @@ impl Stage {
         let row = connection
             .query_one(
                 "SELECT (SELECT count(*) FROM syncline.log) + (SELECT count(*) FROM syncline.queue_message)
-                        + (SELECT count(*) FROM syncline.deferred) + (SELECT count(*) FROM syncline.deferred_message)",
+                        + (SELECT count(*) FROM syncline.deferred WHERE coalesce((touch::jsonb ->> 'refusals')::int, 0) = 0)
+                        + (SELECT count(*) FROM syncline.deferred_message)",
                 &[],
             )
             .await?;

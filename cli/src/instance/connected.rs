@@ -32,7 +32,8 @@ async fn connected_salesforce<H: Home>(target: &Target<H>) -> Result<(Client, St
     let call = longest_call(config.timing.lease);
     let call = std::time::Duration::try_from(call).unwrap_or(LONGEST_CALL).min(LONGEST_CALL);
     let client =
-        Client::new(&config.salesforce.login_url, &config.salesforce.api_version, credentials, call)?;
+        Client::new(&config.salesforce.login_url, &config.salesforce.api_version, credentials, call)?
+            .with(config.salesforce.writes);
     match client.organization_id().await {
         Ok(organization_id) => Ok((client, organization_id)),
         Err(error) => Err(Failure::new(format!("{error}; check salesforce.login_url and {found}"))),

@@ -120,6 +120,8 @@ impl Home for OpenStack {
             auth: config.salesforce.auth,
             api_version: config.salesforce.api_version.clone(),
             daily_calls: config.salesforce.daily_calls,
+            batch_size: Some(config.salesforce.writes.batch_size),
+            duplicates: config.salesforce.writes.duplicates,
             lease_s: config.timing.lease.as_secs().max(1),
             look_back_s: config.timing.look_back.as_secs(),
             sslmode: config.postgres.sslmode.clone(),

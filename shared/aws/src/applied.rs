@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use syncline_engine::Definition;
 use syncline_postgres::DatabaseIdentity;
-use syncline_salesforce::Auth;
+use syncline_salesforce::{Auth, Duplicates, WriteOptions};
 use syncline_sync::{DailyCalls, PortError};
 
 /// The settings of an instance, as the functions need them: what `syncline.toml` says outside of the syncs,
@@ -30,6 +30,12 @@ pub struct InstanceSettings {
     pub api_version: String,
     /// How many Salesforce calls a day Syncline may use.
     pub daily_calls: DailyCalls,
+    /// The most records in one call that writes to Salesforce. Absent if an earlier release stored the settings.
+    #[serde(default)]
+    pub batch_size: Option<usize>,
+    /// What becomes of a record that a duplicate rule finds.
+    #[serde(default)]
+    pub duplicates: Duplicates,
     /// How long an intent keeps other runs away from its record, in seconds.
     pub lease_s: i64,
     /// How far catch-up looks back behind its cursor, in seconds.
@@ -46,6 +52,15 @@ pub struct InstanceSettings {
     /// The names of the syncs that are served. A sync that is no longer in the file is not served; its
     /// definition stays stored.
     pub syncs: Vec<String>,
+}
+
+impl InstanceSettings {
+    /// How records are written to Salesforce.
+    #[must_use]
+    pub fn writes(&self) -> WriteOptions {
+        let WriteOptions { batch_size, .. } = WriteOptions::default();
+        WriteOptions { batch_size: self.batch_size.unwrap_or(batch_size), duplicates: self.duplicates }
+    }
 }
 
 /// The attribute that holds the revision. Functions of earlier releases read it under this name.

@@ -75,7 +75,7 @@ async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Resu
                 (deferred.clone().over(known), Condition::equal("token", text(item.text("token"))))
             }
         };
-        let waits = next.waits_for.is_empty();
+        let (waits, refused) = (next.waits_for.is_empty(), next.touch.refusals > 0);
         let mut next = next;
         next.waits_for.sort();
         next.waits_for.dedup();
@@ -84,6 +84,7 @@ async fn store_one(table: &Table, item_key: ItemKey, deferred: Deferred) -> Resu
             .with("body", text(body))
             .with("token", text(token()))
             .with("free", AttributeValue::Bool(waits))
+            .with("refused", AttributeValue::Bool(refused))
             .listed(list_of("due", &item_key.pk), moment(next.due));
         if table.put(item, Some(condition)).await? {
             return Ok(());
@@ -151,6 +152,11 @@ pub(crate) async fn make_due(table: &Table, now: Timestamp, spread: SignedDurati
 /// The number of touches of a list that wait for a parent.
 pub(crate) async fn count_waiting(table: &Table, list: String) -> Result<u64, PortError> {
     table.count(list, Some(("free", AttributeValue::Bool(false)))).await
+}
+
+/// The number of touches of a list whose record a side refused or hides. They are tried again from time to time.
+pub(crate) async fn count_refused(table: &Table, list: String) -> Result<u64, PortError> {
+    table.count(list, Some(("refused", AttributeValue::Bool(true)))).await
 }
 
 /// Records that wait for a parent, at most `limit`.

@@ -278,7 +278,8 @@ impl Function {
             let Some(secret) = self.secret(name, stage).await? else { continue };
             let client = match Credentials::from_json(settings.auth, &secret) {
                 Ok(credentials) => Client::new(&settings.login_url, &settings.api_version, credentials, call)
-                    .map_err(|error| PortError::Store { message: error.to_string() })?,
+                    .map_err(|error| PortError::Store { message: error.to_string() })?
+                    .with(settings.writes()),
                 Err(_) if stage != Stage::Current => continue,
                 Err(error) => {
                     let name = name.unwrap_or_default();

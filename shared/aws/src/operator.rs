@@ -143,7 +143,10 @@ impl Operator for StackOperator {
                     .await?;
             Ok::<u64, PortError>(counts.into_iter().sum())
         };
-        overview.deferred = count("due").await?;
+        let refused = each(
+            crate::bases::lists("due").map(|list| deferred::count_refused(&self.state.table, list)).collect(),
+        );
+        overview.deferred = count("due").await?.saturating_sub(refused.await?.into_iter().sum());
         let waiting = each(
             crate::bases::lists("due").map(|list| deferred::count_waiting(&self.state.table, list)).collect(),
         );

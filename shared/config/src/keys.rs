@@ -77,6 +77,20 @@ pub const KEYS: &[Key] = &[
         meaning: "The marker, a Text(64) field in which each write of Syncline leaves the id of its intent.",
     },
     Key {
+        name: "salesforce.batch_size",
+        kind: "number, 1 to 200",
+        default: "`200`",
+        example: "200",
+        meaning: "The most records in one call that writes. Where Apex code in the org meets a limit, Syncline makes its calls smaller by itself, and larger again later.",
+    },
+    Key {
+        name: "salesforce.duplicates",
+        kind: "`save` or `refuse`",
+        default: "`save`",
+        example: "save",
+        meaning: "What becomes of a record that a duplicate rule of the org finds, if the rule lets a user save it after an alert. A rule that blocks refuses the record either way.",
+    },
+    Key {
         name: "postgres.secret",
         kind: "reference to a secret",
         default: "required",

@@ -4,7 +4,7 @@ use crate::reader::{Reader, Section};
 use crate::settings::{IngestConfig, PostgresConfig, SalesforceConfig, ServeConfig, TimingConfig};
 use jiff::SignedDuration;
 use std::net::SocketAddr;
-use syncline_salesforce::Auth;
+use syncline_salesforce::{Auth, Duplicates, WriteOptions};
 use syncline_sync::DailyCalls;
 use toml::{Table, Value};
 use url::{Host, Url};
@@ -37,6 +37,9 @@ pub(crate) fn salesforce(reader: &mut Reader, table: &Table) -> Option<Salesforc
     let daily_calls = daily_calls(reader, section.get("daily_calls"));
     let external_id = reader.text(&mut section, "external_id").unwrap_or_else(|| "Syncline_Id__c".to_owned());
     let marker = reader.text(&mut section, "marker").unwrap_or_else(|| "Syncline_Write__c".to_owned());
+    let duplicates = [("save", Duplicates::Save), ("refuse", Duplicates::Refuse)];
+    let duplicates = reader.choice(&mut section, "duplicates", &duplicates).unwrap_or_default();
+    let batch_size = batch_size(reader, section.get("batch_size"));
     reader.close(&section);
     Some(SalesforceConfig {
         login_url: login_url?,
@@ -46,6 +49,23 @@ pub(crate) fn salesforce(reader: &mut Reader, table: &Table) -> Option<Salesforc
         daily_calls,
         external_id,
         marker,
+        writes: WriteOptions { batch_size, duplicates },
+    })
+}
+
+/// Reads `batch_size`; what an sObject collection takes is the default.
+fn batch_size(reader: &mut Reader, value: Option<&Value>) -> usize {
+    let most = WriteOptions::default().batch_size;
+    let wanted = match value {
+        None => return most,
+        Some(Value::Integer(count)) => {
+            usize::try_from(*count).ok().filter(|count| (1..=most).contains(count))
+        }
+        Some(_) => None,
+    };
+    wanted.unwrap_or_else(|| {
+        reader.problem("salesforce.batch_size", format!("must be a number of records, 1 to {most}"));
+        most
     })
 }
 

@@ -4,7 +4,7 @@ use crate::secret::SecretRef;
 use jiff::SignedDuration;
 use std::net::SocketAddr;
 use syncline_engine::{DeleteLimit, Deletes, Direction, FirstLink, Side};
-use syncline_salesforce::Auth;
+use syncline_salesforce::{Auth, WriteOptions};
 use syncline_sync::DailyCalls;
 
 /// The section `[salesforce]`: how Syncline connects to Salesforce.
@@ -25,6 +25,8 @@ pub struct SalesforceConfig {
     pub external_id: String,
     /// The API name of the marker: the field in which each write of Syncline leaves the id of its intent.
     pub marker: String,
+    /// How records are written.
+    pub writes: WriteOptions,
 }
 
 /// The section `[postgres]`: how Syncline connects to the database.

@@ -191,7 +191,8 @@ impl Operator for EmbeddedOperator {
     async fn overview(&self, _: &[SyncName]) -> Result<Overview, PortError> {
         let connection = self.applied().await?;
         let sql = "SELECT (SELECT count(*) FROM {schema}.log), (SELECT count(*) FROM {schema}.queue_message),
-                (SELECT count(*) FROM {schema}.deferred), (SELECT count(*) FROM {schema}.conflict),
+                (SELECT count(*) FROM {schema}.deferred WHERE coalesce((touch::jsonb ->> 'refusals')::int, 0) = 0),
+                (SELECT count(*) FROM {schema}.conflict),
                 (SELECT count(*) FROM {schema}.rejected), (SELECT count(*) FROM {schema}.held),
                 (SELECT count(*) FROM {schema}.queue_dead),
                 (SELECT count(*) FROM {schema}.deferred WHERE cardinality(waits_for) > 0)";

@@ -154,6 +154,21 @@ fn take_ssl_parameters(address: &str) -> (String, Vec<(String, String)>) {
     (format!("{base}{}", kept.join(&separator.to_string())), taken)
 }
 
+/// The words of an error, with what to do if the connection failed because of TLS.
+fn with_way_out_of_tls(words: String, sslmode: SslMode) -> String {
+    if !words.contains("TLS") {
+        return words;
+    }
+    let mode = sslmode.word();
+    let way_out = if words.contains("does not support TLS") {
+        "switch TLS on in the server, or set sslmode to \"disable\" if nobody else is on the way to it"
+    } else {
+        "name the certificate of the server's authority with sslrootcert=PATH in the address; sslmode = \"verify-ca\" \
+         checks that certificate and not the server's name, and sslmode = \"require\" encrypts without checking either"
+    };
+    format!("{words}. sslmode is {mode:?}: {way_out}")
+}
+
 /// A connection from a [`Pool`]. Dropping it gives it back to the pool.
 pub type Connection = deadpool_postgres::Object;
 
@@ -162,6 +177,7 @@ pub type Connection = deadpool_postgres::Object;
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     at: String,
+    sslmode: SslMode,
     refused: Arc<AtomicBool>,
 }
 
@@ -186,7 +202,7 @@ impl Pool {
             .create_timeout(Some(Duration::from_secs(15)))
             .build()
             .map_err(|error| DatabaseError::Address(error.to_string()))?;
-        Ok(Self { pool, at: settings.at(), refused: Arc::default() })
+        Ok(Self { pool, at: settings.at(), sslmode: settings.sslmode, refused: Arc::default() })
     }
 
     /// A free connection of the pool, or a new one.
@@ -203,7 +219,7 @@ impl Pool {
                     if error.code().is_some_and(|code| code.code().starts_with("28")) {
                         self.refused.store(true, Ordering::Relaxed);
                     }
-                    words(error)
+                    with_way_out_of_tls(words(error), self.sslmode)
                 }
                 deadpool_postgres::PoolError::Timeout(_) => {
                     "no connection became free within 30 seconds, or connecting took longer than 15 seconds"

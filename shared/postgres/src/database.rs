@@ -5,7 +5,7 @@ use crate::catalog::columns_of;
 use crate::connect::{Connection, Pool};
 use crate::drift::as_it_is_now;
 use crate::error::{DatabaseError, port_error};
-use crate::identity::{IDENTITY_SQL, identity_of};
+use crate::identity::{identity_of, identity_sql};
 use crate::link::{link_join, link_value};
 use crate::log::{Log, LowWater, take};
 use crate::names::{Instance, quote};
@@ -42,7 +42,8 @@ impl PostgresDatabase {
 
     async fn check_identity(&self, connection: &Connection) -> Result<(), PortError> {
         let Some(expected) = &self.bound_to else { return Ok(()) };
-        let rows = connection.query_typed(IDENTITY_SQL, &[]).await.map_err(|error| port_error(&error))?;
+        let rows =
+            connection.query_typed(identity_sql(expected), &[]).await.map_err(|error| port_error(&error))?;
         let Some(row) = rows.first() else { return Ok(()) };
         let here = identity_of(row, &expected.host).map_err(|error| port_error(&error))?;
         match here.mismatch(expected, &self.instance.0) {

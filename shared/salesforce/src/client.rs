@@ -3,10 +3,12 @@
 
 use crate::credentials::{Credentials, Session, unreachable};
 use crate::error::SalesforceError;
+use crate::records::COLLECTION_RECORDS;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use syncline_sync::Concern;
@@ -61,6 +63,35 @@ struct Known {
     refused: bool,
     /// True once a header `Sforce-Limit-Info` could not be read.
     warned: bool,
+    /// How many records a call that writes to an object has, where Apex code took fewer than the most.
+    batch_sizes: BTreeMap<String, usize>,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// The most records in one call, from 1 to 200.
+    pub batch_size: usize,
+    /// What becomes of a record that a duplicate rule of the org with the action *Allow* and an alert finds.
+    pub duplicates: Duplicates,
+}
+
+/// What becomes of a record that a duplicate rule finds, if the rule allows a user to save it after an alert. Source:
+/// Sforce-Duplicate-Rule-Header (REST API Developer Guide). A rule that blocks refuses the record either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// The record is saved.
+    #[default]
+    Save,
+    /// The record is refused, and shown.
+    Refuse,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { batch_size: COLLECTION_RECORDS, duplicates: Duplicates::Save }
+    }
 }
 
 /// A client that makes the calls to one org.
@@ -69,6 +100,7 @@ pub struct Client {
     login_url: String,
     api_version: String,
     credentials: Credentials,
+    options: WriteOptions,
     known: Mutex<Known>,
 }
 
@@ -110,8 +142,39 @@ impl Client {
             login_url: login_url.trim_end_matches('/').to_owned(),
             api_version: api_version.trim_start_matches('v').to_owned(),
             credentials,
+            options: WriteOptions::default(),
             known: Mutex::default(),
         })
+    }
+
+    /// The same client with these options.
+    #[must_use]
+    pub fn with(self, options: WriteOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// How many records the next call that writes to this object has.
+    pub(crate) fn batch_size(&self, object: &str) -> usize {
+        let most = self.options.batch_size.clamp(1, COLLECTION_RECORDS);
+        self.known().batch_sizes.get(object).map_or(most, |size| (*size).min(most))
+    }
+
+    /// Remembers what a call with this many records met. After a limit of Apex code, calls have half as many; after a call
+    /// that met none, they grow by a tenth.
+    pub(crate) fn note_batch(&self, object: &str, count: usize, met_limit: bool) {
+        let size = self.batch_size(object);
+        let most = self.options.batch_size.clamp(1, COLLECTION_RECORDS);
+        let next = match met_limit {
+            true => (count / 2).clamp(1, size),
+            false if count >= size => size + (size / 10).max(1),
+            false => return,
+        };
+        let mut known = self.known();
+        if next >= most {
+            known.batch_sizes.remove(object);
+        } else {
+            known.batch_sizes.insert(object.to_owned(), next);
+        }
     }
 
     /// The numbers in the last header `Sforce-Limit-Info`.
@@ -255,6 +318,9 @@ impl Client {
                 .bearer_auth(session.token.expose_secret())
                 .header("Sforce-Call-Options", "client=syncline")
                 .header("Sforce-Auto-Assign", "FALSE");
+            if self.options.duplicates == Duplicates::Save && method != Method::GET {
+                request = request.header("Sforce-Duplicate-Rule-Header", "allowSave=true");
+            }
             if !query.is_empty() {
                 request = request.query(query);
             }

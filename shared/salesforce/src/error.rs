@@ -66,6 +66,11 @@ pub enum SalesforceError {
 }
 
 impl SalesforceError {
+    /// True if Salesforce refused a whole call, and the same records succeed in smaller calls.
+    pub(crate) fn is_about_the_size(&self) -> bool {
+        matches!(self, Self::Refused { code, message } if Concern::of_call(code, message) == Concern::Size)
+    }
+
     /// True if Salesforce refused a whole call because of one of its records. Then the call is halved until that record
     /// is alone.
     pub(crate) fn is_about_a_record(&self) -> bool {

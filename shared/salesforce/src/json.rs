@@ -108,8 +108,14 @@ pub(crate) fn outcome(definition: &Definition, result: SaveResult) -> WriteOutco
     {
         return WriteOutcome::Written(id);
     }
-    let Some(error) = result.errors.into_iter().next() else { return WriteOutcome::Unknown };
-    WriteOutcome::of_error(definition, error.code, error.message, error.fields)
+    let mut errors = result.errors.into_iter();
+    let Some(mut first) = errors.next() else { return WriteOutcome::Unknown };
+    // The first error's code says what the refusal is about. All of them are shown.
+    for SaveError { code, message, fields } in errors {
+        first.message = format!("{}; {code}: {message}", first.message);
+        first.fields.extend(fields);
+    }
+    WriteOutcome::of_error(definition, first.code, first.message, first.fields)
 }
 
 #[cfg(test)]

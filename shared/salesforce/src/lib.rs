@@ -31,7 +31,7 @@ mod outbound;
 mod records;
 mod soql;
 
-pub use client::{Client, LONGEST_CALL, Usage};
+pub use client::{Client, Duplicates, LONGEST_CALL, Usage, WriteOptions};
 pub use credentials::{Auth, Credentials, CredentialsError, install_crypto_provider};
 pub use describe::{DescribedField, DescribedObject};
 pub use error::SalesforceError;

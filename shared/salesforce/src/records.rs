@@ -20,7 +20,7 @@ use syncline_sync::{
 /// sObject Collections.
 const RETRIEVE_IDS: usize = 2_000;
 /// The most records in one call that writes a collection. Source: the same.
-const COLLECTION_RECORDS: usize = 200;
+pub(crate) const COLLECTION_RECORDS: usize = 200;
 /// The most Ids in one WHERE clause. With their quotes and encoding, these Ids keep the URI and the headers
 /// of the call within Salesforce's limit of 16,384 bytes.
 const WHERE_IDS: usize = 350;
@@ -123,6 +123,10 @@ impl Client {
 
     /// Writes records or deletes them, up to 200 in one call. An error means that nothing was written. Once a record may
     /// have been written, the answer has an outcome for every record.
+    ///
+    /// If a call is refused because of one of its records, the records are halved until that record is alone. If Apex code
+    /// in Salesforce met a limit, the records that it refused are sent again in smaller calls, as long as there is time;
+    /// the rest is answered as busy.
     async fn write_collection(
         &self,
         definition: &Definition,
@@ -134,47 +138,50 @@ impl Client {
             // one.
             None => self.read(Method::GET, &self.version_path(), &[], None).await?.date,
         };
-        let mut outcomes: Vec<WriteOutcome> = Vec::with_capacity(collection.len());
-        let mut date = after;
-        // If a call is refused because of one of its records, the records are halved until that record is alone.
-        let mut pending = vec![collection];
-        while let Some(collection) = pending.pop() {
-            let count = collection.len();
-            if count > COLLECTION_RECORDS {
-                let (first, others) = collection.split_at(COLLECTION_RECORDS);
-                pending.extend([others, first]);
+        let begun = Instant::now();
+        let mut sent = Sent { outcomes: vec![None; collection.len()], date: after, calls: 0 };
+        let mut pending: Vec<Vec<usize>> = vec![(0..collection.len()).collect()];
+        while let Some(mut places) = pending.pop() {
+            let size = self.batch_size(&definition.object);
+            if places.len() > size {
+                pending.push(places.split_off(size));
+            }
+            if sent.calls > 0 && begun.elapsed() > QUICK_CALL {
+                sent.busy(&places, "Salesforce took long, so this record is sent with a later call");
                 continue;
             }
-            match self.send(&collection).await {
+            sent.calls += 1;
+            match self.send(&collection.pick(&places)).await {
                 Ok(answer) => {
-                    date = answer.date;
+                    sent.date = answer.date;
                     let results: Vec<SaveResult> = serde_json::from_slice(&answer.body).unwrap_or_default();
-                    if results.len() == count {
-                        outcomes.extend(results.into_iter().map(|result| outcome(definition, result)));
-                    } else {
-                        outcomes.extend(vec![WriteOutcome::Unknown; count]);
-                    }
+                    let too_large = sent.take_in(definition, &places, results);
+                    self.note_batch(&definition.object, places.len(), !too_large.is_empty());
+                    pending.extend((!too_large.is_empty()).then_some(too_large));
                 }
-                Err(SalesforceError::Unanswered { .. }) => {
-                    outcomes.extend(vec![WriteOutcome::Unknown; count]);
+                Err(SalesforceError::Unanswered { .. }) => sent.unknown(&places),
+                Err(error) if error.is_about_a_record() && places.len() > 1 => {
+                    let other = places.split_off(places.len() / 2);
+                    pending.extend([other, places]);
                 }
-                Err(error) if error.is_about_a_record() && count > 1 => {
-                    let (one, other) = collection.split_at(count / 2);
-                    pending.extend([other, one]);
+                Err(error) if error.is_about_the_size() && places.len() > 1 => {
+                    self.note_batch(&definition.object, places.len(), true);
+                    pending.push(places);
                 }
                 Err(SalesforceError::Refused { code, message })
-                    if Concern::of_call(&code, &message) == Concern::Record =>
+                    if matches!(Concern::of_call(&code, &message), Concern::Record | Concern::Size) =>
                 {
-                    outcomes.push(WriteOutcome::Refused { code, message, fields: vec![] });
+                    for place in places {
+                        let (code, message) = (code.clone(), message.clone());
+                        sent.outcomes[place] = Some(WriteOutcome::Refused { code, message, fields: vec![] });
+                    }
                 }
-                Err(error) if outcomes.is_empty() => return Err(error),
-                Err(error) => {
-                    let busy = WriteOutcome::Busy { message: error.to_string() };
-                    outcomes.extend(vec![busy; count]);
-                }
+                Err(error) if !sent.has_begun() => return Err(error),
+                Err(error) => sent.busy(&places, &error.to_string()),
             }
         }
-        Ok(WriteAnswer { outcomes, after, date })
+        let outcomes = sent.outcomes.into_iter().map(|outcome| outcome.unwrap_or(WriteOutcome::Unknown));
+        Ok(WriteAnswer { outcomes: outcomes.collect(), after, date: sent.date })
     }
 
     async fn send(&self, collection: &Collection<'_>) -> Result<Answer, SalesforceError> {
@@ -184,7 +191,7 @@ impl Client {
                 self.write(method.clone(), &path, &collection_body(records)?).await
             }
             Collection::Delete(ids) => {
-                let list: Vec<&str> = ids.iter().map(SalesforceId::as_str).collect();
+                let list: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
                 self.remove(&path, &[("ids", list.join(",").as_str()), ("allOrNone", "false")]).await
             }
         }
@@ -201,7 +208,7 @@ impl Client {
                 record_body(definition, None, Some(&record.external_id), &record.marker, &record.fields)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        self.write_collection(definition, Collection::Save(Method::POST, &bodies)).await
+        self.write_collection(definition, Collection::Save(Method::POST, bodies.iter().collect())).await
     }
 
     async fn update_records(
@@ -214,15 +221,17 @@ impl Client {
             .map(|record| record_body(definition, Some(&record.id), None, &record.marker, &record.fields))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
-        let mut answer = self.write_collection(definition, Collection::Save(Method::PATCH, &bodies)).await?;
+        let mut answer = self
+            .write_collection(definition, Collection::Save(Method::PATCH, bodies.iter().collect()))
+            .await?;
         // Records that were locked are tried once more at once, because other saves hold their locks only for
         // a short time. After a slow call there is not enough time left.
         let busy: Vec<usize> = (0..answer.outcomes.len())
             .filter(|place| matches!(answer.outcomes[*place], WriteOutcome::Busy { .. }))
             .collect();
         if !busy.is_empty() && begun.elapsed() < QUICK_CALL {
-            let again: Vec<_> = busy.iter().map(|place| bodies[*place].clone()).collect();
-            let again = Collection::Save(Method::PATCH, &again);
+            let again = busy.iter().map(|place| &bodies[*place]).collect();
+            let again = Collection::Save(Method::PATCH, again);
             if let Ok(second) = self.write_collection(definition, again).await {
                 for (place, outcome) in busy.into_iter().zip(second.outcomes) {
                     answer.outcomes[place] = outcome;
@@ -241,9 +250,9 @@ type RecordBody = BTreeMap<String, Box<RawValue>>;
 #[derive(Clone)]
 enum Collection<'a> {
     /// Records to create (POST) or to update (PATCH).
-    Save(Method, &'a [RecordBody]),
+    Save(Method, Vec<&'a RecordBody>),
     /// Records to delete.
-    Delete(&'a [SalesforceId]),
+    Delete(Vec<&'a SalesforceId>),
 }
 
 impl Collection<'_> {
@@ -254,26 +263,70 @@ impl Collection<'_> {
         }
     }
 
-    fn split_at(&self, count: usize) -> (Self, Self) {
+    /// Some of the records.
+    fn pick(&self, places: &[usize]) -> Self {
         match self {
             Self::Save(method, records) => {
-                let (first, others) = records.split_at(count);
-                (Self::Save(method.clone(), first), Self::Save(method.clone(), others))
+                Self::Save(method.clone(), places.iter().map(|place| records[*place]).collect())
             }
-            Self::Delete(ids) => {
-                let (first, others) = ids.split_at(count);
-                (Self::Delete(first), Self::Delete(others))
-            }
+            Self::Delete(ids) => Self::Delete(places.iter().map(|place| ids[*place]).collect()),
         }
     }
 }
 
-fn collection_body(records: &[RecordBody]) -> Result<Vec<u8>, SalesforceError> {
+/// What became of the records of a collection so far.
+struct Sent {
+    /// One for each record; absent as long as nothing is known of it.
+    outcomes: Vec<Option<WriteOutcome>>,
+    /// The `Date` of the last answer.
+    date: Timestamp,
+    /// How many calls were made.
+    calls: usize,
+}
+
+impl Sent {
+    /// True once a record may have been written.
+    fn has_begun(&self) -> bool {
+        self.outcomes.iter().any(Option::is_some)
+    }
+
+    /// Takes in the results of one call. Answers the records that succeed in a smaller call: Apex code met a limit.
+    fn take_in(&mut self, definition: &Definition, places: &[usize], results: Vec<SaveResult>) -> Vec<usize> {
+        if results.len() != places.len() {
+            self.unknown(places);
+            return Vec::new();
+        }
+        let mut too_large = Vec::new();
+        for (place, result) in places.iter().zip(results) {
+            match outcome(definition, result) {
+                WriteOutcome::Refused { code, message, .. }
+                    if places.len() > 1 && Concern::of_record(&code, &message) == Concern::Size =>
+                {
+                    too_large.push(*place);
+                }
+                outcome => self.outcomes[*place] = Some(outcome),
+            }
+        }
+        too_large
+    }
+
+    fn unknown(&mut self, places: &[usize]) {
+        places.iter().for_each(|place| self.outcomes[*place] = Some(WriteOutcome::Unknown));
+    }
+
+    fn busy(&mut self, places: &[usize], message: &str) {
+        for place in places {
+            self.outcomes[*place] = Some(WriteOutcome::Busy { message: message.to_owned() });
+        }
+    }
+}
+
+fn collection_body(records: &[&RecordBody]) -> Result<Vec<u8>, SalesforceError> {
     #[derive(serde::Serialize)]
     struct Body<'a> {
         #[serde(rename = "allOrNone")]
         all_or_none: bool,
-        records: &'a [RecordBody],
+        records: &'a [&'a RecordBody],
     }
     serde_json::to_vec(&Body { all_or_none: false, records })
         .map_err(|error| SalesforceError::Malformed(error.to_string()))
@@ -377,7 +430,7 @@ impl Salesforce for Client {
     }
 
     async fn delete(&self, definition: &Definition, ids: &[SalesforceId]) -> Result<WriteAnswer, PortError> {
-        Ok(self.write_collection(definition, Collection::Delete(ids)).await?)
+        Ok(self.write_collection(definition, Collection::Delete(ids.iter().collect())).await?)
     }
 
     async fn probe(&self) -> Result<(), PortError> {

@@ -11,6 +11,9 @@
 pub enum Concern {
     /// One record of the call: its Id or a value of it. The call is halved until that record is alone.
     Record,
+    /// How many records the call has: Apex code of the org met one of its limits, and the same records succeed in
+    /// smaller calls. Source: Execution Governors and Limits (Apex Developer Guide).
+    Size,
     /// The definition of the sync: an object or a field that is not there, or that this user may not see. The sync is
     /// paused until a person has looked at it.
     Definition,
@@ -41,6 +44,7 @@ impl Concern {
             | "INVALID_CROSS_REFERENCE_KEY"
             | "ENTITY_IS_DELETED"
             | "JSON_PARSER_ERROR" => Self::Record,
+            _ if is_of_size(message) => Self::Size,
             _ => Self::Moment,
         }
     }
@@ -62,11 +66,29 @@ impl Concern {
             | "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"
             | "ALL_OR_NONE_OPERATION_ROLLED_BACK"
             | "PROCESSING_HALTED" => Self::Moment,
+            _ if is_of_size(message) => Self::Size,
             // A trigger in Salesforce met the lock, and passes the code on in its message.
             _ if message.contains("UNABLE_TO_LOCK_ROW") => Self::Moment,
             _ => Self::Record,
         }
     }
+}
+
+/// Words of Salesforce for a limit that Apex code meets, because it works on all records of a call together. With partial
+/// saves, Salesforce tries the call three times before it gives up with the first of them.
+const OF_SIZE: [&str; 8] = [
+    "Too many batch retries in the presence of Apex triggers",
+    "System.LimitException",
+    "Apex CPU time limit exceeded",
+    "Apex heap size too large",
+    "Too many SOQL queries",
+    "Too many DML",
+    "Too many query rows",
+    "Too many future calls",
+];
+
+fn is_of_size(message: &str) -> bool {
+    OF_SIZE.iter().any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -96,5 +118,19 @@ mod tests {
             "execution of BeforeUpdate caused by: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access";
         assert_eq!(Concern::of_record("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", wrapped), Concern::Moment);
         assert_eq!(Concern::of_record("STRING_TOO_LONG", "too long"), Concern::Record);
+    }
+
+    #[test]
+    fn a_limit_of_apex_code_is_about_the_size_of_the_call() {
+        let code = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY";
+        for words in [
+            "ContactTrigger: System.LimitException: Apex CPU time limit exceeded",
+            "Too many batch retries in the presence of Apex triggers and partial failures.",
+            "AfterUpdate caused by: System.LimitException: Too many future calls: 51",
+        ] {
+            assert_eq!(Concern::of_record(code, words), Concern::Size, "{words}");
+        }
+        let own = "ContactTrigger: execution of BeforeUpdate caused by: System.DmlException: no";
+        assert_eq!(Concern::of_record(code, own), Concern::Record);
     }
 }

@@ -53,7 +53,8 @@ pub struct Overview {
     pub log: Option<u64>,
     /// The number of messages in the queue.
     pub queue: u64,
-    /// The number of deferred touches.
+    /// The number of deferred touches, without those of records that are rejected or held, which are tried again from
+    /// time to time.
     pub deferred: u64,
     /// How many of the deferred touches wait for a parent that is not linked.
     pub waiting: u64,

@@ -39,6 +39,8 @@ async fn the_operator_of_a_stack_keeps_the_contract() {
         login_url: "https://acme.my.salesforce.com".to_owned(),
         auth: syncline_salesforce::Auth::Jwt,
         api_version: "62.0".to_owned(),
+        batch_size: None,
+        duplicates: syncline_salesforce::Duplicates::Save,
         daily_calls: syncline_sync::DailyCalls::Percent(50),
         lease_s: 90,
         look_back_s: 600,

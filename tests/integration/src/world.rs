@@ -14,7 +14,7 @@ use syncline_postgres::{
     install_capture, install_schema, read_identity,
 };
 use syncline_process::SystemRandom;
-use syncline_salesforce::{Client, Credentials};
+use syncline_salesforce::{Client, Credentials, WriteOptions};
 use syncline_sync::define::{Wanted, WantedField, define};
 use syncline_sync::describe::ObjectDescription;
 use syncline_sync::process_memory::ProcessMemory;
@@ -264,6 +264,13 @@ impl World {
     pub fn by_clock(mut self, clock: SteppedClock) -> Self {
         self.ports.clock = TestClock(Some(clock));
         self
+    }
+
+    /// The same world, in which Syncline writes to Salesforce with these options.
+    #[must_use]
+    pub fn writing(self, options: WriteOptions) -> Self {
+        let salesforce = self.ports.salesforce.with(options);
+        Self { ports: PortSet { salesforce, ..self.ports }, ..self }
     }
 
     /// The caller from whom ingest accepts outbound messages: who knows the secret and belongs to this org.

@@ -256,3 +256,28 @@ async fn a_database_restored_behind_the_state_store_is_told_by_its_pulse() {
     let reason = world.database.text("SELECT reason FROM syncline.paused").await.unwrap();
     assert!(reason.contains("syncline state rebuild"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_database_that_shows_no_timeline_is_known_without_it() {
+    let (world, _) = linked().await;
+    // Amazon Aurora has no timelines, and refuses the functions that would show one.
+    let database = &world.database;
+    database
+        .run(
+            "REVOKE EXECUTE ON FUNCTION pg_control_checkpoint() FROM PUBLIC;
+             DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aurora') THEN CREATE ROLE aurora LOGIN; END IF; END$$;
+             GRANT USAGE ON SCHEMA syncline TO aurora;
+             GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA syncline TO aurora",
+        )
+        .await;
+    let settings = ConnectionSettings::parse(&database.url.replace("syncline@", "aurora@"), None).unwrap();
+    let pool = Pool::new(&settings, 2).unwrap();
+    let identity = read_identity(&pool.get().await.unwrap(), "db:5432").await.unwrap();
+    assert_eq!(identity.timeline, 0);
+    let instance = Instance("default".into());
+    let bound = PostgresDatabase::new(pool.clone(), instance.clone()).bound_to(identity.clone());
+    assert!(bound.beat().await.is_ok());
+    let other = syncline_sync::DatabaseIdentity { oid: identity.oid + 1, ..identity };
+    let elsewhere = PostgresDatabase::new(pool, instance).bound_to(other);
+    assert!(matches!(elsewhere.beat().await, Err(PortError::Identity { .. })));
+}

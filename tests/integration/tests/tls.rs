@@ -35,6 +35,8 @@ async fn every_sslmode_asks_for_what_it_says() {
             stranger.contains("UnknownIssuer") || stranger.contains("no root certificates"),
             "{stranger}"
         );
+        let named = format!("sslmode is {mode:?}");
+        assert!(stranger.contains(&named) && stranger.contains("sslrootcert"), "{stranger}");
     }
 }
 
@@ -43,5 +45,5 @@ async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     let cluster = Cluster::start(Path::new(env!("CARGO_TARGET_TMPDIR")), false).expect("a cluster");
     let address = format!("postgres://syncline@127.0.0.1:{}/postgres?sslmode=require", cluster.port());
     let refused = encrypted(&address).await.unwrap_err();
-    assert!(refused.contains("TLS"), "{refused}");
+    assert!(refused.contains("TLS") && refused.contains("sslmode is \"require\""), "{refused}");
 }

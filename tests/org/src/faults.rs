@@ -48,6 +48,12 @@ pub struct Faults {
     pub cut: BTreeSet<(String, String)>,
     /// Fields that no answer has, although they were asked for.
     pub left_out: BTreeSet<String>,
+    /// Apex code takes this many records in one call: it meets a limit in a larger one, and then all of them are refused.
+    pub apex_takes: Option<usize>,
+    /// How many calls had more records than Apex code takes.
+    pub apex_refusals: u64,
+    /// A duplicate rule with the action *Allow* and an alert: the object, and the field in which two records are alike.
+    pub duplicate_alert: Option<(String, String)>,
     /// What all calls of a client get in place of their answers.
     pub lasting_answer: Option<LastingAnswer>,
     /// The client id whose calls all get a 503, and until when.

@@ -97,13 +97,14 @@ pub async fn operator<O: Operator, S: State>(
     let touch = |number: u32| Touch::of_id(SYNC, id(number), Source::Person, at(1));
     let deferred =
         |number: u32, waits_for: Vec<Parent>| Deferred { touch: touch(number), due: at(60), waits_for };
+    let refused = Deferred { touch: Touch { refusals: 1, ..touch(3) }, ..deferred(3, vec![]) };
     let outcomes = Outcomes {
-        deferred: vec![deferred(1, vec![parent.clone()]), deferred(2, vec![])],
+        deferred: vec![deferred(1, vec![parent.clone()]), deferred(2, vec![]), refused],
         ..Outcomes::default()
     };
     state.store("contacts", outcomes).await.unwrap();
     let overview = operator.overview(&["contacts".to_owned()]).await.unwrap();
-    assert_eq!((overview.deferred, overview.waiting), (2, 1));
+    assert_eq!((overview.deferred, overview.waiting), (2, 1), "what is refused counts as that");
     let shown = WaitingRecord::of(touch(1), vec![parent]);
     assert_eq!(operator.waiting(10).await.unwrap(), [shown], "the other one waits for nobody");
 }

@@ -4,12 +4,13 @@ use super::{Parts, RawRecord, fields_of, json_response, not_found, not_json, rec
 use crate::http::App;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use org::{Org, SaveError, User};
+use org::{Org, SaveError, Stored, User};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The most records in a collection that is written.
 const WRITTEN: usize = 200;
@@ -37,6 +38,31 @@ fn outcome(result: &Result<String, Vec<SaveError>>) -> Value {
     }
 }
 
+/// What Salesforce answers of each record where Apex code met a limit at all of them together.
+fn met_a_limit() -> SaveError {
+    SaveError::new(
+        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+        "Too many batch retries in the presence of Apex triggers and partial failures.",
+        &[],
+    )
+}
+
+/// True if the caller lets records be saved that a duplicate rule alerts to.
+fn allows_duplicates(headers: &HeaderMap) -> bool {
+    let header = headers.get("Sforce-Duplicate-Rule-Header").and_then(|value| value.to_str().ok());
+    header.is_some_and(|value| value.replace(' ', "").contains("allowSave=true"))
+}
+
+/// The duplicate rule's refusal, if a living record of the object is like this one.
+fn duplicate(org: &Org, object: &str, fields: &BTreeMap<String, Option<Stored>>) -> Option<SaveError> {
+    let (of_object, field) = org.faults.duplicate_alert.as_ref()?;
+    let value = fields.get(field).filter(|value| value.is_some() && of_object == object)?;
+    let alike = |record: &org::Record| !record.deleted && record.values.get(field.as_str()) == value.as_ref();
+    let records = org.records.get(object)?;
+    let found = records.values().any(alike);
+    found.then(|| SaveError::new("DUPLICATES_DETECTED", "Use one of these records?", &[]))
+}
+
 /// Saves the records of a collection one by one, or, with allOrNone, all or none.
 fn save_all<T>(
     org: &mut Org,
@@ -44,6 +70,11 @@ fn save_all<T>(
     all_or_none: bool,
     save: impl Fn(&mut Org, &T) -> Result<String, Vec<SaveError>>,
 ) -> Response {
+    if org.faults.apex_takes.is_some_and(|most| items.len() > most) {
+        org.faults.apex_refusals += 1;
+        let list: Vec<Value> = items.iter().map(|_| outcome(&Err(vec![met_a_limit()]))).collect();
+        return Json(list).into_response();
+    }
     let before = all_or_none.then(|| (org.records.clone(), org.history.len()));
     let results: Vec<_> = items.iter().map(|item| save(org, item)).collect();
     let rolled_back = all_or_none && results.iter().any(Result::is_err);
@@ -92,17 +123,22 @@ fn type_of(record: &RawRecord) -> Option<String> {
 pub(crate) async fn create_many(
     State(app): State<App>,
     Extension(user): Extension<User>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let Ok(collection) = serde_json::from_slice::<Collection>(&body) else { return not_json() };
     if let Some(refusal) = too_many(collection.records.len()) {
         return refusal;
     }
+    let allowed = allows_duplicates(&headers);
     let mut org = app.org.lock().unwrap();
     save_all(&mut org, &collection.records, collection.all_or_none, |org, record| {
         let object = type_of(record)
             .ok_or_else(|| vec![SaveError::new("JSON_PARSER_ERROR", "Missing sObject attributes", &[])])?;
         let fields = fields_of(record).map_err(|error| vec![error])?;
+        if let Some(error) = duplicate(org, &object, &fields).filter(|_| !allowed) {
+            return Err(vec![error]);
+        }
         org.create(&object, &fields, &user)
     })
 }
