@@ -89,7 +89,10 @@ impl<H: Home> Connected<H> {
         applied: &[Definition],
     ) -> Result<Result<Described<'c>, String>, Failure> {
         let object = match self.client.describe(&sync.object).await {
-            Ok(object) => ObjectDescription::from(&object),
+            Ok(object) => {
+                let ids = self.client.custom_field_ids(&sync.object).await?;
+                ObjectDescription::from(&object).identified(&ids)
+            }
             Err(error) => return Ok(Err(format!("sync.{}: {}", sync.name, undescribed(sync, &error)))),
         };
         let frozen = applied.iter().find(|known| known.name == sync.name && known.object == sync.object);

@@ -2,8 +2,10 @@
 
 use crate::client::Client;
 use crate::error::SalesforceError;
+use crate::soql::quoted;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use syncline_engine::SalesforceType;
 use syncline_sync::describe::{FieldDescription, ObjectDescription};
 
@@ -107,7 +109,33 @@ impl From<&DescribedObject> for ObjectDescription {
     }
 }
 
+/// The prefix of the Ids of custom fields. Source: Standard Field Record ID Prefix Decoder (Salesforce Help).
+const CUSTOM_FIELD: &str = "00N";
+
 impl Client {
+    /// The Ids of an object's custom fields, by API name. The durable Id of a custom field is the Id of its object and its
+    /// own, separated by a point; those of standard fields do not last (FieldDefinition, Tooling API). Empty if Salesforce
+    /// refuses the query.
+    ///
+    /// # Errors
+    /// When Salesforce does not answer.
+    pub async fn custom_field_ids(&self, object: &str) -> Result<BTreeMap<String, String>, SalesforceError> {
+        let soql = format!(
+            "SELECT QualifiedApiName, DurableId FROM FieldDefinition WHERE EntityDefinition.QualifiedApiName = {}",
+            quoted(object)
+        );
+        let rows = match self.query(&soql).await {
+            Err(SalesforceError::Refused { .. }) => return Ok(BTreeMap::new()),
+            other => other?,
+        };
+        let id_of = |mut row: BTreeMap<String, String>| {
+            let (name, durable) = (row.remove("QualifiedApiName")?, row.remove("DurableId")?);
+            let id = durable.rsplit('.').next()?.get(..15)?.to_owned();
+            id.starts_with(CUSTOM_FIELD).then_some((name, id))
+        };
+        Ok(rows.into_iter().filter_map(id_of).collect())
+    }
+
     /// Describes an object.
     ///
     /// # Errors

@@ -433,6 +433,10 @@ impl Salesforce for Client {
         Ok(self.write_collection(definition, Collection::Delete(ids.iter().collect())).await?)
     }
 
+    async fn field_ids(&self, object: &str) -> Result<BTreeMap<String, String>, PortError> {
+        Ok(self.custom_field_ids(object).await?)
+    }
+
     async fn probe(&self) -> Result<(), PortError> {
         Ok(self.ask_version().await?)
     }

@@ -1,6 +1,7 @@
 //! How both sides describe themselves: an object of Salesforce, and a table of the PostgreSQL catalog.
 
-use syncline_engine::{PostgresType, SalesforceType};
+use std::collections::BTreeMap;
+use syncline_engine::{FieldName, PostgresType, SalesforceType};
 
 /// A field as Salesforce describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,15 @@ pub struct ObjectDescription {
 }
 
 impl ObjectDescription {
+    /// The description with the Ids of its custom fields, by API name.
+    #[must_use]
+    pub fn identified(mut self, ids: &BTreeMap<FieldName, String>) -> Self {
+        for field in &mut self.fields {
+            field.id = ids.get(&field.name).cloned();
+        }
+        self
+    }
+
     /// The field with this name, if there is one.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&FieldDescription> {

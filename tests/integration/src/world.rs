@@ -200,7 +200,8 @@ impl World {
                     .await
                     .unwrap();
             }
-            let object = ObjectDescription::from(&client.describe(sync.object).await.unwrap());
+            let object = ObjectDescription::from(&client.describe(sync.object).await.unwrap())
+                .identified(&client.custom_field_ids(sync.object).await.unwrap());
             let table = describe_table(&connection, "public", sync.name).await.unwrap().unwrap();
             let parents =
                 options.syncs.iter().map(|one| (one.name.to_owned(), one.object.to_owned(), 1)).collect();

@@ -7,7 +7,7 @@ use crate::long_transaction::Open;
 use crate::objects::objects;
 use crate::outbox::{OutboundMessage, Outbox};
 use crate::record::Record;
-use crate::schema::ObjectSchema;
+use crate::schema::{ObjectSchema, SchemaField};
 use crate::validate::SaveError;
 use crate::value::Stored;
 use jiff::{SignedDuration, Timestamp};
@@ -91,6 +91,8 @@ pub struct Org {
     pub allowance: u64,
     /// What follows `api-usage=…` in the header `Sforce-Limit-Info`.
     pub more_limits: String,
+    /// How often a custom field was deleted and created again, by object and field.
+    pub recreated: BTreeMap<(String, String), usize>,
     /// What goes wrong.
     pub faults: Faults,
     /// The flows before a save.
@@ -145,6 +147,7 @@ impl Org {
             calls: BTreeMap::new(),
             allowance: 100_000,
             more_limits: "; api-bursts=1/750".to_owned(),
+            recreated: BTreeMap::new(),
             faults: Faults::default(),
             automations: Vec::new(),
             rules: Vec::new(),
@@ -189,6 +192,26 @@ impl Org {
     #[must_use]
     pub fn schema(&self, object: &str) -> Option<&ObjectSchema> {
         self.schemas.iter().find(|schema| schema.name.eq_ignore_ascii_case(object)).map(AsRef::as_ref)
+    }
+
+    /// The Ids of an object's custom fields, by name. A field that was created again has another Id.
+    #[must_use]
+    pub fn field_ids(&self, object: &str) -> BTreeMap<String, String> {
+        let Some(schema) = self.schema(object) else { return BTreeMap::new() };
+        let custom = schema.fields.iter().enumerate().filter(|(_, field)| field.name.ends_with("__c"));
+        let id = |(place, field): (usize, &SchemaField)| {
+            let again = self.recreated.get(&(object.to_owned(), field.name.to_owned())).unwrap_or(&0);
+            (field.name.to_owned(), format!("00N5e0000{:06}", 1000 * again + place))
+        };
+        custom.map(id).collect()
+    }
+
+    /// Deletes a custom field and creates it again under its name: it is empty in every record, and no stamp moves.
+    pub fn recreate_field(&mut self, object: &'static str, field: &str) {
+        *self.recreated.entry((object.to_owned(), field.to_owned())).or_default() += 1;
+        for record in self.records.get_mut(object).into_iter().flat_map(BTreeMap::values_mut) {
+            record.values.remove(field);
+        }
     }
 
     /// The object of this name, to change it.

@@ -230,6 +230,21 @@ impl Parser {
     }
 }
 
+impl Query {
+    /// The text with which a field is compared, if the condition is this comparison alone.
+    pub(crate) fn compared(&self, wanted: &str) -> Option<&str> {
+        match self.condition.as_ref()? {
+            Condition::Compare { field, operator, values } if field == wanted && operator == "=" => {
+                match values.as_slice() {
+                    [Token::Text(text)] => Some(text),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Parses a query.
 pub(crate) fn parse(text: &str) -> Result<Query, Refusal> {
     Parser { tokens: tokens(text)?, place: 0 }.query()

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 pub struct Coverage(Mutex<BTreeMap<&'static str, u64>>);
 
 /// Everything that has to happen at least once over a set of seeds.
-pub const EXPECTED: [&str; 62] = [
+pub const EXPECTED: [&str; 63] = [
     // Faults that the simulation causes.
     "fault: crash",
     "fault: answer lost",
@@ -29,6 +29,7 @@ pub const EXPECTED: [&str; 62] = [
     "fault: send failed",
     "fault: send answer lost",
     "fault: message lost",
+    "fault: capture lost",
     // What people do.
     "act: create",
     "act: edit",

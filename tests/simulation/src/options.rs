@@ -49,10 +49,12 @@ pub struct Faults {
     /// lost at a third of this rate. A message about a transaction that commits late is lost at three times
     /// this rate, but at most in 900 of 1,000 cases.
     pub message_lost: u32,
+    /// Of steps: the capture triggers of a table are dropped. From then on, changes of its rows go unnoticed.
+    pub capture_lost: u32,
 }
 
 /// The names of the faults, for the coverage and for leaving them out one by one.
-pub const FAULTS: [&str; 18] = [
+pub const FAULTS: [&str; 19] = [
     "crash",
     "answer lost",
     "dropped",
@@ -71,11 +73,12 @@ pub const FAULTS: [&str; 18] = [
     "send failed",
     "send answer lost",
     "message lost",
+    "capture lost",
 ];
 
 impl Faults {
     /// The rates, in the order of [`FAULTS`].
-    pub fn rates(&mut self) -> [&mut u32; 18] {
+    pub fn rates(&mut self) -> [&mut u32; 19] {
         [
             &mut self.crash,
             &mut self.answer_lost,
@@ -95,6 +98,7 @@ impl Faults {
             &mut self.send_failed,
             &mut self.send_answer_lost,
             &mut self.message_lost,
+            &mut self.capture_lost,
         ]
     }
 }
@@ -214,6 +218,10 @@ impl Options {
             // the first time once more.
             faults.restore = 0;
         }
+        // Rows that cascades delete unnoticed are missing without evidence of a delete.
+        let cascades = features.foreign_key == Some(true) || features.after_trigger;
+        let lost = Dice::new(seed ^ 0xca97_04e5).below(6);
+        faults.capture_lost = if cascades { 0 } else { [0, 0, 0, 0, 2, 8][lost] };
         let steps = 200 + dice.below(500);
         let edits = 8 + dice.below(24);
         Self { steps, edits, faults, features, window: dice.below(4) > 0, planted: None }

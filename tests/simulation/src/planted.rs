@@ -39,10 +39,11 @@ pub enum Planted {
     LockedRowsTakenForWritten,
     RowVersionIgnored,
     OneTouchForTheBatch,
+    CaptureOnlyRepaired,
 }
 
 /// Every bug with its name on the command line and what it is.
-pub const PLANTED: [(Planted, &str, &str); 33] = [
+pub const PLANTED: [(Planted, &str, &str); 34] = [
     (Planted::BaseNotSaved, "base-not-saved", "What was agreed on is not remembered"),
     (
         Planted::BaseSavedBeforeTheWrite,
@@ -156,6 +157,11 @@ pub const PLANTED: [(Planted, &str, &str); 33] = [
         "A row that somebody edited since the run read it is written all the same",
     ),
     (Planted::OneTouchForTheBatch, "one-touch-for-the-batch", "Of a message's touches only the last is kept"),
+    (
+        Planted::CaptureOnlyRepaired,
+        "capture-only-repaired",
+        "Triggers that were gone are created again, and what went unnoticed is not looked for",
+    ),
 ];
 
 impl Planted {

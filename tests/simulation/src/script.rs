@@ -36,6 +36,8 @@ pub enum Kind {
     RestoreAlone,
     /// The definition changes.
     Redefine,
+    /// The capture triggers of a table are dropped.
+    LoseCapture,
 }
 
 /// One step.
@@ -84,7 +86,10 @@ pub fn script(seed: u64, options: &Options) -> Vec<Op> {
                     _ => Kind::Wait,
                 },
             };
-            Op { kind, dice: of_step.bits() }
+            let op = Op { kind, dice: of_step.bits() };
+            let loses = matches!(kind, Kind::Step | Kind::Wait)
+                && Dice::new(bits ^ 0xca97_04e5).often(faults.capture_lost);
+            if loses { Op { kind: Kind::LoseCapture, ..op } } else { op }
         })
         .collect()
 }

@@ -136,6 +136,10 @@ impl Users {
         if empty || self.created.iter().any(|count| *count < RECORDS) && act.dice.below(5) == 0 {
             return self.create(&mut act, side);
         }
+        // What is deleted or gets another key while nobody notices is missing, and a person has to say what was meant.
+        if ports.database.is_capture_lost() {
+            return self.edit(&mut act, side);
+        }
         match act.dice.below(60) {
             0..6 => self.delete(&mut act, side),
             6..9 => self.undelete(&mut act),

@@ -44,12 +44,14 @@ fn kept_seeds_hold() {
     println!("{count} kept seeds");
 }
 
-/// A number that each commit has of its own; without git, that of the release.
+/// A number that each commit has of its own on each day; without git, that of the release.
 fn start() -> u64 {
     let head = Command::new("git").args(["rev-parse", "HEAD"]).output().ok();
     let head = head.filter(|output| output.status.success()).map(|output| output.stdout);
     let head = head.and_then(|head| String::from_utf8(head).ok()).unwrap_or_default();
-    u64::from_str_radix(head.get(..8).unwrap_or_default(), 16).unwrap_or(0) << 16
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let day = since.as_secs() / 86_400;
+    (u64::from_str_radix(head.get(..8).unwrap_or_default(), 16).unwrap_or(0) << 16) ^ (day << 48)
 }
 
 fn fresh_seeds_hold_and_cover() {

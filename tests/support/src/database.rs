@@ -286,6 +286,12 @@ impl MemoryDatabase {
         self.inner.lock().unwrap().uncaptured.insert(sync.to_owned());
     }
 
+    /// True while changes of some table go unnoticed.
+    #[must_use]
+    pub fn is_capture_lost(&self) -> bool {
+        !self.inner.lock().unwrap().uncaptured.is_empty()
+    }
+
     /// Sets whether the database refuses to create triggers.
     pub fn refuse_triggers(&self, refused: bool) {
         self.inner.lock().unwrap().triggers_refused = refused;

@@ -215,6 +215,14 @@ impl DerefMut for MemoryPorts {
     }
 }
 
+impl MemoryPorts {
+    /// True if changes of rows go unnoticed, or went unnoticed and are not looked for yet.
+    #[must_use]
+    pub fn is_capture_in_doubt(&self) -> bool {
+        self.database.is_capture_lost() || self.state.notes_a_capture_gap()
+    }
+}
+
 impl HasPorts for MemoryPorts {
     type Held = MemoryPortSet;
 

@@ -117,6 +117,12 @@ impl MemoryState {
             && inner.bases.values().all(|base| base.intent.is_none())
     }
 
+    /// True if the capture of some sync is not known to be whole.
+    #[must_use]
+    pub fn notes_a_capture_gap(&self) -> bool {
+        self.inner.lock().unwrap().cursors.values().any(|cursor| cursor.capture_gap.is_some())
+    }
+
     /// When the next deferred touch is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {

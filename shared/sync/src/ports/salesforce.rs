@@ -235,6 +235,13 @@ pub trait Salesforce: Send + Sync {
         ids: &[SalesforceId],
     ) -> impl Future<Output = Result<WriteAnswer, PortError>> + Send;
 
+    /// Answers the Ids of an object's custom fields, by API name. A field that is deleted and created again under its name
+    /// has another Id. Empty if this user may not read them.
+    fn field_ids(
+        &self,
+        object: &str,
+    ) -> impl Future<Output = Result<BTreeMap<FieldName, String>, PortError>> + Send;
+
     /// Makes the cheapest call there is, to find out whether Salesforce answers.
     fn probe(&self) -> impl Future<Output = Result<(), PortError>> + Send;
 

@@ -5,11 +5,14 @@ use super::record::{InRun, Loaded, Remote, SalesforceRead};
 use super::{Backoff, PortError, Ports, Run};
 use crate::ports::{RecordRef, Salesforce, State};
 use jiff::{SignedDuration, Timestamp};
-use syncline_engine::{Base, Op, SalesforceId, Stamp};
+use syncline_engine::{Base, Op, SalesforceId, Side, Stamp};
 
 /// A read that looks older than our last write, or older than what a scan has seen, or that bears another marker, is
 /// believed once Salesforce's clock is this far past that write or that stamp.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// How often a process asks for the Ids of an object's fields, at most.
+const FIELDS_ASKED_EVERY: SignedDuration = SignedDuration::from_secs(5);
 
 impl<P: Ports> Run<'_, P> {
     /// Step 2. Reads Salesforce. An answer that is older than what the base knows is never merged: the record is read
@@ -43,8 +46,52 @@ impl<P: Ports> Run<'_, P> {
             }
             ready.push(record);
         }
+        self.check_fields(&ready).await?;
         let ready = exits.sort(self.match_open_creates(ready).await?);
         Ok(exits.with(ready))
+    }
+
+    /// A custom field that is deleted and created again under its name is another field, and empty in every record. So
+    /// before an empty value is believed that was not empty before, the fields are asked for their Ids.
+    ///
+    /// # Errors
+    /// [`PortError::Definition`] if a field is not the one that was applied.
+    async fn check_fields(&self, records: &[SalesforceRead]) -> Result<(), PortError> {
+        let emptied = self.definition.fields.iter().any(|mapping| {
+            mapping.field_id.is_some()
+                && records.iter().any(|record| self.was_emptied(record, &mapping.field))
+        });
+        let (object, now) = (&self.definition.object, self.now());
+        let look = format!("fields of {object}");
+        if !emptied || !self.ports.process_memory().looks().is_due(&look, now, FIELDS_ASKED_EVERY) {
+            return Ok(());
+        }
+        let ids = self.ports.salesforce().field_ids(object).await?;
+        let replaced = self.definition.fields.iter().find(|mapping| {
+            let now = ids.get(&mapping.field);
+            mapping.field_id.is_some() && now.is_some() && mapping.field_id.as_ref() != now
+        });
+        if let Some(mapping) = replaced {
+            return Err(PortError::Definition {
+                side: Side::Salesforce,
+                message: format!(
+                    "field {} of {object} is not the field that was applied: that one was deleted, and this one was \
+                     created under its name. Run `syncline apply`; an empty value of the new field then overwrites nothing",
+                    mapping.field
+                ),
+            });
+        }
+        self.ports.process_memory().looks().done(&look, now);
+        Ok(())
+    }
+
+    /// The field is empty, and what both sides agreed on last was not.
+    fn was_emptied(&self, record: &SalesforceRead, field: &str) -> bool {
+        let Remote::Present(remote) = &record.remote else { return false };
+        let agreed =
+            record.loaded.base.as_ref().filter(|base| base.live).and_then(|base| base.fields.get(field));
+        remote.values.get(field) == Some(&None)
+            && agreed.is_some_and(|agreed| Some(agreed.fingerprint) != self.fingerprint_of(field, None))
     }
 
     /// A create of ours of which it is not known whether it landed is looked for by its external Id, among deleted

@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use org::User;
+use org::{Org, User};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -60,6 +60,9 @@ fn run_query(app: &App, user: &User, size: usize, text: &str, deleted_too: bool)
             Ok(query) => query,
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
         };
+        if query.object == "FieldDefinition" {
+            return field_definitions(&org, &query);
+        }
         match query.run(&org, user, deleted_too) {
             Ok(rows) => (query, rows, org.faults.clone()),
             Err((code, message)) => return refusal(StatusCode::BAD_REQUEST, code, message),
@@ -72,6 +75,25 @@ fn run_query(app: &App, user: &User, size: usize, text: &str, deleted_too: bool)
         rows.iter().map(|(id, row)| record_json(&faults, &query.object, id, row)).collect();
     let total = rows.len();
     answer_page(app, Page { rows, total, size })
+}
+
+/// The fields of an object with their durable Ids. Which users may read them is not known; here all may.
+fn field_definitions(org: &Org, query: &soql::Query) -> Response {
+    let object = query.compared("EntityDefinition.QualifiedApiName").unwrap_or_default();
+    let Some(schema) = org.schema(object) else {
+        return Json(json!({"totalSize": 0, "done": true, "records": []})).into_response();
+    };
+    let ids = org.field_ids(object);
+    let durable = |name: &str| ids.get(name).map_or_else(|| name.to_owned(), |id| format!("{id}AAA"));
+    let records: Vec<serde_json::Value> = schema
+        .fields
+        .iter()
+        .map(|field| {
+            json!({"attributes": {"type": "FieldDefinition"}, "QualifiedApiName": field.name,
+                   "DurableId": format!("{object}.{}", durable(field.name))})
+        })
+        .collect();
+    Json(json!({"totalSize": records.len(), "done": true, "records": records})).into_response()
 }
 
 fn answer_page(app: &App, mut page: Page) -> Response {

@@ -267,6 +267,10 @@ impl Salesforce for SimSalesforce {
         self.memory.salesforce.probe().await
     }
 
+    async fn field_ids(&self, object: &str) -> Result<BTreeMap<String, String>, PortError> {
+        self.memory.salesforce.field_ids(object).await
+    }
+
     fn take_usage(&self) -> CallUsage {
         self.memory.salesforce.take_usage()
     }

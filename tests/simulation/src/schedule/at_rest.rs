@@ -67,6 +67,8 @@ impl Schedule {
                     let until = memory.state.left_alone_until().unwrap_or_default();
                     memory.clock.advance_to(until);
                 }
+                // What went unnoticed is found once it is noticed that it could.
+                None if idle && memory.is_capture_in_doubt() => self.advance(SignedDuration::from_secs(61)),
                 // What no message tells of, catch-up finds with its next scan.
                 None if idle && caught_up != Some(written(&memory)) => {
                     caught_up = Some(written(&memory));

@@ -95,6 +95,7 @@ async fn applier(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
 /// What fails is tried again by the next one.
 async fn poller(ports: SimPorts, definitions: Arc<Vec<Definition>>) {
     let _ = Box::pin(watch(&ports, &definitions)).await;
+    let _ = Box::pin(poll::check_capture(&ports, &definitions)).await;
     let _ = Box::pin(poll::capture_log(&ports, &definitions)).await;
     let _ = Box::pin(poll::due(&ports)).await;
     for definition in definitions.iter() {
@@ -277,6 +278,11 @@ impl Schedule {
             Kind::Restore => self.backup_or_restore(),
             Kind::RestoreAlone => self.restore_alone(),
             Kind::Redefine => self.redefine(&mut dice),
+            Kind::LoseCapture => {
+                let syncs: Vec<String> = self.definitions.iter().map(|one| one.name.clone()).collect();
+                self.hit("fault: capture lost");
+                self.memory().database.drop_capture(&syncs[dice.below(syncs.len())]);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use super::record::{master_of, values_of};
 use super::requests::Write;
 use crate::yielding::yield_now;
 use org::{Org, Record};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use syncline_engine::{Definition, SalesforceId};
 use syncline_sync::{
@@ -144,6 +145,12 @@ impl Salesforce for MemoryOrg {
     async fn probe(&self) -> Result<(), PortError> {
         yield_now().await;
         self.call()
+    }
+
+    async fn field_ids(&self, object: &str) -> Result<BTreeMap<String, String>, PortError> {
+        yield_now().await;
+        self.call()?;
+        Ok(self.inner.lock().unwrap().org.field_ids(object))
     }
 
     fn take_usage(&self) -> CallUsage {
