@@ -82,7 +82,15 @@ pub(crate) enum Command {
     },
 
     /// Shows how many records are linked, waiting, in conflict, rejected or held, and which syncs are paused.
-    Status,
+    Status {
+        /// Prints the numbers as JSON.
+        #[arg(long)]
+        json: bool,
+
+        /// Exits with code 3 if a sync is paused, a side is away, capture is not whole, or there are dead letters.
+        #[arg(long)]
+        check: bool,
+    },
 
     /// Shows conflicts: fields that both sides changed, with both values and the value that won.
     Conflicts {
@@ -103,6 +111,10 @@ pub(crate) enum Command {
     History {
         /// The Salesforce Id of the record, or the key of its row.
         record: String,
+
+        /// The name of the sync, as in [sync.NAME]. Needed if rows of several syncs have this key.
+        #[arg(long)]
+        sync: Option<String>,
     },
 
     /// Resumes a paused sync at the point where it stopped.

@@ -123,10 +123,13 @@ async fn about<H: Home>(target: Target<H>, command: Command) -> Result<ExitCode,
                 println!("{line}");
             }
         }
-        Command::Status => commands::status(&target).await?,
+        Command::Status { json, check } => {
+            let all_is_well = commands::status(&target, json).await?;
+            return Ok(if check && !all_is_well { ExitCode::from(3) } else { ExitCode::SUCCESS });
+        }
         Command::Conflicts { limit } => commands::conflicts(&target, limit).await?,
         Command::Rejected { limit } => commands::rejected(&target, limit).await?,
-        Command::History { record } => commands::history(&target, &record).await?,
+        Command::History { record, sync } => commands::history(&target, &record, sync.as_deref()).await?,
         Command::Resume { sync, deletes } => commands::resume(&target, &sync, deletes).await?,
         Command::Pause { sync } => commands::pause(&target, &sync).await?,
         Command::Endpoint => println!("{}", target.home.endpoint(&target.config).await?),

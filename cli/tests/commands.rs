@@ -277,3 +277,54 @@ async fn a_first_link_of_two_filled_sides_goes_on_when_told_to() {
     // It was decided once.
     assert!(installation.command(&["apply"]).status().unwrap().success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_tells_programs_as_well() {
+    let installation = Installation::new().await;
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+    let status = |arguments: &[&str]| {
+        let output = installation.command(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, words) = status(&["status", "--json", "--check"]);
+    let told: serde_json::Value = serde_json::from_str(&words).unwrap();
+    assert_eq!(
+        (code, &told["syncs"][0]["sync"], &told["dead_letters"]),
+        (Some(0), &"contacts".into(), &0.into())
+    );
+    assert!(installation.command(&["pause", "contacts"]).status().unwrap().success());
+    assert_eq!(status(&["status"]).0, Some(0));
+    let (code, words) = status(&["status", "--json", "--check"]);
+    let told: serde_json::Value = serde_json::from_str(&words).unwrap();
+    assert_eq!(code, Some(3), "{words}");
+    assert!(told["syncs"][0]["paused"].is_string(), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_in_another_case_is_the_object_in_salesforces_own() {
+    let installation = Installation::new().await;
+    let text = installation.configuration().replace("object = \"Contact\"", "object = \"contact\"");
+    installation.write(&text);
+    let output = installation.command(&["apply"]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("sync contacts is applied: Contact = public.contacts"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_rows_of_several_syncs_have_is_asked_about() {
+    let installation = Installation::new().await;
+    assert!(installation.command(&["apply"]).status().unwrap().success());
+    installation
+        .database
+        .run(
+            "INSERT INTO syncline.history (sync, at, record, postgres_key, side, source, reason, intent, outcome)
+             SELECT sync, now(), 'r', '[\"1\"]', 'postgres', 'capture-log', 'edited', 'i', 'written'
+             FROM unnest(ARRAY['accounts', 'contacts']) AS u(sync)",
+        )
+        .await;
+    let words = refused(&installation, &["history", "1"]);
+    assert!(words.contains("accounts, contacts; name one of them with --sync"), "{words}");
+    let output = installation.command(&["history", "1", "--sync", "contacts"]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("contacts") && !words.contains("accounts"), "{words}");
+}

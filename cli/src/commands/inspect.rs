@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::instance::{Connected, Home};
+use std::collections::BTreeSet;
 use syncline_config::{Fields, Sync};
 use syncline_engine::{Definition, PostgresType, SalesforceType};
 use syncline_postgres::{
@@ -95,7 +96,7 @@ impl<H: Home> Connected<H> {
             }
             Err(error) => return Ok(Err(format!("sync.{}: {}", sync.name, undescribed(sync, &error)))),
         };
-        let frozen = applied.iter().find(|known| known.name == sync.name && known.object == sync.object);
+        let frozen = applied.iter().find(|known| known.name == sync.name && known.object == object.name);
         let fields = self.wanted_fields(sync, &object, frozen);
         if !has_schema(connection, &sync.schema).await? {
             return Ok(Err(format!(
@@ -118,11 +119,12 @@ impl<H: Home> Connected<H> {
         let same_table =
             |other: &&Described<'_>| other.sync.schema == sync.schema && other.sync.table == sync.table;
         let parent = |other: &Described<'_>| {
-            (other.sync.name.clone(), other.sync.object.clone(), other.table.key.len())
+            (other.sync.name.clone(), other.object.name.clone(), other.table.key.len())
         };
         Wanted {
             name: sync.name.clone(),
-            object: sync.object.clone(),
+            // In Salesforce's own case, which messages bear.
+            object: found.object.name.clone(),
             schema: sync.schema.clone(),
             table: sync.table.clone(),
             link: sync.link.clone(),
@@ -151,7 +153,9 @@ impl<H: Home> Connected<H> {
     ) -> Vec<WantedField> {
         let ours = [&self.target.config.salesforce.external_id, &self.target.config.salesforce.marker];
         if let (Fields::All, Some(frozen)) = (&sync.fields, frozen) {
-            let fields = frozen.fields.iter().map(|mapping| WantedField {
+            // A field that is deleted in Salesforce meanwhile is left out.
+            let there = frozen.fields.iter().filter(|mapping| object.field(&mapping.field).is_some());
+            let fields = there.map(|mapping| WantedField {
                 field: mapping.field.clone(),
                 column: mapping.column.clone(),
                 direction: syncline_engine::Direction::Both,
@@ -169,22 +173,41 @@ impl<H: Home> Connected<H> {
                     lookup: field.lookup.clone(),
                 })
                 .collect(),
-            Fields::All => object
-                .fields
-                .iter()
-                .filter(|field| field.createable && !ours.contains(&&field.name))
-                .filter(|field| {
-                    !matches!(field.salesforce_type, SalesforceType::Other(_) | SalesforceType::Id)
-                })
-                .map(|field| WantedField {
-                    field: field.name.clone(),
-                    column: generated_column_name(&field.name),
-                    direction: syncline_engine::Direction::Both,
-                    lookup: None,
-                })
-                .collect(),
+            Fields::All => {
+                let keepable = object
+                    .fields
+                    .iter()
+                    .filter(|field| field.createable && !ours.contains(&&field.name))
+                    .filter(|field| {
+                        !matches!(field.salesforce_type, SalesforceType::Other(_) | SalesforceType::Id)
+                    });
+                all_fields(keepable.map(|field| field.name.as_str()), &sync.link)
+            }
         }
     }
+}
+
+/// The fields of `fields = "*"`, each with a column of its own: where two fields would get one column, such as `Phone`
+/// and `Phone__c`, or a field would get the column of the key or of the link, the name is made longer.
+fn all_fields<'f>(names: impl Iterator<Item = &'f str>, link: &str) -> Vec<WantedField> {
+    let mut taken = BTreeSet::from(["id".to_owned(), link.to_owned()]);
+    let mut fields = Vec::new();
+    for name in names {
+        let mut column = generated_column_name(name);
+        if taken.contains(&column) {
+            column.push_str(if name.ends_with("__c") { "_c" } else { "_field" });
+        }
+        while !taken.insert(column.clone()) {
+            column.push('_');
+        }
+        fields.push(WantedField {
+            field: name.to_owned(),
+            column,
+            direction: syncline_engine::Direction::Both,
+            lookup: None,
+        });
+    }
+    fields
 }
 
 fn undescribed(sync: &Sync, error: &SalesforceError) -> String {
@@ -277,4 +300,17 @@ fn generated(
         unique_columns: vec!["id".to_owned()],
     };
     Ok((table, sql))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_all_gets_a_column_of_its_own() {
+        let names = ["Phone", "Phone__c", "Id__c", "Salesforce_Id__c", "Title"];
+        let columns: Vec<String> =
+            all_fields(names.into_iter(), "salesforce_id").into_iter().map(|field| field.column).collect();
+        assert_eq!(columns, ["phone", "phone_c", "id_c", "salesforce_id_c", "title"]);
+    }
 }

@@ -2,11 +2,53 @@
 
 use crate::failure::Failure;
 use crate::instance::{Home, Target};
-use crate::output::table;
+use crate::output::{harmless, table};
+use serde_json::json;
 use syncline_sync::Overview;
 
-/// Prints the numbers of an instance.
-pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
+/// Prints the numbers of an instance, as tables or as JSON. Answers whether all is well: no sync is paused, both sides
+/// answer, capture is whole, and there are no dead letters.
+pub(crate) async fn status<H: Home>(target: &Target<H>, json: bool) -> Result<bool, Failure> {
+    let overview = target.overview().await?;
+    let Overview { paused, breakers, capture_gaps, dead, .. } = &overview;
+    let all_is_well = paused.is_empty() && breakers.is_empty() && capture_gaps.is_empty() && *dead == 0;
+    if json {
+        println!("{}", as_json(&overview));
+    } else {
+        print(target, overview);
+    }
+    Ok(all_is_well)
+}
+
+/// The numbers as JSON, with one object for each sync.
+fn as_json(overview: &Overview) -> serde_json::Value {
+    let of = |list: &[(String, String)], name: &str| {
+        list.iter().find(|(one, _)| one == name).map(|(_, words)| words.clone())
+    };
+    let sync = |(name, linked): &(String, u64)| {
+        json!({
+            "sync": name,
+            "linked": linked,
+            "paused": of(&overview.paused, name),
+            "capture_gap": of(&overview.capture_gaps, name),
+        })
+    };
+    let away = |(side, message): &(String, String)| json!({"side": side, "message": message});
+    json!({
+        "syncs": overview.linked.iter().map(sync).collect::<Vec<_>>(),
+        "log": overview.log,
+        "queue": overview.queue,
+        "deferred": overview.deferred,
+        "waiting_for_parents": overview.waiting,
+        "conflicts": overview.conflicts,
+        "rejected": overview.rejected,
+        "held": overview.held,
+        "dead_letters": overview.dead,
+        "sides_away": overview.breakers.iter().map(away).collect::<Vec<_>>(),
+    })
+}
+
+fn print<H: Home>(target: &Target<H>, overview: Overview) {
     let Overview {
         linked,
         log,
@@ -20,7 +62,7 @@ pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
         dead,
         paused,
         breakers,
-    } = target.overview().await?;
+    } = overview;
     let mut syncs = table(&["sync", "linked records", "state"]);
     for (sync, count) in linked {
         let paused = paused.iter().find(|(name, _)| *name == sync);
@@ -65,8 +107,8 @@ pub(crate) async fn status<H: Home>(target: &Target<H>) -> Result<(), Failure> {
     }
     for (side, message) in breakers {
         println!(
-            "{side} gets no calls except probes; work resumes when a probe succeeds. The last error: {message}"
+            "{side} gets no calls except probes; work resumes when a probe succeeds. The last error: {}",
+            harmless(&message)
         );
     }
-    Ok(())
 }

@@ -330,6 +330,10 @@ async fn outbound(State(shared): State<Arc<Shared>>, Path(secret): Path<String>,
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
     match shared.pool.get().await {
         Ok(_) => (StatusCode::OK, "ok\n").into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => {
+            // Whoever asks may be a stranger. What is wrong is for the log.
+            tracing::warn!(%error, "the database cannot be reached, so /healthz answers that serve is unavailable");
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable\n").into_response()
+        }
     }
 }

@@ -18,6 +18,17 @@ pub async fn handle<P: Ports>(
 ) -> BatchOutcome {
     let applied = consume(ports, definitions, deliveries, deadline).await;
     let summary = &applied.summary;
+    let deleted = summary.rows_deleted + summary.records_deleted;
+    if deleted + summary.conflicts + summary.rejected + summary.held > 0 {
+        tracing::info!(
+            rows_deleted = summary.rows_deleted,
+            records_deleted = summary.records_deleted,
+            conflicts = summary.conflicts,
+            rejected = summary.rejected,
+            held = summary.held,
+            "reconciled, with what a person may want to look at"
+        );
+    }
     tracing::debug!(
         messages = deliveries.len(),
         equal = summary.equal,
