@@ -328,3 +328,24 @@ async fn a_key_that_rows_of_several_syncs_have_is_asked_about() {
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(words.contains("contacts") && !words.contains("accounts"), "{words}");
 }
+
+/// Takes a field off contacts, as an object of Salesforce may lack it.
+fn without_field(installation: &Installation, field: &str) {
+    let mut org = installation.simulator.org.lock().unwrap();
+    org.schema_mut("Contact").unwrap().fields.retain(|one| one.name != field);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_without_stamps_is_refused_and_one_without_deletes_is_named() {
+    let installation = Installation::new().await;
+    without_field(&installation, "IsDeleted");
+    let output = installation.command(&["apply"]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        words.contains("Contact has no field IsDeleted, so deletes in Salesforce are not seen"),
+        "{words}"
+    );
+    without_field(&installation, "SystemModstamp");
+    assert!(refused(&installation, &["apply"]).contains("Contact has no field SystemModstamp"));
+}

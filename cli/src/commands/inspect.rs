@@ -73,6 +73,12 @@ impl<H: Home> Connected<H> {
                 Ok((definition, notes)) => {
                     inspected.definitions.push(definition);
                     inspected.notes.extend(notes.into_iter().map(|note| format!("note: {}", note.message)));
+                    if found.object.field("IsDeleted").is_none() {
+                        inspected.notes.push(format!(
+                            "note: sync.{}: {} has no field IsDeleted, so deletes in Salesforce are not seen",
+                            found.sync.name, found.object.name
+                        ));
+                    }
                 }
                 Err(found) => {
                     problems.extend(found.into_iter().filter(|one| one.fatal).map(|one| one.message));
@@ -96,6 +102,12 @@ impl<H: Home> Connected<H> {
             }
             Err(error) => return Ok(Err(format!("sync.{}: {}", sync.name, undescribed(sync, &error)))),
         };
+        if object.field("SystemModstamp").is_none() {
+            return Ok(Err(format!(
+                "sync.{0}: {1} has no field SystemModstamp, by which changes are found, so it cannot be synced; leave the sync {0} out",
+                sync.name, object.name
+            )));
+        }
         let frozen = applied.iter().find(|known| known.name == sync.name && known.object == object.name);
         let fields = self.wanted_fields(sync, &object, frozen);
         if !has_schema(connection, &sync.schema).await? {

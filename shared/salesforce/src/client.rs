@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use syncline_sync::Concern;
@@ -63,6 +63,8 @@ struct Known {
     refused: bool,
     /// True once a header `Sforce-Limit-Info` could not be read.
     warned: bool,
+    /// The objects that have no field `IsDeleted`, such as `User`.
+    without_is_deleted: BTreeSet<String>,
     /// How many records a call that writes to an object has, where Apex code took fewer than the most.
     batch_sizes: BTreeMap<String, usize>,
 }
@@ -151,6 +153,16 @@ impl Client {
     #[must_use]
     pub fn with(self, options: WriteOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// True unless Salesforce said that the object has no field `IsDeleted`.
+    pub(crate) fn has_is_deleted(&self, object: &str) -> bool {
+        !self.known().without_is_deleted.contains(object)
+    }
+
+    /// Remembers that the object has no field `IsDeleted`.
+    pub(crate) fn note_without_is_deleted(&self, object: &str) {
+        self.known().without_is_deleted.insert(object.to_owned());
     }
 
     /// How many records the next call that writes to this object has.

@@ -97,12 +97,14 @@ impl Client {
             let list: Vec<String> = places.iter().map(|place| quoted(ids[*place].as_str())).collect();
             let marker = definition.marker.as_ref().map(|field| format!(", {field}")).unwrap_or_default();
             let master = if definition.mergeable { ", MasterRecordId" } else { "" };
-            let soql = format!(
-                "SELECT Id, IsDeleted, SystemModstamp{marker}{master} FROM {} WHERE Id IN ({})",
-                definition.object,
-                list.join(",")
-            );
-            let (rows, _) = self.query_all(&soql).await?;
+            let list = list.join(",");
+            let soql = |is_deleted: &str| {
+                format!(
+                    "SELECT Id, SystemModstamp{is_deleted}{marker}{master} FROM {} WHERE Id IN ({list})",
+                    definition.object
+                )
+            };
+            let (rows, _) = self.query_deleted_too(&definition.object, soql).await?;
             for row in rows {
                 let id = id_of(&row)?;
                 if text(&row, "IsDeleted").as_deref() != Some("true") {
@@ -348,10 +350,12 @@ impl Salesforce for Client {
                 (condition, "SystemModstamp, Id")
             }
         };
-        let soql = format!(
-            "SELECT Id, SystemModstamp, IsDeleted FROM {object}{condition} ORDER BY {order} LIMIT {SCAN_ROWS}"
-        );
-        let (rows, date) = self.query_all(&soql).await?;
+        let soql = |is_deleted: &str| {
+            format!(
+                "SELECT Id, SystemModstamp{is_deleted} FROM {object}{condition} ORDER BY {order} LIMIT {SCAN_ROWS}"
+            )
+        };
+        let (rows, date) = self.query_deleted_too(object, soql).await?;
         let last = rows.len() < SCAN_ROWS;
         let rows = rows
             .iter()
@@ -402,12 +406,11 @@ impl Salesforce for Client {
         let mut found: BTreeMap<String, FoundRecord> = BTreeMap::new();
         for chunk in external_ids.chunks(100) {
             let list: Vec<String> = chunk.iter().map(|external_id| quoted(external_id)).collect();
-            let soql = format!(
-                "SELECT Id, IsDeleted, {field} FROM {} WHERE {field} IN ({})",
-                definition.object,
-                list.join(",")
-            );
-            for row in self.query_all(&soql).await?.0 {
+            let list = list.join(",");
+            let soql = |is_deleted: &str| {
+                format!("SELECT Id, {field}{is_deleted} FROM {} WHERE {field} IN ({list})", definition.object)
+            };
+            for row in self.query_deleted_too(&definition.object, soql).await?.0 {
                 let deleted = text(&row, "IsDeleted").as_deref() == Some("true");
                 if let Some(external_id) = text(&row, field) {
                     found.insert(external_id, FoundRecord { id: id_of(&row)?, deleted });

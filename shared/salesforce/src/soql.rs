@@ -61,6 +61,26 @@ impl Client {
         self.pages("queryAll", soql).await
     }
 
+    /// All rows of a query that asks for `IsDeleted`, as [`Self::query_all`] gives them. `soql` makes the query from
+    /// what it selects for that: `, IsDeleted`, or nothing for an object that does not have the field, such as `User`.
+    pub(crate) async fn query_deleted_too(
+        &self,
+        object: &str,
+        soql: impl Fn(&str) -> String,
+    ) -> Result<(Vec<RawRow>, Timestamp), SalesforceError> {
+        if self.has_is_deleted(object) {
+            match self.query_all(&soql(", IsDeleted")).await {
+                Err(SalesforceError::Refused { code, message })
+                    if code == "INVALID_FIELD" && message.contains("IsDeleted") =>
+                {
+                    self.note_without_is_deleted(object);
+                }
+                other => return other,
+            }
+        }
+        self.query_all(&soql("")).await
+    }
+
     /// All rows of a query over records that are not deleted. A row holds the text of each field. Fields that
     /// are null are left out.
     ///

@@ -152,3 +152,36 @@ async fn the_triggers_of_an_earlier_release_are_replaced_without_a_word() {
     let conditions = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'syncline%' AND tgqual IS NOT NULL";
     assert_eq!(world.database.count(conditions).await, 0);
 }
+
+#[tokio::test]
+async fn a_partition_that_is_created_is_no_gap_and_one_that_is_attached_is_compared() {
+    let world = world(BY_STAGE).await;
+    world
+        .database
+        .run("CREATE TABLE public.contacts_lost PARTITION OF contacts FOR VALUES IN ('lost')")
+        .await;
+    assert_eq!(gap(&world).await, None, "its rows are captured from the first one on");
+    world.database.run("INSERT INTO contacts (stage, last_name) VALUES ('lost', 'Noether')").await;
+    world.to_rest().await;
+    assert_eq!((world.records("Contact"), gap(&world).await), (2, None));
+    // Filled and attached in one transaction, and in two.
+    let filled = |name: &str, id: u32| {
+        format!(
+            "CREATE TABLE public.contacts_{name} (LIKE contacts INCLUDING ALL);
+             INSERT INTO contacts_{name} (id, stage, last_name) VALUES ({id}, '{name}', '{name}')"
+        )
+    };
+    let attach = |name: &str| {
+        format!("ALTER TABLE contacts ATTACH PARTITION contacts_{name} FOR VALUES IN ('{name}')")
+    };
+    world.database.run(&format!("{}; {}", filled("old", 77), attach("old"))).await;
+    let found = gap(&world).await.unwrap_or_default();
+    assert!(found.contains("missing on public.contacts_old"), "{found}");
+    world.database.run(&filled("older", 78)).await;
+    world.database.run(&attach("older")).await;
+    let found = gap(&world).await.unwrap_or_default();
+    assert!(found.contains("missing on public.contacts_older"), "{found}");
+    next_minute(&world).await;
+    assert_eq!(gap(&world).await, None);
+    assert_eq!(world.records("Contact"), 4, "the rows that came with the partitions are found");
+}

@@ -314,3 +314,39 @@ async fn wait_for(world: &World, holds: impl Fn() -> bool) {
     }
     panic!("it never held");
 }
+
+#[tokio::test]
+async fn an_object_without_the_field_is_deleted_is_synced_and_only_its_deletes_are_not_seen() {
+    let sync = SyncOptions::contacts(FIELDS).propagating();
+    let options = Options { sql: CONTACTS, syncs: vec![sync], lease: SignedDuration::from_secs(5) };
+    let world = World::new(options).await;
+    world
+        .simulator
+        .org
+        .lock()
+        .unwrap()
+        .schema_mut("Contact")
+        .unwrap()
+        .fields
+        .retain(|one| one.name != "IsDeleted");
+    let id = world.create("Contact", &[("LastName", "Hopper"), ("Title", "Admiral")]);
+    world.scan().await;
+    world.to_rest().await;
+    assert_eq!(world.database.text("SELECT title FROM contacts").await.as_deref(), Some("Admiral"));
+    world
+        .database
+        .run("UPDATE contacts SET title = 'Commodore'; INSERT INTO contacts (last_name) VALUES ('Noether')")
+        .await;
+    world.to_rest().await;
+    assert_eq!(world.field("Contact", &id, "Title").as_deref(), Some("Commodore"));
+    assert_eq!(world.records("Contact"), 2);
+    world.delete("Contact", &id);
+    world.catch_up().await;
+    world.to_rest().await;
+    assert_eq!(
+        world.database.count("SELECT count(*) FROM contacts").await,
+        2,
+        "nothing is deleted without evidence"
+    );
+    assert_eq!(world.database.count("SELECT count(*) FROM syncline.paused").await, 0);
+}

@@ -112,3 +112,20 @@ async fn a_new_record_whose_required_field_cannot_be_read_is_held() {
         rejected(&world).await.unwrap().contains("LastName in Salesforce is a text that cannot be decoded")
     );
 }
+
+#[tokio::test]
+async fn a_field_that_is_shown_again_without_a_new_stamp_goes_on_by_itself() {
+    let world = world().await;
+    let id = world.create("Contact", &[("LastName", "Hopper"), ("Title", "Admiral")]);
+    looked_at_again(&world).await;
+    world.simulator.org.lock().unwrap().faults.left_out.insert("Title".to_owned());
+    world.edit("Contact", &id, &[("Title", "Rear Admiral")]);
+    looked_at_again(&world).await;
+    assert_eq!(row(&world).await, "Hopper|Admiral|null");
+    assert!(rejected(&world).await.is_some());
+    world.simulator.org.lock().unwrap().faults.left_out.clear();
+    world.database.run("UPDATE syncline.deferred SET due = now() - interval '1 second'").await;
+    world.to_rest().await;
+    assert_eq!(row(&world).await, "Hopper|Rear Admiral|null");
+    assert_eq!(rejected(&world).await, None);
+}

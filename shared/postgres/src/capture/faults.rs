@@ -15,6 +15,8 @@ pub(super) enum Fault {
     OlderFunction(String),
     /// A trigger is not there.
     Missing { table: String, trigger: Trigger },
+    /// A trigger for TRUNCATE is not there yet on a partition that was created lately. Its rows are captured.
+    NewPartition { table: String, trigger: Trigger },
     /// A trigger is switched off, or fires in other sessions than it has to.
     Mode { table: String, trigger: Trigger, mode: String },
     /// A trigger of this name does something else.
@@ -31,7 +33,7 @@ impl Fault {
         match self {
             Self::Function(name) => format!("the trigger function {name} is gone or changed"),
             Self::OlderFunction(name) => format!("the trigger function {name} is of an earlier release"),
-            Self::Missing { table, trigger } => {
+            Self::Missing { table, trigger } | Self::NewPartition { table, trigger } => {
                 format!("trigger {} is missing on {table}", trigger.name(instance, definition))
             }
             Self::Mode { table, trigger, mode } => {
@@ -56,7 +58,13 @@ impl Fault {
 
     /// True if changes of rows may have gone unnoticed.
     pub(super) fn is_gap(&self) -> bool {
-        !matches!(self, Self::OlderFunction(_) | Self::OlderTrigger { .. } | Self::Stray { .. })
+        !matches!(
+            self,
+            Self::OlderFunction(_)
+                | Self::OlderTrigger { .. }
+                | Self::NewPartition { .. }
+                | Self::Stray { .. }
+        )
     }
 
     /// The quoted name of the table, with its schema; `None` if the fault is one of a function.
@@ -64,6 +72,7 @@ impl Fault {
         match self {
             Self::Function(_) | Self::OlderFunction(_) => None,
             Self::Missing { table, .. }
+            | Self::NewPartition { table, .. }
             | Self::Mode { table, .. }
             | Self::Other { table, .. }
             | Self::OlderTrigger { table, .. }
@@ -97,7 +106,8 @@ pub(super) fn faults(instance: &Instance, definition: &Definition, found: &Found
         .collect();
     for relation in &found.relations {
         for trigger in expected(definition, relation) {
-            faults.extend(fault_of(instance, definition, &relation.name, trigger, &ours));
+            let fault = fault_of(instance, definition, &relation.name, trigger, &ours);
+            faults.extend(fault.map(|fault| of_new_partition(relation, fault, &ours)));
         }
     }
     for trigger in ours.iter().filter(|trigger| trigger.owned && !trigger.of_parent) {
@@ -114,6 +124,17 @@ pub(super) fn faults(instance: &Instance, definition: &Definition, found: &Found
 
 fn older(name: &str) -> Fault {
     Fault::OlderFunction(name.to_owned())
+}
+
+/// A partition that was created lately has its triggers for each row, and lacks only the one for TRUNCATE.
+fn of_new_partition(relation: &Relation, fault: Fault, ours: &[&FoundTrigger]) -> Fault {
+    let from_birth = ours.iter().any(|trigger| trigger.table == relation.name && trigger.from_birth);
+    match fault {
+        Fault::Missing { table, trigger } if !relation.root && from_birth && trigger.is_of_truncate() => {
+            Fault::NewPartition { table, trigger }
+        }
+        other => other,
+    }
 }
 
 fn expected(definition: &Definition, relation: &Relation) -> Vec<Trigger> {

@@ -40,6 +40,9 @@ pub(super) struct FoundTrigger {
     pub(super) of_parent: bool,
     /// True if the role of the connection owns the table.
     pub(super) owned: bool,
+    /// True if the table has had the trigger from its birth: one transaction made both, as it does for a partition that is
+    /// created as one. A table that is attached as a partition gets its triggers later than its rows.
+    pub(super) from_birth: bool,
 }
 
 /// What there is in the database.
@@ -65,7 +68,8 @@ const RELATIONS: &str = "WITH tables AS (
 const TRIGGERS: &str =
     "SELECT format('%I.%I', n.nspname, c.relname), t.tgname::text, t.tgenabled::text, t.tgtype,
         t.tgqual IS NULL AND t.tgattr::text = '', p.proname::text,
-        t.tgparentid <> 0, pg_has_role(c.relowner, 'USAGE')
+        t.tgparentid <> 0, pg_has_role(c.relowner, 'USAGE'),
+        EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'ctid' AND a.xmin = t.xmin)
     FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace AND s.nspname = $1
     JOIN pg_trigger t ON t.tgfoid = p.oid
     JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -110,6 +114,7 @@ pub(super) async fn look(
             function: row.try_get(5)?,
             of_parent: row.try_get(6)?,
             owned: row.try_get(7)?,
+            from_birth: row.try_get(8)?,
         });
     }
     for row in functions {
@@ -137,12 +142,32 @@ pub async fn gaps(
             .filter(|one| one.sync == place)
             .map(|one| Relation { sync: 0, ..one.clone() });
         let of_sync = Found { relations: relations.collect(), ..found.clone() };
-        let mut faults = faults(instance, definition, &of_sync);
-        faults.retain(Fault::is_gap);
+        let mut gaps_of_sync = Vec::new();
+        for fault in faults(instance, definition, &of_sync) {
+            let loaded = match &fault {
+                Fault::NewPartition { table, .. } => has_rows_from_birth(connection, table).await?,
+                _ => false,
+            };
+            if fault.is_gap() || loaded {
+                gaps_of_sync.push(fault);
+            }
+        }
+        let faults = gaps_of_sync;
         if !of_sync.relations.is_empty() && !faults.is_empty() {
             let words: Vec<String> = faults.iter().map(|fault| fault.words(instance, definition)).collect();
             gaps.insert(definition.name.clone(), words.join("; "));
         }
     }
     Ok(gaps)
+}
+
+/// True if a table holds rows of the very transaction that created it: it was filled first, and then attached as a
+/// partition. `table` is its quoted name.
+async fn has_rows_from_birth(connection: &Connection, table: &str) -> Result<bool, DatabaseError> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM ONLY {table} t WHERE t.xmin = (
+             SELECT a.xmin FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND a.attname = 'ctid'))"
+    );
+    let rows = connection.query_typed(&sql, &[(&table, Type::TEXT)]).await?;
+    Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
 }

@@ -136,7 +136,9 @@ fn repair(instance: &Instance, definition: &Definition, fault: &Fault) -> String
             .find(|function| function.name == *name)
             .map(|function| function.sql(instance))
             .unwrap_or_default(),
-        Fault::Missing { table, trigger } => trigger.create(instance, definition, table),
+        Fault::Missing { table, trigger } | Fault::NewPartition { table, trigger } => {
+            trigger.create(instance, definition, table)
+        }
         Fault::Mode { table, trigger, .. } => trigger.enable(instance, definition, table),
         Fault::Other { table, trigger } | Fault::OlderTrigger { table, trigger } => {
             let name = quote(&trigger.name(instance, definition));

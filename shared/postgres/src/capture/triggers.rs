@@ -111,6 +111,11 @@ impl Trigger {
         format!("{last}{}_{}_{event}", instance.schema_name(), definition.name)
     }
 
+    /// True if it fires for TRUNCATE.
+    pub(super) fn is_of_truncate(&self) -> bool {
+        self.event == TRUNCATE.event
+    }
+
     /// What `pg_trigger.tgtype` holds (PostgreSQL source, `catalog/pg_trigger.h`).
     pub(super) fn kind(&self) -> i16 {
         let operation = |operation: &&str| match *operation {

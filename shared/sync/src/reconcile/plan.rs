@@ -31,7 +31,12 @@ impl<P: Ports> Run<'_, P> {
             if !planned.plan.waits_for.is_empty() {
                 exits.touch(self.when_parents_are_linked(&planned));
             }
-            if self.was_refused_the_same(&planned) {
+            let refused_the_same = self.was_refused_the_same(&planned);
+            if has_unreadable(&planned) && !refused_the_same {
+                // It may be shown, or become readable, without a new stamp.
+                exits.touch(self.after_refusal(planned.retouch()));
+            }
+            if refused_the_same {
                 exits.leave(planned, Fate::Skipped);
             } else if let Some(held) = planned.plan.held.clone() {
                 missing += u64::from(planned.went_missing());
@@ -211,6 +216,11 @@ impl<P: Ports> Run<'_, P> {
         }
         Ok(exits.with(rest))
     }
+}
+
+/// A field of the record cannot be read on either side.
+fn has_unreadable(planned: &Planned) -> bool {
+    !planned.plan.unreadable.is_empty() || matches!(planned.plan.held, Some(Held::Unreadable(_)))
 }
 
 /// A row that names a record which is not there was linked once: it is no new row. A row that came back under its key
