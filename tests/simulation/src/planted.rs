@@ -40,10 +40,11 @@ pub enum Planted {
     RowVersionIgnored,
     OneTouchForTheBatch,
     CaptureOnlyRepaired,
+    HiddenNeverLookedForAgain,
 }
 
 /// Every bug with its name on the command line and what it is.
-pub const PLANTED: [(Planted, &str, &str); 34] = [
+pub const PLANTED: [(Planted, &str, &str); 35] = [
     (Planted::BaseNotSaved, "base-not-saved", "What was agreed on is not remembered"),
     (
         Planted::BaseSavedBeforeTheWrite,
@@ -161,6 +162,11 @@ pub const PLANTED: [(Planted, &str, &str); 34] = [
         Planted::CaptureOnlyRepaired,
         "capture-only-repaired",
         "Triggers that were gone are created again, and what went unnoticed is not looked for",
+    ),
+    (
+        Planted::HiddenNeverLookedForAgain,
+        "hidden-never-looked-for-again",
+        "What a side refused or hid is looked at again only when it changes",
     ),
 ];
 

@@ -9,7 +9,7 @@ use crate::world::{
 };
 use jiff::Timestamp;
 use support::{By, Event, MemoryPorts, MemoryRow, OrgRecord, Values, What, key_text, name_of};
-use syncline_engine::{Base, PostgresKey, SalesforceId, Side};
+use syncline_engine::{Base, Held, PostgresKey, SalesforceId, Side};
 use syncline_sync::{Rejected, Source, Touch};
 
 /// How many records of each sync users create, at most.
@@ -434,7 +434,7 @@ impl Users {
         act.ports.salesforce.hide(&id, hidden);
         self.deeds.push(Deed::Hide { id: id.clone(), hidden });
         act.did(if hidden { "act: hide" } else { "act: show" });
-        if !hidden {
+        if !hidden && !is_known_to_be_missing(act.ports, &id) {
             self.told(&id, &record.object);
             self.sure.extend(self.messages.last().cloned());
         }
@@ -450,12 +450,15 @@ impl Users {
         }
     }
 
-    /// Sharing shows every hidden record again, and an outbound message tells of each of them.
+    /// Sharing shows every hidden record again. An outbound message tells of those that Syncline does not look for by
+    /// itself.
     pub(crate) fn show_all(&mut self, ports: &MemoryPorts) {
         for (id, record) in ports.salesforce.records() {
             if ports.salesforce.is_hidden(&id) {
+                if !is_known_to_be_missing(ports, &id) {
+                    self.told(&id, &record.object);
+                }
                 ports.salesforce.hide(&id, false);
-                self.told(&id, &record.object);
                 self.deeds.push(Deed::Hide { id, hidden: false });
             }
         }
@@ -541,4 +544,10 @@ impl Users {
     pub(crate) fn optional() -> &'static str {
         OPTIONAL
     }
+}
+
+/// Syncline holds the record because it did not find it, and looks for it again by itself.
+fn is_known_to_be_missing(ports: &MemoryPorts, id: &SalesforceId) -> bool {
+    let missing = Held::Missing { side: Side::Salesforce };
+    ports.state.held().iter().any(|held| held.salesforce_id.as_ref() == Some(id) && held.held == missing)
 }

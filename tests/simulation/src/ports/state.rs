@@ -140,8 +140,11 @@ impl State for SimState {
         self.memory.state.rejected(sync, keys).await
     }
 
-    async fn store(&self, sync: &str, outcomes: Outcomes) -> Result<(), PortError> {
+    async fn store(&self, sync: &str, mut outcomes: Outcomes) -> Result<(), PortError> {
         self.shared.store("store")?;
+        if self.is(Planted::HiddenNeverLookedForAgain) {
+            outcomes.deferred.retain(|deferred| deferred.touch.refusals == 0);
+        }
         if outcomes.deferred.iter().any(|deferred| !deferred.waits_for.is_empty()) {
             self.shared.coverage.hit("case: a touch waited for its parent");
         }
