@@ -5,9 +5,10 @@ use super::first_link::FirstLinks;
 use super::inspect::{Inspected, LinkColumn};
 use crate::failure::Failure;
 use crate::instance::{Connected, Home};
+use syncline_engine::Definition;
 use syncline_postgres::{
-    add_link, add_link_table, capture_gaps, describe_table, install_capture, install_schema, quote,
-    read_identity, remove_capture,
+    Connection, add_link, add_link_table, capture_gaps, describe_table, install_capture, install_schema,
+    quote, read_identity, remove_capture,
 };
 use syncline_sync::Operator as _;
 use syncline_sync::define::identified;
@@ -47,30 +48,7 @@ impl<H: Home> Connected<H> {
         }
         let state = home.state(&self.target.config).await?;
         for definition in &inspected.definitions {
-            if definition.link_table {
-                add_link_table(&connection, &self.target.instance, &definition.name).await?;
-            }
-            let gap =
-                capture_gaps(&connection, &self.target.instance, std::slice::from_ref(definition)).await?;
-            // A sync that was never scanned has nothing to be scanned anew.
-            let gap = match gap.get(&definition.name) {
-                Some(gap) if note_gap(&state, &definition.name, gap).await? => Some(gap),
-                _ => None,
-            };
-            install_capture(&mut connection, &self.target.instance, definition).await.map_err(|error| {
-                let words = format!(
-                    "sync.{}: capture cannot be installed on {}.{}: {error}; correct this, then run the command again",
-                    definition.name, definition.schema, definition.table
-                );
-                Failure::about(words, error)
-            })?;
-            if let Some(gap) = gap {
-                note_whole(&state, &definition.name).await?;
-                done.push(format!(
-                    "capture of sync {} was not whole and is repaired: {gap}; every record is compared",
-                    definition.name
-                ));
-            }
+            done.extend(self.capture(&mut connection, &state, definition).await?);
             let described = describe_table(&connection, &definition.schema, &definition.table).await?;
             let definition =
                 described.map_or_else(|| definition.clone(), |table| identified(definition.clone(), &table));
@@ -87,15 +65,53 @@ impl<H: Home> Connected<H> {
         }
         home.serve_only(&self.target.config).await?;
         for gone in already.iter().filter(|known| inspected.definition(&known.name).is_none()) {
-            done.push(match remove_capture(&mut connection, &self.target.instance, gone).await {
-                Ok(()) => format!("sync {} is no longer served; capture is taken off {}.{}", gone.name, gone.schema, gone.table),
-                Err(error) => format!(
-                    "sync {} is no longer served, but capture cannot be taken off {}.{}: {error}; drop the triggers whose names begin with {} by hand",
-                    gone.name, gone.schema, gone.table, self.target.instance.schema_name()
-                ),
-            });
+            done.push(self.take_capture_off(&mut connection, gone).await);
         }
         done.push(home.taken_up().to_owned());
         Ok(done)
+    }
+
+    /// Installs capture on the table of a sync. Answers what to say if it had been lost.
+    async fn capture(
+        &self,
+        connection: &mut Connection,
+        state: &H::State,
+        definition: &Definition,
+    ) -> Result<Option<String>, Failure> {
+        let Definition { name, schema, table, .. } = definition;
+        if definition.link_table {
+            add_link_table(connection, &self.target.instance, name).await?;
+        }
+        let gaps = capture_gaps(connection, &self.target.instance, std::slice::from_ref(definition)).await?;
+        // A sync that was never scanned has nothing to be scanned anew.
+        let gap = match gaps.get(name) {
+            Some(gap) if note_gap(state, name, gap).await? => Some(gap),
+            _ => None,
+        };
+        install_capture(connection, &self.target.instance, definition).await.map_err(|error| {
+            let words = format!(
+                "sync.{name}: capture cannot be installed on {schema}.{table}: {error}; correct this, then run the command again"
+            );
+            Failure::about(words, error)
+        })?;
+        let Some(gap) = gap else { return Ok(None) };
+        note_whole(state, name).await?;
+        Ok(Some(format!(
+            "capture of sync {name} was not whole and is repaired: {gap}; every record is compared"
+        )))
+    }
+
+    /// Takes capture off the table of a sync that is no longer served. Answers what to say of it.
+    async fn take_capture_off(&self, connection: &mut Connection, gone: &Definition) -> String {
+        let Definition { name, schema, table, .. } = gone;
+        match remove_capture(connection, &self.target.instance, gone).await {
+            Ok(()) => {
+                format!("sync {name} is no longer served; capture is taken off {schema}.{table}")
+            }
+            Err(error) => format!(
+                "sync {name} is no longer served, but capture cannot be taken off {schema}.{table}: {error}; drop the triggers whose names begin with {} by hand",
+                self.target.instance.schema_name()
+            ),
+        }
     }
 }

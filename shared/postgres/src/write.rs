@@ -187,15 +187,7 @@ async fn write_chunk(
     if transaction.definition.link_table {
         write_links(transaction, rows, &written).await?;
     }
-    let history: Vec<HistoryRow> = written
-        .iter()
-        .flat_map(|written| {
-            rows[written.ordinal].history.iter().cloned().map(|mut row| {
-                row.postgres_key = Some(written.key.clone());
-                row
-            })
-        })
-        .collect();
+    let history = history_of(rows, &written);
     if !history.is_empty() {
         transaction.write_history(&history, "written").await?;
     }
@@ -212,6 +204,16 @@ async fn write_chunk(
     let suppressed: Vec<(usize, RowOutcome)> = suppressed.collect();
     let written = written.into_iter().map(|row| (row.ordinal, RowOutcome::Written(row.key)));
     Ok(Chunk::Written(written.chain(suppressed).collect()))
+}
+
+/// The history of the rows that were written, with the keys that they have.
+fn history_of(rows: &[RowWrite], written: &[WrittenRow]) -> Vec<HistoryRow> {
+    let of_row = |written: &WrittenRow| {
+        let key = Some(written.key.clone());
+        let history = rows[written.ordinal].history.clone();
+        history.into_iter().map(move |row| HistoryRow { postgres_key: key.clone(), ..row })
+    };
+    written.iter().flat_map(of_row).collect()
 }
 
 /// What a write does with its row.
