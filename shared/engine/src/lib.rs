@@ -27,13 +27,14 @@
 //! - `record_plan`: the plan itself, which the other crates carry out.
 //! - `poorer`: whether a side has kept less of a value than it was given.
 //! - `presence`: what one side holds of a record.
-//! - `resolve`: what became of an intent whose run did not finish.
+//! - `interrupted_writes`: what became of an intent whose run did not finish.
 //! - `oscillation`: recognizes two sides that correct each other without end.
 
 mod base;
 mod definition;
 mod fingerprint;
 mod id;
+mod interrupted_writes;
 mod merge;
 mod number;
 mod oscillation;
@@ -41,7 +42,6 @@ mod plan;
 mod poorer;
 mod presence;
 mod record_plan;
-mod resolve;
 mod types;
 mod value;
 
@@ -51,6 +51,7 @@ pub use definition::{
 };
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use id::{BaseKey, FieldName, InvalidSalesforceId, PostgresKey, SalesforceId, Side, SyncName};
+pub use interrupted_writes::{Evidence, resolve};
 pub use merge::{Decision, FieldConflict, Reason, merge_field};
 pub use number::SALESFORCE_DIGITS;
 pub use oscillation::{OSCILLATING, oscillating, swings};
@@ -58,6 +59,5 @@ pub use plan::plan;
 pub use poorer::is_poorer;
 pub use presence::{Cell, Image, Parent, Presence};
 pub use record_plan::{Action, FieldWrite, Held, RecordPlan, Unreadable};
-pub use resolve::{Evidence, resolve};
 pub use types::{PostgresType, SalesforceType, UnsupportedPair, pair};
 pub use value::{Rule, RuleKind, Value, ValueError};

@@ -20,7 +20,7 @@
 //! - `ports`: the traits that the adapters implement: the two sides, the state store, the queue, the clock
 //!   and more.
 //! - `process_memory`: what a process remembers between its runs: what catch-up has queued, and how fast runs are.
-//! - `concern.rs`: what a refusal of Salesforce is about: a record, the definition, the quota or the moment.
+//! - `refusals.rs`: what a refusal of Salesforce is about: a record, the definition, the quota or the moment.
 //! - `retry.rs`: what an error leads to, the back-off, and how long a breaker stays open.
 //! - `outage.rs`: the breaker of a side that is away, and the probe that finds out when the side answers
 //!   again.
@@ -31,7 +31,6 @@
 //! - `define.rs`: makes a definition from the configuration and from the descriptions in `describe.rs`.
 //! - `view.rs`: what a person's commands show.
 
-mod concern;
 pub mod consume;
 pub mod define;
 mod delete_limit;
@@ -45,11 +44,11 @@ mod ports;
 pub mod process_memory;
 pub mod pulse;
 pub mod reconcile;
+mod refusals;
 mod retry;
 mod touch;
 mod view;
 
-pub use concern::Concern;
 pub use delete_limit::{DELETE_WINDOW, delete_counter};
 pub use outage::watch;
 pub use ports::{
@@ -61,6 +60,7 @@ pub use ports::{
     Salesforce, ScanFrom, ScanPage, ScannedRow, Settings, State, Step, Steps, Transaction, WriteAnswer,
     WriteOutcome, longest_call,
 };
+pub use refusals::Concern;
 pub use retry::{Backoff, Disposition, disposition};
 pub use touch::{DeleteEvidence, Source, TOUCH_FORM, Touch, fold};
 pub use view::{DeadLetter, Overview, ShownConflict, WaitingRecord};

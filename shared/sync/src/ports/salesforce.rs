@@ -1,7 +1,7 @@
 //! The port to the Salesforce org.
 
 use super::PortError;
-use crate::concern::Concern;
+use crate::refusals::Concern;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

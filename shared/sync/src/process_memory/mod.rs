@@ -3,11 +3,11 @@
 
 mod looks;
 mod queued_by_catch_up;
-mod speed;
+mod run_size;
 
 pub use looks::Looks;
 pub use queued_by_catch_up::QueuedByCatchUp;
-pub use speed::Speed;
+pub use run_size::Speed;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
