@@ -29,7 +29,7 @@ pub(crate) async fn rejected<H: Home>(target: &Target<H>, limit: usize) -> Resul
         }
         println!("{table}");
         println!(
-            "Correct the record on either side, or apply a changed definition: then Syncline tries the record again."
+            "Correct the record on either side, or apply a changed definition: then Syncline tries the record again. What a side refused is also tried again by itself, after 30 seconds and then more and more seldom, up to once a day."
         );
     }
     if !held.is_empty() {

@@ -102,7 +102,8 @@ fn print<H: Home>(target: &Target<H>, overview: Overview) {
     }
     for (sync, gap) in capture_gaps {
         println!(
-            "Edits of the table of sync {sync} may go unnoticed: {gap}. `syncline apply{option}` repairs it; then every record is compared."
+            "Edits of the table of sync {sync} may go unnoticed: {}. `syncline apply{option}` repairs it; then every record is compared.",
+            harmless(&gap)
         );
     }
     for (side, message) in breakers {

@@ -48,7 +48,7 @@
 //! | `base#SYNC#KEY` | `rejected`, `held` | why the record is rejected or held |
 //! | `id#SYNC#ID`, `key#SYNC#KEY`, `external-id#SYNC#ID` | `to` | a pointer: `base` is the key of the base |
 //! | `conflict#ID` | `conflict` | one or several conflicts of one record; `ttl` after 365 days |
-//! | `put-off#SYNC#RECORD` | `put-off` | a deferred touch; `token`: its version; `free`: awaits no parent |
+//! | `put-off#SYNC#RECORD` | `put-off` | a deferred touch; `token`: its version; `free`: awaits no parent; `refused`: a side refused or hides the record |
 //! | `message#TOKEN` | `put-off` | a deferred message, unopened: `body` as it was received, and its `group` |
 //! | `waits#PARENT` | `!` | a mark: deferred touches wait for this parent; `ttl` after 30 days |
 //! | `waits#PARENT` | pk of a `put-off` item | one touch that waits for this parent; `ttl` after 30 days |

@@ -425,6 +425,30 @@ mod tests {
     }
 
     #[test]
+    fn calls_become_half_as_large_after_a_limit_and_grow_again_by_a_tenth() {
+        let credentials = Credentials::ClientCredentials {
+            client_id: "syncline".into(),
+            client_secret: secrecy::SecretString::from("secret"),
+        };
+        let client = Client::new("http://127.0.0.1:9", "62.0", credentials, Duration::from_secs(1)).unwrap();
+        let client = client.with(WriteOptions { batch_size: 100, ..WriteOptions::default() });
+        let size = || client.batch_size("Contact");
+        assert_eq!(size(), 100);
+        client.note_batch("Contact", 100, true);
+        assert_eq!((size(), client.batch_size("Account")), (50, 100));
+        client.note_batch("Contact", 30, false);
+        assert_eq!(size(), 50, "a smaller call says nothing of a larger one");
+        client.note_batch("Contact", 50, false);
+        assert_eq!(size(), 55);
+        for _ in 0..10 {
+            client.note_batch("Contact", size(), false);
+        }
+        assert_eq!(size(), 100, "never more than the setting");
+        client.note_batch("Contact", 1, true);
+        assert_eq!(size(), 1, "never none");
+    }
+
+    #[test]
     fn a_page_in_html_is_no_refusal_of_salesforce() {
         for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
             let error = refusal("http://x/y", status, b"<html>blocked</html>");

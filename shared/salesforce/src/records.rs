@@ -163,6 +163,10 @@ impl Client {
                 }
                 Err(SalesforceError::Unanswered { .. }) => sent.unknown(&places),
                 Err(error) if error.is_about_a_record() && places.len() > 1 => {
+                    if begun.elapsed() > QUICK_CALL {
+                        // There is no time to halve further. The next calls are smaller, so that they find the record.
+                        self.note_batch(&definition.object, places.len(), true);
+                    }
                     let other = places.split_off(places.len() / 2);
                     pending.extend([other, places]);
                 }

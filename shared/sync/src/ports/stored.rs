@@ -80,8 +80,8 @@ pub struct Rejected {
     pub message: String,
     /// The fields that the error names.
     pub fields: Vec<String>,
-    /// The fingerprints of both images when the record was refused. While both are unchanged, Syncline does
-    /// not try the record again.
+    /// The fingerprints of both images when the record was refused. While both are unchanged, the record is tried again
+    /// only at growing distance ([`crate::Backoff::Refusal`]).
     pub images: BTreeMap<String, Fingerprint>,
     /// The version of the definition when the record was refused.
     pub definition: u32,
@@ -90,7 +90,8 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// True if the refusal depends on other records, so that the record is tried again by itself.
+    /// True if the refusal depends on a record that is known to matter, such as a parent: then the record is tried again
+    /// as often as after an outage.
     #[must_use]
     pub fn depends_on_others(&self) -> bool {
         depends_on_others(&self.code)

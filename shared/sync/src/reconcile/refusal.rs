@@ -7,7 +7,8 @@ use jiff::SignedDuration;
 use syncline_engine::{BaseKey, Side};
 
 impl<P: Ports> Run<'_, P> {
-    /// A record that a person has to look at. It is tried again once either side or the definition changes.
+    /// A record that a person has to look at. It is tried again once either side or the definition changes, and what a
+    /// side refused is also tried again by itself ([`Run::after_refusal`]).
     pub(super) fn rejected(
         &self,
         record: &impl InRun,

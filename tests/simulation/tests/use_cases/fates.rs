@@ -158,7 +158,7 @@ pub(super) fn refusing() -> World {
 }
 
 #[tokio::test]
-async fn what_a_side_refuses_is_rejected_in_its_own_words_and_not_asked_for_again_until_something_changes() {
+async fn what_a_side_refuses_is_rejected_in_its_own_words_and_an_unchanged_touch_does_not_ask_again() {
     let world = refusing();
     let keys = world.rows(["bad", "bad"]);
     assert_eq!(world.run_keys(&keys).await, Summary { rejected: 2, ..both() });
