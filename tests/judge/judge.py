@@ -188,6 +188,7 @@ conflicts = conflicts_elsewhere if question["schema"] is None else sql(
     % question["schema"])
 lost_to_conflict = set()
 false_conflicts = []
+lookups = {field for fields in lookups_of.values() for field in fields}
 # If an editor saw the other value and replaced it, the two values are no conflict.
 followed = {(edit["field"], edit["value"], edit["saw"]) for edit in edits if edit["saw"] is not None}
 typed = {
@@ -202,7 +203,9 @@ for conflict in conflicts:
     for side in ("salesforce", "postgres"):
         if side != conflict["winner"]:
             lost_to_conflict.add((conflict["field"], conflict[side]))
-        if conflict["reason"] == "deleted" and conflict[side] is None:
+        if conflict["reason"] == "deleted" and (conflict[side] is None or conflict["field"] in lookups):
+            # Where a delete met an edit, each value that was never agreed on is kept, also that of a lookup whose parent
+            # was linked late. What people chose as a parent is not in the history.
             continue
         if (conflict["field"], conflict[side]) not in typed[side]:
             false_conflicts.append("%s %s: %r and %r, and nobody typed the one of %s" % (
